@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. The rest is for those who change the code.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export UV_COMPILE_BYTECODE = 1
+
+.PHONY: demo test lint bench install clean
+
+demo: $(READY)
+	$(BIN)/python -m ray_ue.demo
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright --level error
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+install: $(READY)
+
+# The marker is written last, so an interrupted install starts again.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Python {v[0]}.{v[1]} found; ray-ue needs 3.11 or 3.12: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev
+	touch $(READY)
+
+clean:
+	rm -rf .venv demo-out bench-out

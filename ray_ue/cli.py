@@ -1,0 +1,163 @@
+"""The command line: `ray-ue <verb>`. It parses, calls the pipeline and turns errors into one line; it does no work of its own."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from ray_ue import pipeline
+from ray_ue.artifacts import Artifact
+from ray_ue.recipe import Recipe, Resources
+
+USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    source: Positional[str]
+    """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
+    output: Positional[str]
+    """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
+    recipe: OmitArgPrefixes[Recipe] = Recipe()
+    resources: OmitArgPrefixes[Resources] = Resources()
+    dry_run: bool = False
+    """Only print the plan: rows, passes, disk, devices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    output: Positional[str]
+    """A copy that ray-ue protect wrote."""
+    resources: OmitArgPrefixes[Resources] = Resources()
+
+
+VERBS = {
+    "protect": ("verify", "Write a protected copy and prove it: all the stages below, in order."),
+    "index": ("index", "List the source and give every image an id."),
+    "embed": ("embed", "Embed every image with the surrogate (training it first if it is an ssl one)."),
+    "cluster": ("cluster", "Cluster the embeddings with k-means."),
+    "craft": ("craft", "Craft one perturbation per cluster."),
+    "export": ("export", "Write the protected copy."),
+    "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
+}
+EXAMPLE = "ray-ue protect photos/ photos-protected/ --clusters 10 --budget 16/255"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 (the copy is not as it should be), 2 (what was asked cannot work), 130 (Ctrl+C)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        packages = ("ray-ue", "ray", "torch", "open_clip_torch", "pillow")
+        print("\n".join(f"{name} {version(name)}" for name in packages))
+        return 0
+    try:
+        return command(words)
+    except KeyboardInterrupt:
+        print("\nray-ue: stopped; the same line continues", file=sys.stderr)
+        return INTERRUPTED
+    except ValueError as error:
+        return fail(error)
+    except Exception as error:
+        if (cause := blame(error)) is None:
+            raise
+        return fail(cause)
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items())
+    return (
+        f"usage: ray-ue VERB ...\n\nMake image collections unlearnable.\n\n{verbs}\n\n"
+        f"  ray-ue VERB --help shows a verb's flags; --version the versions in use.\n\nexample:\n  {EXAMPLE}"
+    )
+
+
+def command(words: list[str]) -> int:
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        raise ValueError(f"no verb is called {verb!r}; there are {', '.join(VERBS)}")
+    until, what = VERBS[verb]
+    if verb == "verify":
+        check = parse(Check, verb, what, rest)
+        made = pipeline.reopen(check.output, resources=check.resources)
+        return report(made, pipeline.run(made, until="verify"), until)
+    asked = parse(Copy, verb, what, rest)
+    made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
+    if asked.dry_run:
+        from ray_ue.estimate import estimate  # noqa: PLC0415 - it decodes a few images, which needs what --help does not
+
+        print(estimate(made))
+        return 0
+    return report(made, pipeline.run(made, until=until), until)
+
+
+def parse(kind: Callable, verb: str, what: str, rest: list[str]):  # noqa: ANN201 - an instance of `kind`
+    """The flags as a value; a wrong one is a one-line `ValueError` with the nearest right name."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(kind, prog=f"ray-ue {verb}", description=f"{what}\n\nexample: {EXAMPLE}", args=rest)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(one_line(shown.getvalue())) from None
+
+
+def one_line(box: str) -> str:
+    """What tyro says in a box, as one line."""
+    lines = [line.strip("│ \n") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line.startswith("│")]
+    parts = " ".join(line if line and not set(line) <= {"─"} else "|" for line in lines).split("|")
+    told = [part.strip() for part in parts if part.strip() and not part.strip().startswith(("For full helptext", "Argument helptext"))]
+    return "; ".join(told) or "the flags could not be read; see --help"
+
+
+def blame(error: BaseException) -> ValueError | None:
+    """The `ValueError` inside what Ray wrapped around it, if that is what went wrong."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        here = waiting.pop(0)
+        if here is None or id(here) in seen:
+            continue
+        seen.add(id(here))
+        if isinstance(here, ValueError):
+            return here
+        waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]
+    return None
+
+
+def fail(error: ValueError) -> int:
+    text = " ".join(str(error).split())
+    print(f"ray-ue: {text}", file=sys.stderr)
+    return VERIFY_ERROR if type(error).__name__ == "VerifyError" else USER_ERROR
+
+
+def report(made: pipeline.Plan, done: dict[str, Artifact], until: str) -> int:
+    """The last lines: what was written where."""
+    if "export" not in done:
+        artifact = list(done.values())[-1]
+        print(f"{until}: {artifact.folder.uri}")
+        return 0
+    facts = done["export"].facts
+    print(f"protected copy  {made.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)")
+    print(f"largest change  {facts['most_levels']}/255 of the {made.recipe.levels()} budget, PSNR {facts['psnr_mean']} dB", end="")
+    print(f", SSIM {facts['ssim_mean']} on {facts['ssim_images']} images" if facts["ssim_images"] else "")
+    if facts["rejected"]:
+        print(f"set aside       {facts['rejected']:,} images, listed with reasons in {done['export'].folder.path('rejected.parquet')}")
+    print(f"keep private    {made.work.uri}  (perturbations, clusters, ledger: whoever has them can undo the protection)")
+    if until == "verify":
+        print("verified        every image was read back: names, labels, checksums and the budget hold")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

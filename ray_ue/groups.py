@@ -1,0 +1,124 @@
+"""Groups: which slot of the bank each row uses, by k-means over embeddings. It knows vectors, not files or Ray."""
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Int32, Int64
+
+from ray_ue.types import Centers, SlotOf, Vectors
+
+NO_SLOT = -1  # a row that was set aside: it has no vector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Groups:
+    """`slot_of` maps a dense row id to its slot (-1: the row was set aside); `centers` is the mean embedding of each slot."""
+
+    slot_of: SlotOf
+    centers: Centers
+
+    def __post_init__(self) -> None:
+        if (top := int(self.slot_of.max(initial=-1))) >= len(self.centers):
+            raise ValueError(f"slot {top} has no center: there are only {len(self.centers)}")
+
+    def sizes(self) -> Int64[np.ndarray, " S"]:
+        return np.bincount(self.slot_of[self.slot_of >= 0], minlength=len(self.centers)).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeans:
+    """Lloyd's k-means by faiss on raw features, Euclidean, as in the UC authors' code.
+
+    `restarts` runs from k-means++ seeds and the best is kept. faiss would silently fit on 256 points per centroid;
+    here every vector that is handed to `fit` is used.
+    """
+
+    k: int
+    restarts: int = 5
+    iterations: int = 50
+    seed: int = 0
+
+    def check(self, rows: int) -> None:
+        """Refuse a number of clusters that cannot work on `rows` rows."""
+        if self.k < 2:
+            raise ValueError(f"{self.k} cluster(s) leave no wrong centre to aim at; ask for 2 or more")
+        if self.k > rows:
+            raise ValueError(f"{self.k} clusters need at least {self.k} images, there are {rows}; ask for fewer clusters")
+
+    def fit(self, vectors: Vectors) -> Centers:
+        """Centroids `S D` of the vectors `n D`; the same seed gives the same centroids."""
+        self.check(len(vectors))
+        if not np.isfinite(vectors).all():
+            raise ValueError("some embeddings are not finite numbers; the surrogate is broken for this data, try another")
+        # Clustering far from the origin loses float32 digits in |x|^2 - 2xc + |c|^2: work around the mean.
+        middle = vectors.mean(0, dtype=np.float64)
+        centred = np.ascontiguousarray(vectors - middle, dtype=np.float32)
+        engine = faiss.Kmeans(
+            centred.shape[1],
+            self.k,
+            niter=self.iterations,
+            nredo=self.restarts,
+            seed=self.seed + 1,
+            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+            max_points_per_centroid=len(centred),  # all of them
+            min_points_per_centroid=1,
+            gpu=on_gpu(),
+        )
+        engine.train(centred)
+        return (np.asarray(engine.centroids, np.float64) + middle).astype(np.float32)
+
+
+def on_gpu() -> bool:
+    """Whether faiss would really use a GPU: the CPU build accepts `gpu=True` and ignores it."""
+    return bool(getattr(faiss, "StandardGpuResources", False)) and faiss.get_num_gpus() > 0
+
+
+def assign(vectors: Vectors, centers: Centers) -> tuple[Int32[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The nearest centre of each vector and the squared distance to it, in float64 so that huge collections cannot collapse."""
+    wide, middle = vectors.astype(np.float64), centers.astype(np.float64).mean(0)
+    wide, means = wide - middle, centers.astype(np.float64) - middle
+    squares = (wide**2).sum(1)[:, None] - 2 * wide @ means.T + (means**2).sum(1)
+    nearest = squares.argmin(1)
+    return nearest.astype(np.int32), np.maximum(squares[np.arange(len(wide)), nearest], 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tally:
+    """Float64 sums over assigned vectors; adding tallies in a fixed order gives the same centres on any number of workers."""
+
+    counts: Int64[np.ndarray, " S"]
+    sums: Float[np.ndarray, "S D"]
+    inertia: float
+
+    @classmethod
+    def of(cls, vectors: Vectors, slots: Int32[np.ndarray, " n"], squares: Float[np.ndarray, " n"], *, k: int) -> "Tally":
+        sums = np.zeros((k, vectors.shape[1]))
+        np.add.at(sums, slots, vectors.astype(np.float64))
+        return cls(counts=np.bincount(slots, minlength=k).astype(np.int64), sums=sums, inertia=float(squares.sum()))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(counts=self.counts + other.counts, sums=self.sums + other.sums, inertia=self.inertia + other.inertia)
+
+    def centers(self, fallback: Centers) -> Centers:
+        """Mean embedding per slot; an empty slot keeps its fitted centroid."""
+        means = self.sums / np.maximum(self.counts, 1)[:, None]
+        return np.where(self.counts[:, None] > 0, means, fallback).astype(np.float32)
+
+
+def draw_sample(rows: int, *, size: int, seed: int) -> Int64[np.ndarray, " n"]:
+    """Sorted ids of a random sample without replacement; all of them when `size` covers the collection."""
+    if size >= rows:
+        return np.arange(rows, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False)).astype(np.int64)
+
+
+def report(sizes: Int64[np.ndarray, " S"], inertia: float) -> dict[str, object]:
+    """Sizes, imbalance (largest over mean; 1 is even) and inertia per row, for the manifest and the terminal."""
+    total = int(sizes.sum())
+    return {
+        "sizes": sizes.tolist(),
+        "imbalance": round(float(sizes.max() / max(sizes.mean(), 1e-9)), 4),
+        "empty": int((sizes == 0).sum()),
+        "inertia_per_row": inertia / max(total, 1),
+    }

@@ -1,0 +1,189 @@
+"""Unlearnable Clusters (CVPR 2023): one perturbation per cluster that drives features to another cluster's centre. Looks at no label."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ray_ue.augment import Crops, crop, draw
+from ray_ue.budget import Budget
+from ray_ue.losses import LOSSES
+from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.paints import PAINTS, Paint
+from ray_ue.sgd import floats
+from ray_ue.surrogates import Surrogate
+from ray_ue.types import Bank, Images, SlotOf, Step, Workers, pick
+
+BETAS = (0.9, 0.999)
+END = 0.01  # the last learning rate as a share of the first: the authors' 1e-4 ends at 1e-6
+FEW = 4  # a slot that is in a batch at all has at least so many rows
+FLIPS = 0.5  # the authors' horizontal flips
+
+Rows = Int[np.ndarray, " B"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """One step's global batch: row i of it trains `slots[i % len(slots)]`."""
+
+    slots: Int[np.ndarray, " A"]
+    rows: Rows
+    crops: Crops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the delta meets the image: the delta's side, and how images, deltas and crops become what the surrogate sees."""
+
+    side: Callable[[Surrogate], int]
+    show: Callable[[Images, Images, Crops], Images]
+
+
+PLACES = {
+    "before": Place(side=lambda net: net.size, show=lambda images, deltas, crops: (crop(images, crops) + deltas).clamp(0, 1)),
+    "after": Place(side=lambda net: net.canvas, show=lambda images, deltas, crops: crop((images + deltas).clamp(0, 1), crops)),
+}
+
+
+def own(slot_of: SlotOf, slots: int) -> list[Rows]:
+    """Each slot trains on its own cluster's rows; one that has none in this sample, on all of them."""
+    order = np.argsort(slot_of, kind="stable")
+    parts = np.split(order, np.searchsorted(slot_of[order], np.arange(1, slots)))
+    return [part if len(part) else order for part in parts]
+
+
+def everyone(slot_of: SlotOf, slots: int) -> list[Rows]:
+    """Each slot trains on the whole sample, as the authors' code does."""
+    return [np.arange(len(slot_of))] * slots
+
+
+SCOPES: dict[str, Callable[[SlotOf, int], list[Rows]]] = {"own": own, "all": everyone}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UC(Method):
+    """`batch` rows a step, dealt evenly to the slots; `data_scope` "own" trains a slot on its own cluster's rows, "all" on any.
+
+    `augment` "before" crops and flips the image and then adds the delta, as the authors do; "after" adds the delta to the
+    published image and then crops and flips both, as an exploiter does. The rate falls along a half cosine to a hundredth.
+    """
+
+    steps: int = 500
+    batch: int = 100
+    learning_rate: float = 0.1
+    parameterization: str = "pixels"
+    data_scope: str = "own"
+    loss: str = "kl"
+    augment: str = "before"
+
+    def __post_init__(self) -> None:
+        pick(PAINTS, self.parameterization, what="parameterization")
+        pick(LOSSES, self.loss, what="loss")
+        pick(SCOPES, self.data_scope, what="data scope")
+        pick(PLACES, self.augment, what="place of the augmentation")
+        if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
+            raise ValueError(f"UC needs steps, batch and learning rate above zero, got {self.steps}, {self.batch}, {self.learning_rate}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate after `step` steps."""
+        return self.learning_rate * (END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
+
+    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
+        """Worker r computes rows r::world of every batch; gradients are summed, so that the bank does not depend on the workers."""
+        _refuse_standstill(aim, slots=len(view.centers))
+        paint, side = PAINTS[self.parameterization], PLACES[self.augment].side(view.surrogate)
+        start = dict(resume) or _fresh(paint.start(len(aim), side=side, seed=seed))
+        memory = {name: value.clone().to(view.surrogate.device) for name, value in start.items()}
+        targets = torch.from_numpy(view.centers[aim]).to(view.surrogate.device)
+        members = SCOPES[self.data_scope](view.slot_of, len(aim))
+        for step in range(int(memory["step"]), self.steps):
+            batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, 5]), turn=step)
+            away = self._away(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
+            if not math.isfinite(away.loss):
+                raise FloatingPointError(f"the UC loss is {away.loss} at step {step}; try a learning rate below {self.learning_rate}")
+            _adam(memory, batch.slots, away.gradient, rate=self.rate(step), paint=paint)
+            memory |= {"step": torch.tensor(step + 1), "images": memory["images"] + len(batch.rows)}
+            yield Step(step=step + 1, steps=self.steps, loss=away.loss, images=int(memory["images"]), state=partial(_copy, memory))
+
+    def bank(self, state: Mapping[str, Tensor], *, budget: Budget) -> Bank:
+        """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
+        paint = PAINTS[self.parameterization]
+        with torch.no_grad():
+            pairs = zip(state["params"], state["latent"], strict=True)
+            deltas = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
+        return budget.quantise(np.stack(deltas))
+
+    def _draw(self, surrogate: Surrogate, *, members: list[Rows], rng: np.random.Generator, turn: int) -> Batch:
+        """The same on every worker. With more slots than a batch has room for, slots take turns."""
+        active = min(len(members), max(1, self.batch // FEW))
+        slots = np.sort((turn * active + np.arange(active)) % len(members))
+        each = max(1, self.batch // active)
+        rows = np.stack([rng.choice(members[slot], each, replace=len(members[slot]) < each) for slot in slots], 1).ravel()
+        return Batch(slots=slots, rows=rows, crops=draw(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng))
+
+    def _away(self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers) -> "Away":
+        """Loss and gradient over the global batch, of which this process computes its share and renders only its share's slots."""
+        active = len(batch.slots)
+        mine = slice(workers.rank, None, workers.world)
+        places = np.arange(len(batch.rows))[mine] % active
+        local, which = np.unique(places, return_inverse=True)
+        slots = torch.from_numpy(batch.slots).to(targets.device)
+        gradient = torch.zeros_like(memory["params"][slots])
+        total = torch.zeros((), device=targets.device)
+        if len(places):
+            here = slots[torch.from_numpy(local).to(slots.device)]
+            params = memory["params"][here].requires_grad_()
+            deltas = PAINTS[self.parameterization].render(params, memory["latent"][here], budget=budget).unbind(0)
+            images = floats(view.pixels[batch.rows[mine]], device=targets.device)
+            seen = PLACES[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(mine))
+            aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
+            value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()
+            gradient[local] = torch.autograd.grad(value, params)[0]
+            total = value.detach()
+        each = len(batch.rows) // active
+        return Away(loss=float(workers.total(total)) / len(batch.rows), gradient=workers.total(gradient) / each)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Away:
+    """How far from the aimed centres a batch is, and the mean gradient of its slots' parameters."""
+
+    loss: float
+    gradient: Float[Tensor, "A ..."]
+
+
+def _refuse_standstill(aim: Aimed, *, slots: int) -> None:
+    if slots < 2:
+        raise ValueError(f"UC pushes each cluster toward another one, but there is only {slots}; cluster with k of 2 or more")
+    if len(aim) != slots:
+        raise ValueError(f"{slots} slots have {len(aim)} aims")
+    if len(still := np.flatnonzero(np.asarray(aim) == np.arange(slots))):
+        raise ValueError(f"slot {still[0]} aims at its own center, which would protect nothing")
+
+
+def _fresh(start: dict[str, Tensor]) -> dict[str, Tensor]:
+    params = start["params"]
+    moments = {"first": torch.zeros_like(params), "second": torch.zeros_like(params), "count": torch.zeros(len(params))}
+    return start | moments | {"step": torch.tensor(0), "images": torch.tensor(0)}
+
+
+def _copy(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in memory.items()}
+
+
+def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, paint: Paint) -> None:
+    """Adam (Kingma and Ba 2015) with coupled weight decay, one clock per slot: a slot that sits out a step does not move."""
+    here = torch.from_numpy(slots).to(gradient.device)
+    params = memory["params"][here]
+    gradient = gradient + paint.decay * params
+    memory["first"][here] = first = memory["first"][here].lerp(gradient, 1 - BETAS[0])
+    memory["second"][here] = second = memory["second"][here].lerp(gradient.square(), 1 - BETAS[1])
+    memory["count"][here] = count = memory["count"][here] + 1
+    shape = (-1,) + (1,) * (params.dim() - 1)
+    fair, fair_square = ((1 - beta**count).view(shape) for beta in BETAS)
+    memory["params"][here] = params - rate * (first / fair) / ((second / fair_square).sqrt() + paint.floor)

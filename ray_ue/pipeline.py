@@ -1,0 +1,109 @@
+"""The pipeline: the stages in order, each skipped when its artifact exists, behind one claim on the output. It does no arithmetic."""
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray_ue.artifacts import Artifact, Folder
+from ray_ue.environment import prepare
+from ray_ue.recipe import FIELDS, Recipe, Resources, differing
+from ray_ue.sources import Source, open_source
+
+STAGES = ("index", "sample", "surrogate", "embed", "cluster", "craft", "export", "verify")
+CLAIM = "claim.json"
+TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A checked request: everything that can be found wrong without reading images has been."""
+
+    source: Source
+    source_uri: str
+    output: Folder
+    work: Folder
+    recipe: Recipe
+    resources: Resources
+
+
+def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> Plan:
+    """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
+    recipe.check()
+    resources.check()
+    found = open_source(source, format=recipe.format)
+    target = Folder.at(output)
+    made = Plan(source=found, source_uri=str(source), output=target, work=work_of(target), recipe=recipe, resources=resources)
+    refuse_overlap(made)
+    refuse_foreign(made)
+    return made
+
+
+def work_of(output: Folder) -> Folder:
+    """The folder beside the copy that holds what must not be published with it: perturbations, clusters, ledger."""
+    return Folder(output.uri + ".ray-ue")
+
+
+def refuse_overlap(made: Plan) -> None:
+    source = Folder.at(made.source.root).uri
+    for one, other in ((source, made.output.uri), (made.output.uri, source)):
+        if one == other or one.startswith(other.rstrip("/") + "/"):
+            raise ValueError(f"the output {made.output.uri} and the source {source} lie in each other; write the copy to a folder of its own")
+
+
+def claim_of(made: Plan) -> dict:
+    values = made.recipe.values(tuple(name for name in FIELDS if name not in TOLERANCES))
+    return {"source": made.source_uri, "listing": made.source.digest(), "recipe": values, "flags": asdict(made.recipe)}
+
+
+def refuse_foreign(made: Plan) -> None:
+    """Refuse an output that holds something else than this recipe's own copy."""
+    if not made.output.names():
+        return
+    if not made.work.exists(CLAIM):
+        raise ValueError(f"{made.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
+    before, now = made.work.read_json(CLAIM), claim_of(made)
+    changed = differing(before["recipe"], now["recipe"])
+    if before["listing"] != now["listing"]:
+        changed.append("the source's files (some were added, removed or resized)")
+    if changed:
+        raise ValueError(
+            f"{made.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
+            f"name a new output, or remove {made.output.uri} and {made.work.uri} to start over"
+        )
+
+
+def run(made: Plan, *, until: str) -> dict[str, Artifact]:
+    """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
+    prepare()
+    # Ray takes seconds to import: a wrong flag must not wait for it.
+    from ray_ue.stages.order import follow  # noqa: PLC0415
+
+    made.work.check_writable()
+    if until == STAGES[-1] or until == "export":
+        made.output.check_writable()
+    made.work.write_json(CLAIM, claim_of(made))
+    return follow(
+        source=made.source_uri, output=made.output, work=made.work, recipe=made.recipe, resources=made.resources, until=until
+    )
+
+
+def protect(source: str, output: str, *, resources: Resources = Resources(), until: str = "verify", **fields: Any) -> dict[str, Artifact]:
+    """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
+
+    `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
+    Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
+    """
+    if unknown := sorted(fields.keys() - set(FIELDS)):
+        near = difflib.get_close_matches(unknown[0], FIELDS, n=1)
+        raise ValueError(f"no recipe field is called {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return run(plan(source, output, recipe=Recipe(**fields), resources=resources), until=until)
+
+
+def reopen(output: str, *, resources: Resources) -> Plan:
+    """The plan that an existing copy was made with, read from the claim beside it."""
+    target = Folder.at(output)
+    work = work_of(target)
+    if not work.exists(CLAIM):
+        raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
+    claim = work.read_json(CLAIM)
+    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources)

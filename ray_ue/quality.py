@@ -1,0 +1,32 @@
+"""How visible a change is: largest step, PSNR and SSIM of one image. It knows pixels, not methods."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from skimage.metrics import structural_similarity
+
+from ray_ue.budget import deviation
+
+SSIM_SIDE = 7  # the standard window; smaller images have no SSIM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visibility:
+    """`most` levels; `psnr` in dB (infinite when nothing changed); `ssim` in [-1, 1], nan when it was not asked for or cannot be computed."""
+
+    most: int
+    psnr: float
+    ssim: float
+
+
+def compare(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"], *, ssim: bool) -> Visibility:
+    """Measure `after` against `before`; SSIM costs more than a decode, so callers ask for it on a sample."""
+    most = deviation(before, after)
+    gap = np.maximum(before, after) - np.minimum(before, after)
+    error = float(np.square(gap, dtype=np.uint16).mean(dtype=np.float64))
+    psnr = float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    measured = float("nan")
+    if ssim and min(before.shape[:2]) >= SSIM_SIDE:
+        measured = float(structural_similarity(before, after, channel_axis=2, data_range=255))
+    return Visibility(most=most, psnr=psnr, ssim=measured)

@@ -1,0 +1,146 @@
+"""The recipe: one frozen value that names everything which shapes a protected copy. It knows no files and no machines.
+
+Its fields are the command line's flags and the keyword arguments of `ray_ue.protect`. What a run may use (workers, devices)
+is `Resources`: it never enters a fingerprint.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+from ray_ue import surrogates
+from ray_ue.aims import AIMS
+from ray_ue.budget import Budget
+from ray_ue.images import EXTENSIONS, Limits
+from ray_ue.methods import METHODS
+from ray_ue.methods.uc import UC
+from ray_ue.types import pick
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is asked for. Equal recipes on an equal source give the same copy."""
+
+    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    """How the source is laid out."""
+    surrogate: str = "ssl:small"
+    """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""
+    image_size: int = 32
+    """Side in pixels at which an ssl surrogate sees images; open_clip and torchvision bring their own."""
+    ssl_steps: int = 400
+    """Training steps of an ssl surrogate."""
+    clusters: int = 10
+    """Number of k-means clusters, which is the number of perturbations."""
+    restarts: int = 5
+    """k-means runs from new seeds; the best is kept."""
+    fit_sample: int = 1_000_000
+    """Most rows that k-means is fitted on; all rows are assigned."""
+    budget: str = "16/255"
+    """Largest change of a channel: 16, 16/255 or 0.0627."""
+    method: str = "uc"
+    """How the perturbation is crafted."""
+    aim: str = "shift"
+    """Which wrong centre each cluster is pushed toward: shift, random or farthest."""
+    steps: int = 300
+    """Crafting steps: the cost, whatever the size of the collection."""
+    batch: int = 128
+    """Images per crafting step, shared by all clusters."""
+    learning_rate: float = 0.01
+    """Crafting step size."""
+    parameterization: Literal["pixels", "generator"] = "pixels"
+    """What is trained per cluster: the perturbation itself, or the papers' ResNet generator."""
+    data_scope: Literal["own", "all"] = "own"
+    """Images that train a cluster's perturbation: its own, or (as the authors' code does) all."""
+    loss: str = "kl"
+    """Distance to the aimed centre: kl, l2 or cosine."""
+    augment: Literal["after", "before"] = "after"
+    """Crop and flip after adding the perturbation (as an exploiter will), or before (as the authors' code does)."""
+    craft_sample: int = 20_000
+    """Most images that crafting and ssl training see."""
+    resize: int = 0
+    """Side of the exported images; 0 keeps every image's own size."""
+    image_format: str = "png"
+    """Format of the copy: png, webp (lossless), or jpeg (lossy: destroys much of the protection)."""
+    max_rejected: float = 0.01
+    """Largest fraction of unusable images before the run fails."""
+    max_pixels: int = Limits().max_pixels
+    """Images with more pixels are set aside."""
+    seed: int = 0
+    """Seed of every random choice."""
+
+    def check(self) -> None:
+        """Refuse what cannot work, before any long work; the error says what would have worked."""
+        self.levels()
+        surrogates.check(surrogates.parse(self.surrogate))
+        pick(AIMS, self.aim, what="aim")
+        pick(METHODS, self.method, what="method")
+        pick(EXTENSIONS, self.image_format, what="image format")
+        self.crafter()
+        if self.clusters < 2:
+            raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
+        if not 0 <= self.max_rejected <= 1:
+            raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
+        if self.resize and self.resize < 8:
+            raise ValueError(f"--resize {self.resize} is too small; give 8 or more, or 0 to keep every image's size")
+
+    def levels(self) -> Budget:
+        return Budget.parse(self.budget)
+
+    def limits(self) -> Limits:
+        return Limits(max_pixels=self.max_pixels)
+
+    def geometry(self) -> tuple[int, int]:
+        """(canvas, size): the side of the stored view, and of the surrogate's input."""
+        return surrogates.geometry(surrogates.parse(self.surrogate), image_size=self.image_size)
+
+    def crafter(self) -> UC:
+        return pick(METHODS, self.method, what="method")(
+            steps=self.steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            parameterization=self.parameterization,
+            data_scope=self.data_scope,
+            loss=self.loss,
+            augment=self.augment,
+        )
+
+    def values(self, names: tuple[str, ...]) -> dict[str, object]:
+        """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a weights file is its content."""
+        found = {name: value for name, value in asdict(self).items() if name in names}
+        assert len(found) == len(names), f"unknown recipe field among {names}"
+        if "budget" in found:
+            found["budget"] = self.levels().levels
+        if "surrogate" in found:
+            found["surrogate"] = surrogates.identity(surrogates.parse(self.surrogate))
+        return found
+
+
+LEAST = {"restarts": 1, "fit_sample": 2, "steps": 1, "batch": 1, "craft_sample": 2, "max_pixels": 64, "image_size": 16, "ssl_steps": 1, "resize": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a run may use; never part of a fingerprint."""
+
+    workers: str = "auto"
+    """Train workers: a number, auto (one per GPU, else one), or local (inside this process, which starts fastest)."""
+    gpus_per_encoder: float = 1.0
+    """Share of a GPU per embedding actor, when there are GPUs."""
+    cpus_per_task: int = 0
+    """Threads of one decode, embed or export task; 0 spreads the machine's cores over the tasks."""
+
+    def check(self) -> None:
+        if self.workers not in ("auto", "local") and not (self.workers.isdigit() and int(self.workers) > 0):
+            raise ValueError(f"--workers is a number from 1, auto or local, got {self.workers!r}")
+        if not 0 < self.gpus_per_encoder <= 8:
+            raise ValueError(f"--gpus-per-encoder is above 0 and at most 8, got {self.gpus_per_encoder}")
+
+
+def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    """`field: old -> new` for each field whose value is not the same."""
+    return [f"{name}: {one.get(name)!r} -> {other.get(name)!r}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+
+
+FIELDS = tuple(f.name for f in fields(Recipe))

@@ -1,0 +1,105 @@
+"""Which column of a Parquet file holds the images, and how its cells are read and replaced; knows Arrow, not files or shards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_ue.images import kind_of_name, looks_like_image, suffix_of
+
+# Names that decide when several binary columns could hold images and their bytes do not.
+IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """Either plain binary, or a struct whose child `bytes` is, as Hugging Face writes it."""
+
+    name: str
+    is_struct: bool
+
+    @property
+    def leaf(self) -> str:
+        """Parquet's name of what holds the bytes."""
+        return f"{self.name}.bytes" if self.is_struct else self.name
+
+    def cells(self, batch: pa.RecordBatch) -> list[bytes]:
+        """The images of a batch; a null is empty."""
+        array = batch.column(self.name)
+        found = array.field("bytes") if self.is_struct else array
+        return [value.as_py() or b"" if whole else b"" for value, whole in zip(found, array.is_valid().to_pylist(), strict=True)]
+
+    def replaced(self, batch: pa.RecordBatch, replies: Sequence[bytes | None], *, extension: str) -> pa.RecordBatch:
+        """The rows that have a reply, with it in the place of the image and its extension in the struct's path."""
+        kept = pa.array([i for i, reply in enumerate(replies) if reply is not None], pa.int64())
+        data = [reply for reply in replies if reply is not None]
+        place = batch.schema.get_field_index(self.name)
+        columns = [column.take(kept) if i != place else None for i, column in enumerate(batch.columns)]
+        columns[place] = self._rebuilt(batch.column(place), kept, data, extension=extension)
+        return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+    def _rebuilt(self, array: pa.Array, kept: pa.Array, data: list[bytes], *, extension: str) -> pa.Array:
+        if not self.is_struct:
+            return pa.array(data, array.type)
+        children = []
+        for field in array.type:
+            if field.name == "bytes":
+                children.append(pa.array(data, field.type))
+            elif field.name == "path":
+                old = array.field("path").take(kept).to_pylist()
+                children.append(pa.array([renamed(path, extension=extension) if path else path for path in old], field.type))
+            else:
+                children.append(array.field(field.name).take(kept))
+        return pa.StructArray.from_arrays(children, fields=list(array.type))
+
+
+def renamed(path: str, *, extension: str) -> str:
+    """A path with its image extension replaced; another ending belongs to the name."""
+    return (path.removesuffix(suffix_of(path)) if kind_of_name(path) == "image" else path) + extension
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_image_struct(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+
+
+def _hides_binary(kind: pa.DataType) -> bool:
+    """Whether a list or map holds binary: it may be several images a row, which nothing here would protect."""
+    if pa.types.is_map(kind):
+        return _hides_binary(kind.item_type) or _is_binary(kind.item_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_binary(kind.value_type) or _hides_binary(kind.value_type)
+    return pa.types.is_struct(kind) and any(_is_binary(field.type) or _hides_binary(field.type) for field in kind)
+
+
+def image_column(file: pq.ParquetFile, *, path: str) -> Column:
+    """The one column of images; a `ValueError` if there is none, or more than one that would then be copied unprotected."""
+    schema = file.schema_arrow
+    found = [Column(name=f.name, is_struct=not _is_binary(f.type)) for f in schema if _is_binary(f.type) or _is_image_struct(f.type)]
+    nested = [f.name for f in schema if not _is_image_struct(f.type) and _hides_binary(f.type)]
+    if nested:
+        raise ValueError(f"{path} has binary data inside column {', '.join(nested)}: keep one image a row, as binary or struct with bytes")
+    if not found:
+        raise ValueError(
+            f"{path} has no image column; its columns are {', '.join(map(str, schema.names))}, "
+            "and images are a binary column or a struct with binary `bytes`"
+        )
+    if len(found) == 1:
+        return found[0]
+    pictures = [column for column in found if _first_is_image(file, column)]
+    likely = pictures or [column for column in found if column.name.lower() in IMAGE_NAMES]
+    if len(likely) == 1:
+        return likely[0]
+    names = ", ".join(column.name for column in likely or found)
+    raise ValueError(f"{path} has several columns that may hold the images: {names}; drop all but one, as only one can be protected")
+
+
+def _first_is_image(file: pq.ParquetFile, column: Column) -> bool:
+    """Whether the first bytes found in the first few rows are a picture's."""
+    for batch in file.iter_batches(batch_size=16, columns=[column.leaf]):
+        return any(looks_like_image(cell[:32]) for cell in column.cells(batch))
+    return False

@@ -1,0 +1,95 @@
+"""Loose files: packs a listing into shards, reads and copies them; knows which are images, not what a collection is."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, answers
+from ray_ue.sources.naming import numbered, printable, safe, stems
+from ray_ue.sources.storage import AT_ONCE, Place, batches, is_local
+from ray_ue.sources.target import Target
+
+FILES_PER_SHARD = 256
+
+
+def images_among(place: Place, names: Sequence[str]) -> list[bool]:
+    """Which files are images: by extension, and where that says nothing by their first bytes."""
+    kinds = [kind_of_name(name) for name in names]
+    heads = place.heads(name for name, kind in zip(names, kinds, strict=True) if kind == "unknown")
+    return [looks_like_image(next(heads)) if kind == "unknown" else kind == "image" for kind in kinds]
+
+
+def first_folder(path: str) -> str:
+    return path.partition("/")[0] if "/" in path else ""
+
+
+def classes(names: Sequence[str], are_images: Sequence[bool]) -> list[str]:
+    """The first-level folders that hold images, sorted."""
+    return sorted({first_folder(name) for name, is_image in zip(names, are_images, strict=True) if is_image} - {""})
+
+
+def pack(place: Place, listing: Sequence[tuple[str, int]], *, first: int, labelled: bool) -> list[Shard]:
+    """The files of a listing as shards numbered from `first`; images get the label of their first-level folder if `labelled`."""
+    names = [name for name, _ in listing]
+    are_images = images_among(place, names)
+    label_of = {name: label for label, name in enumerate(classes(names, are_images))} if labelled else {}
+    images = [name for name, is_image in zip(names, are_images, strict=True) if is_image]
+    goals = iter(stems(images, others=[name for name, is_image in zip(names, are_images, strict=True) if not is_image]))
+    taken: set[str] = set()
+    files: list[File] = []
+    for (name, size), is_image in zip(listing, are_images, strict=True):
+        goal = next(goals) if is_image else numbered(safe(name), free=lambda candidate: candidate not in taken)
+        taken.update(() if is_image else (goal,))
+        label = label_of.get(first_folder(name), -1) if is_image else -1
+        files.append(File(path=name, size=size, is_image=is_image, goal=goal, label=label))
+    runs = batches(iter(files), size=FILES_PER_SHARD)
+    return [
+        Shard(number=first + i, path=f"files-{i:05d}", size=sum(file.size for file in run), files=tuple(run)) for i, run in enumerate(runs)
+    ]
+
+
+def rows(shard: Shard) -> pa.Table:
+    """The images of a shard; `offset` is the place of the file in it."""
+    images = [(i, file) for i, file in enumerate(shard.files) if file.is_image]
+    columns = {
+        "key": [printable(file.path) for _, file in images],
+        "label": [None if file.label < 0 else file.label for _, file in images],
+        "offset": [i for i, _ in images],
+        "size": [file.size for _, file in images],
+    }
+    return pa.table(columns, schema=ROW_SCHEMA)
+
+
+def read(place: Place, files: Sequence[File]) -> Iterator[bytes]:
+    """Their bytes in order; a file of size 0 is not opened, as it may be a broken link."""
+    fetched = place.fetch(file.path for file in files if file.size)
+    for file in files:
+        yield next(fetched) if file.size else b""
+
+
+def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
+    """The images of a shard through `change`, then its other files as they are."""
+    images = [file for file in shard.files if file.is_image]
+    goals = {printable(file.path): file.goal + extension for file in images}
+    data = zip(images, read(place, images), strict=True)
+    replies = answers((Item(key=printable(file.path), data=found) for file, found in data), change)
+    kept = ((key, reply) for key, reply in replies if reply is not None)
+    for batch in batches(kept, size=1 if is_local(target.uri) else AT_ONCE):
+        target.put({goals[key]: reply for key, reply in batch})
+        yield from (Written.of(key, name=goals[key], data=reply) for key, reply in batch)
+    for file in shard.files:
+        if not file.is_image:
+            yield copy(place, file, target=target)
+
+
+def copy(place: Place, file: File, *, target: Target) -> Written:
+    """A file that is no image, streamed."""
+    with target.staged(file.goal) as part:
+        with place.open(file.path) as source, part.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 2**20)
+        with part.open("rb") as copied:
+            digest = hashlib.file_digest(copied, "sha256").hexdigest()
+        return Written(key="", name=file.goal, sha256=digest, size=part.stat().st_size)

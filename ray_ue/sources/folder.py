@@ -1,0 +1,38 @@
+"""A folder of images, one first-level folder per class where there are any; knows nothing of what is inside a file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import pyarrow as pa
+
+from ray_ue.sources import files
+from ray_ue.sources.base import Change, Shard, Source, Written
+from ray_ue.sources.target import Target
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Folder(Source):
+    """Keys are relative paths; images outside any first-level folder have no label."""
+
+    format: ClassVar[str] = "folder"
+
+    def shards(self) -> list[Shard]:
+        found = files.pack(self.place, self.listing(), first=0, labelled=True)
+        if not any(file.is_image for shard in found for file in shard.files):
+            raise ValueError(f"there are no images in {self.root!r}, only {sum(len(shard.files) for shard in found)} other files")
+        return found
+
+    def class_names(self) -> list[str]:
+        names = [name for name, _ in self.listing()]
+        return files.classes(names, files.images_among(self.place, names))
+
+    def rows(self, shard: Shard) -> pa.Table:
+        return files.rows(shard)
+
+    def read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
+        return files.read(self.place, [shard.files[offset] for offset in rows["offset"].to_pylist()])
+
+    def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
+        return files.rewrite(self.place, shard, target=target, extension=extension, change=change)

@@ -1,0 +1,115 @@
+"""The members of one tar file, from headers alone; knows what each is for, not how to copy it."""
+
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.naming import printable, safe
+
+MOST_LINKS = 8  # a longer chain of links is a cycle or a joke
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """`key` is the safe name, numbered `#2`, `#3`, … when repeated. A link to a file inside the tar stands for that file's data.
+
+    role "image" is a row; "lost" is a row without data (a link that leads nowhere, a device), so that leaving it out is reported.
+    """
+
+    info: tarfile.TarInfo
+    key: str
+    role: Literal["image", "lost", "other", "folder"]
+    offset: int
+    size: int
+
+
+def members(file: BinaryIO, *, shard: str) -> list[Member]:
+    """All members in order; a `ValueError` names a shard that is damaged, also after its first member."""
+    infos = _headers(file, shard=shard)
+    by_name = {info.name.rstrip("/"): info for info in infos}  # of equal names the last one counts, as when unpacking
+    seen: Counter[str] = Counter()
+    result: list[Member] = []
+    for info in infos:
+        name = safe(info.name) or "unnamed"
+        seen[name] += 1
+        key = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        data = _data_of(info, by_name)
+        if info.isdir():
+            result.append(Member(info=info, key=key, role="folder", offset=0, size=0))
+        elif data is None:
+            result.append(Member(info=info, key=key, role="lost", offset=0, size=0))
+        else:
+            role = "image" if _is_image(file, info, data) else "other"
+            result.append(Member(info=info, key=key, role=role, offset=data.offset_data, size=data.size))
+    return result
+
+
+def _headers(file: BinaryIO, *, shard: str) -> list[tarfile.TarInfo]:
+    try:
+        with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
+            infos = tar.getmembers()
+            end = tar.offset
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{shard} is not a plain tar file, or is damaged: {error}") from error
+    file.seek(end)
+    if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header in the middle for the end
+        raise ValueError(f"{shard} is damaged: there is no tar header at byte {end}, after {len(infos)} members")
+    return infos
+
+
+def _data_of(info: tarfile.TarInfo, by_name: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The member that holds the data: itself, or where its links lead inside the tar; None if there is none."""
+    for _ in range(MOST_LINKS):
+        if info.isreg():
+            return None if info.issparse() else info
+        if not (info.issym() or info.islnk()):
+            return None
+        goal = _joined(info.name.rpartition("/")[0], info.linkname) if info.issym() else info.linkname.rstrip("/")
+        if goal not in by_name or by_name[goal] is info:
+            return None
+        info = by_name[goal]
+    return None
+
+
+def _joined(folder: str, link: str) -> str:
+    """Where a symbolic link in `folder` points; empty when that is outside."""
+    parts = folder.split("/") if folder else []
+    for part in link.split("/"):
+        if part == ".." and not parts:
+            return ""
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "" if link.startswith("/") else "/".join(parts)
+
+
+def _is_image(file: BinaryIO, info: tarfile.TarInfo, data: tarfile.TarInfo) -> bool:
+    kinds = {kind_of_name(info.name), kind_of_name(data.name)}
+    if "image" in kinds or "unknown" not in kinds:
+        return "image" in kinds
+    file.seek(data.offset_data)
+    return looks_like_image(file.read(32))
+
+
+def labels(file: BinaryIO, found: Sequence[Member]) -> list[int | None]:
+    """For each member the integer in the `.cls` of its sample: what shares its name up to the first dot."""
+    label_of: dict[str, int] = {}
+    for member in found:
+        sample, ending = sample_of(member.key)
+        if ending == "cls" and member.role == "other" and member.size <= 32:
+            file.seek(member.offset)
+            text = file.read(member.size).decode("ascii", "replace").strip()
+            if text.removeprefix("-").isdecimal():
+                label_of[sample] = int(text)
+    return [label_of.get(sample_of(member.key)[0]) for member in found]
+
+
+def sample_of(name: str) -> tuple[str, str]:
+    """WebDataset's split: `a/b.seg.png` is sample `a/b`, ending `seg.png`."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, ending = base.partition(".")
+    return printable(folder + slash + stem), ending.partition("#")[0].lower()

@@ -1,0 +1,105 @@
+"""Turns what a user typed into a source, or into a `ValueError` that says what would have worked; reads no image."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, cast
+
+from braceexpand import braceexpand
+
+from ray_ue.images import kind_of_name, suffix_of
+from ray_ue.sources.base import Source
+from ray_ue.sources.folder import Folder
+from ray_ue.sources.parquet import ParquetFiles
+from ray_ue.sources.storage import connect, normal
+from ray_ue.sources.webdataset import WebDataset
+from ray_ue.types import pick
+
+FORMATS: Final[dict[str, type[Source]]] = {"folder": Folder, "parquet": ParquetFiles, "webdataset": WebDataset}
+PATTERN = re.compile(r"[{*?\[]")
+PACKED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
+ARCHIVE = re.compile(r"\.(zip|7z|rar)$", re.IGNORECASE)
+
+
+def open_source(uri: str, *, format: str = "auto") -> Source:
+    """The images at `uri`: a folder, one `.tar` or `.parquet` file, or a pattern such as `{00000..00511}.tar` or `*.parquet`."""
+    if format != "auto":
+        pick({**FORMATS, "auto": Source}, format, what="source format")
+    if not uri.strip():
+        raise ValueError("the source is empty; give a folder, a .tar or .parquet file, or a pattern such as data/{00000..00511}.tar")
+    try:
+        root, only = _locate(normal(uri), uri=uri)
+        names = [name for name, _ in Folder(root=root, only=only).listing()]
+    except ValueError:
+        raise
+    except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed
+        raise ValueError(f"cannot list {uri!r}: {type(error).__name__}: {error}; check the address and your access to it") from error
+    if not names:
+        raise ValueError(f"{uri!r} holds no files; give a folder of images, .parquet files or .tar files")
+    source = FORMATS[_guess(names, uri=uri) if format == "auto" else format](root=root, only=only)
+    _check(source, names, uri=uri)
+    return source
+
+
+def _locate(place: str, *, uri: str) -> tuple[str, tuple[str, ...]]:
+    """The root folder and the files named in it; no names stand for the whole folder."""
+    fs, path = connect(place)
+    fs.invalidate_cache()
+    if fs.isfile(path):
+        root, _, name = place.rpartition("/")
+        return root or "/", (name,)
+    if fs.isdir(path):
+        return place, ()
+    if not PATTERN.search(place):
+        raise ValueError(f"there is no {uri!r}; give an existing folder, .tar or .parquet file, or a pattern such as {{00000..00511}}.tar")
+    first = PATTERN.search(place)
+    assert first
+    root = place[: first.start()].rpartition("/")[0] or "/"
+    names = [name for pattern in braceexpand(place[len(root.rstrip("/")) + 1 :]) for name in _globbed(root, pattern)]
+    if not names:
+        raise ValueError(f"no file matches {uri!r} in {root!r}")
+    return root, tuple(sorted(set(names)))
+
+
+def _globbed(root: str, pattern: str) -> list[str]:
+    """Names that match a pattern; one without `*`, `?` or `[` names itself, so that its absence is noticed."""
+    if not re.search(r"[*?\[]", pattern):
+        return [pattern]
+    fs, path = connect(root)
+    base = path.rstrip("/") + "/"
+    found = cast(dict[str, dict], fs.glob(base + pattern, detail=True))
+    return [name.removeprefix(base) for name, info in found.items() if info["type"] == "file"]
+
+
+def _guess(names: Sequence[str], *, uri: str) -> str:
+    """The one format that all of these files fit; a mixture is the user's to decide, as the rest would be copied unprotected."""
+    count: Counter[str] = Counter()
+    for name in names:
+        if PACKED_TAR.search(name):
+            count["compressed tar"] += 1
+        elif ARCHIVE.search(name):
+            count["archive"] += 1
+        elif suffix_of(name).lower() in (".parquet", ".tar"):
+            count[suffix_of(name).lower()] += 1
+        elif kind_of_name(name) == "image":
+            count["image"] += 1
+    found = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
+    if len(count) > 1:
+        raise ValueError(
+            f"{uri!r} mixes {found}; say --format folder, parquet or webdataset to choose which are protected: "
+            "packed files of another format are then copied as they are"
+        )
+    if "compressed tar" in count:
+        raise ValueError(f"{uri!r} has {found}; shards must be plain .tar files: decompress them first")
+    if "archive" in count:
+        raise ValueError(f"{uri!r} has {found}; unpack them first into a folder of images")
+    return {".parquet": "parquet", ".tar": "webdataset"}.get(next(iter(count), ""), "folder")
+
+
+def _check(source: Source, names: Sequence[str], *, uri: str) -> None:
+    """That the chosen format has something to protect here."""
+    suffix = {"parquet": ".parquet", "webdataset": ".tar"}.get(source.format, "")
+    if suffix and not any(name.lower().endswith(suffix) for name in names):
+        raise ValueError(f"{uri!r} holds no {suffix} file, so it is no {source.format} source; say --format auto, or name another folder")
+    if not suffix and all(kind_of_name(name) == "other" for name in names):
+        raise ValueError(f"{uri!r} holds no images, only {len(names)} other files such as {names[0]!r}; name a folder with images")

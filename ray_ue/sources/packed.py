@@ -1,0 +1,49 @@
+"""A source whose images are packed into files of one kind, with loose files beside them; knows no file format."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from ray_ue.sources import files
+from ray_ue.sources.base import Change, Shard, Source, Written
+from ray_ue.sources.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Source):
+    """Files ending in `suffix` are shards. What lies beside is copied too, and an image among it is a row without label."""
+
+    suffix: ClassVar[str]
+
+    def shards(self) -> list[Shard]:
+        listing = self.listing()
+        packs = [(name, size) for name, size in listing if name.lower().endswith(self.suffix)]
+        if not packs:
+            raise ValueError(f"there is no {self.suffix} file in {self.root!r}, only {len(listing)} other files")
+        loose = [(name, size) for name, size in listing if not name.lower().endswith(self.suffix)]
+        shards = [Shard(number=i, path=name, size=size) for i, (name, size) in enumerate(packs)]
+        return shards + files.pack(self.place, loose, first=len(shards), labelled=False)
+
+    def rows(self, shard: Shard) -> pa.Table:
+        return files.rows(shard) if shard.files else self.pack_rows(shard)
+
+    def read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
+        offsets = rows["offset"].to_pylist()
+        return files.read(self.place, [shard.files[i] for i in offsets]) if shard.files else self.pack_read(shard, rows)
+
+    def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
+        if shard.files:
+            return files.rewrite(self.place, shard, target=target, extension=extension, change=change)
+        return self.pack_copy(shard, target=target, extension=extension, change=change)
+
+    @abstractmethod
+    def pack_rows(self, shard: Shard) -> pa.Table: ...
+
+    @abstractmethod
+    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]: ...
+
+    @abstractmethod
+    def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]: ...

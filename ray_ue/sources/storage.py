@@ -1,0 +1,137 @@
+"""The reading side of a place, local or object store: lists, opens, fetches; knows paths and bytes, not images or formats."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.utils import get_protocol
+
+from ray_ue.images import kind_of_name
+
+PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
+BLOCK = 4 * 2**20  # bytes per ranged read: one request's latency is then small beside its transfer
+AT_ONCE = 16  # requests in flight per shard on an object store
+
+T = TypeVar("T")
+
+
+def batches(things: Iterator[T], *, size: int) -> Iterator[list[T]]:
+    while batch := list(islice(things, size)):
+        yield batch
+
+
+def normal(uri: str) -> str:
+    """An absolute path for local places, the URI without a closing slash for others."""
+    if get_protocol(uri) in ("file", "local"):
+        return os.path.abspath(os.path.expanduser(uri.removeprefix("file://").removeprefix("local://")))
+    return uri.rstrip("/")
+
+
+def connect(uri: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URI and the path inside it."""
+    try:
+        return url_to_fs(uri)
+    except ImportError as error:
+        raise ValueError(f"{uri!r} needs a package that is not installed: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"cannot open {uri!r}: {error}; use a local path, file://, s3://, gs:// or memory://") from error
+
+
+def is_local(uri: str) -> bool:
+    return get_protocol(uri) == "file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A folder; `uri` is as `normal` gives it. Holds no connection, so that it travels to workers."""
+
+    uri: str
+
+    def full(self, relative: str) -> str:
+        return f"{connect(self.uri)[1].rstrip('/')}/{relative}"
+
+    def listing(self) -> list[tuple[str, int]]:
+        """All files below, as (relative path, size), sorted by path."""
+        if is_local(self.uri):
+            return sorted(_walk(Path(self.uri), prefix="", above=()))
+        fs, path = connect(self.uri)
+        fs.invalidate_cache()
+        return _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)
+
+    def chosen(self, names: Sequence[str]) -> list[tuple[str, int]]:
+        """These files only; a `ValueError` tells which are missing. On an object store each folder is listed once."""
+        fs, path = connect(self.uri)
+        fs.invalidate_cache()
+        sizes: dict[str, int] = {}
+        for folder in sorted({name.rpartition("/")[0] for name in names}):
+            try:
+                found = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True)
+            except FileNotFoundError:
+                continue
+            sizes.update(_relative({info["name"]: info for info in found}, path=path))
+        if missing := [name for name in names if name not in sizes]:
+            raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
+        return sorted((name, sizes[name]) for name in names)
+
+    def open(self, relative: str) -> BinaryIO:
+        if is_local(self.uri):
+            return open(Path(self.uri) / relative, "rb")
+        fs = connect(self.uri)[0]
+        return cast(BinaryIO, fs.open(self.full(relative), "rb", block_size=BLOCK, cache_type="readahead"))
+
+    def fetch(self, names: Iterator[str]) -> Iterator[bytes]:
+        """Whole files in order, a few at once on an object store."""
+        if is_local(self.uri):
+            for name in names:
+                yield (Path(self.uri) / name).read_bytes()
+            return
+        fs = connect(self.uri)[0]
+        for batch in batches(names, size=AT_ONCE):
+            paths = [self.full(name) for name in batch]
+            yield from fs.cat_ranges(paths, [0] * len(paths), [None] * len(paths))
+
+    def heads(self, names: Iterator[str]) -> Iterator[bytes]:
+        """The first 32 bytes of files."""
+        if is_local(self.uri):
+            for name in names:
+                with self.open(name) as file:
+                    yield file.read(32)
+            return
+        fs = connect(self.uri)[0]
+        for batch in batches(names, size=4 * AT_ONCE):
+            paths = [self.full(name) for name in batch]
+            yield from fs.cat_ranges(paths, [0] * len(paths), [32] * len(paths))
+
+
+def _relative(found: dict[str, dict], *, path: str) -> list[tuple[str, int]]:
+    """A listing of an object store relative to `path`; folder markers and unfinished files are no files."""
+    root = path.rstrip("/") + "/"
+    pairs = ((name.removeprefix(root), info) for name, info in found.items() if name.startswith(root))
+    return sorted(
+        (name, int(info.get("size") or 0))
+        for name, info in pairs
+        if name and info["type"] == "file" and not name.endswith("/") and not name.rpartition("/")[2].startswith(PART)
+    )
+
+
+def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int]]:
+    """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of."""
+    stat = folder.stat()
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(PART):
+                continue
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), prefix=f"{prefix}{entry.name}/", above=(*above, here))
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat().st_size
+            elif entry.is_symlink() and kind_of_name(entry.name) == "image":
+                yield prefix + entry.name, 0  # a broken link is an image of zero bytes: rejected with a reason, not lost

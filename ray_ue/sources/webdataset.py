@@ -1,0 +1,101 @@
+"""WebDataset: tar files of samples, each image a member; knows tar, not pixels."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, final
+
+import pyarrow as pa
+
+from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, answers
+from ray_ue.sources.members import Member, labels, members
+from ray_ue.sources.naming import safe, stems
+from ray_ue.sources.packed import Packed
+from ray_ue.sources.target import Target
+
+ROWS = ("image", "lost")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WebDataset(Packed):
+    """Keys are `shard.tar/member`; the label is the integer in the sample's `.cls`."""
+
+    format: ClassVar[str] = "webdataset"
+    suffix: ClassVar[str] = ".tar"
+
+    def class_names(self) -> list[str]:
+        return []
+
+    def pack_rows(self, shard: Shard) -> pa.Table:
+        with self.place.open(shard.path) as file:
+            found = members(file, shard=shard.path)
+            pairs = [(m, label) for m, label in zip(found, labels(file, found), strict=True) if m.role in ROWS]
+        columns = {
+            "key": [_key(shard, m) for m, _ in pairs],
+            "label": [label for _, label in pairs],
+            "offset": [m.offset for m, _ in pairs],
+            "size": [m.size for m, _ in pairs],
+        }
+        return pa.table(columns, schema=ROW_SCHEMA)
+
+    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
+        with self.place.open(shard.path) as file:
+            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
+                file.seek(offset)
+                yield file.read(size)
+
+    def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
+        # two handles: `change` may draw images from another thread
+        with (
+            self.place.open(shard.path) as file,
+            self.place.open(shard.path) as images,
+            target.staged(safe(shard.path)) as part,
+            tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as out,
+        ):
+            found = members(file, shard=shard.path)
+            rows = [m for m in found if m.role in ROWS]
+            others = [m.info.name for m in found if m.role not in ROWS]
+            goals = iter(stems([m.info.name for m in rows], others=others))
+            replies = answers(_items(images, rows, shard=shard), change)
+            for member in found:
+                if member.role not in ROWS:
+                    _keep(out, member, file)
+                    continue
+                (key, reply), goal = next(replies), next(goals) + extension
+                if reply is not None:
+                    _add(out, member, goal, reply)
+                    yield Written.of(key, name=f"{safe(shard.path)}/{goal}", data=reply)
+            assert next(replies, None) is None
+
+
+def _key(shard: Shard, member: Member) -> str:
+    return f"{safe(shard.path)}/{member.key}"
+
+
+def _items(file: BinaryIO, rows: list[Member], *, shard: Shard) -> Iterator[Item]:
+    for member in rows:
+        file.seek(member.offset)
+        yield Item(key=_key(shard, member), data=file.read(member.size))
+
+
+def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
+    """The member's header for other data: time, mode and owner stay, a link becomes the file it stood for."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, member.info.mtime, member.info.mode
+    info.uid, info.gid, info.uname, info.gname = member.info.uid, member.info.gid, member.info.uname, member.info.gname
+    info.type = tarfile.DIRTYPE if member.role == "folder" else tarfile.REGTYPE
+    about_data = ("path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname", "hdrcharset")
+    info.pax_headers = {k: v for k, v in member.info.pax_headers.items() if k not in about_data and not k.startswith("GNU.sparse")}
+    return info
+
+
+def _keep(out: tarfile.TarFile, member: Member, file: BinaryIO) -> None:
+    """Copy a member as it is, except that its name cannot leave the folder it is unpacked in."""
+    file.seek(member.offset)
+    out.addfile(_header(member, name=safe(member.info.name) or ".", size=member.size), file if member.size else None)
+
+
+def _add(out: tarfile.TarFile, member: Member, name: str, data: bytes) -> None:
+    out.addfile(_header(member, name=name, size=len(data)), io.BytesIO(data))

@@ -1,0 +1,227 @@
+"""Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, with a ledger of what was written."""
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from ray_ue.artifacts import Artifact, Folder
+from ray_ue.images import EXTENSIONS, Limits, Picture, Rejected, decode, encode, resized
+from ray_ue.poisons import Additive
+from ray_ue.progress import Progress
+from ray_ue.quality import compare
+from ray_ue.sources import Item, Shard, Source, Written, open_source
+from ray_ue.stages.base import Run, stage
+from ray_ue.stages.cluster import open_groups
+from ray_ue.stages.craft import open_poison
+from ray_ue.stages.index import rows_of, shard_lines
+from ray_ue.stages.session import stream
+
+VERSION = 1
+FIELDS = ("resize", "image_format", "max_pixels")
+SSIM_IMAGES = 512  # SSIM costs more than a decode: it is measured on about this many images, spread over the collection
+SHOWN_EVERY = 32
+
+LEDGER = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("key", pa.string()),
+        ("name", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("slot", pa.int32()),
+        ("most", pa.int32()),
+        ("psnr", pa.float64()),
+        ("ssim", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
+
+A, B = TypeVar("A"), TypeVar("B")
+
+
+def export(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact) -> Artifact:
+    """The export artifact: `ledger/shard-*.parquet`, one line per image with its name and checksum in the copy, and `rejected.parquet`.
+
+    The copy itself lies in the output folder and holds nothing but what the source holds.
+    """
+    fields = run.recipe.values(FIELDS)
+    inputs = {"index": index, "groups": groups, "poison": poison}
+    return stage(
+        run,
+        "export",
+        version=VERSION,
+        fields=fields,
+        inputs=inputs,
+        build=lambda folder: build(run, index, embedded, groups, poison, folder),
+    )
+
+
+def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact, folder: Folder) -> dict:
+    source = open_source(run.source, format=run.recipe.format)
+    slot_of = open_groups(groups.folder).slot_of
+    first = {line["shard"]: (line["first_id"], line["rows"]) for line in shard_lines(index)}
+    written = set(folder.names("ledger"))
+    shards = source.shards()
+    waiting = [shard for shard in shards if ledger_name(shard.number) not in written]
+    progress = Progress(stage="export", total=index.facts["rows"])
+    progress.skip(index.facts["rows"] - sum(first[shard.number][1] for shard in waiting))
+    tasks = min(len(waiting), run.machines.cores * run.machines.nodes)
+    recipe = run.recipe
+    writer = Writer(
+        source=source,
+        output=run.output.uri,
+        index=index.folder,
+        poison=poison.folder,
+        ledger=folder,
+        resize=recipe.resize,
+        image_format=recipe.image_format,
+        limits=recipe.limits(),
+        ssim_every=max(1, index.facts["rows"] // SSIM_IMAGES),
+        threads=run.machines.threads(run.resources, tasks=tasks),
+    )
+    items = []
+    for shard in waiting:
+        begin, rows = first[shard.number]
+        items.append({"shard": pickle.dumps(shard), "first_id": begin, "slots": slot_of[begin : begin + rows].tobytes()})
+    for result in stream(items, work=write_shards, arguments={"writer": writer}, cpus=1, tasks=tasks, block_bytes=1):
+        progress.add(result["rows"], rejected=result["rejected"])
+    progress.close()
+    return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
+
+
+def ledger_name(shard: int) -> str:
+    return f"shard-{shard:06d}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """All that a task needs to write one shard of the copy."""
+
+    source: Source
+    output: str
+    index: Folder
+    poison: Folder
+    ledger: Folder
+    resize: int
+    image_format: str
+    limits: Limits
+    ssim_every: int
+    threads: int
+
+    def protect(self, item: Item, number: int, slot: int, poison: Additive) -> tuple[bytes | None, dict]:
+        """The protected bytes of one image (None: left out) and its line for the ledger."""
+        line: dict = {"id": number, "key": item.key, "slot": slot}
+        if slot < 0:
+            return None, line | {"reason": "set aside when it was embedded"}
+        try:
+            clean = decode(item.data, limits=self.limits)
+        except Rejected as reason:
+            return None, line | {"reason": str(reason)}
+        if self.resize:
+            clean = resized(clean, size=self.resize)
+        rgb = poison.apply(clean.rgb, slot)
+        seen = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
+        data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=clean.exif, icc=clean.icc), format=self.image_format)
+        height, width = rgb.shape[:2]
+        return data, line | {"height": height, "width": width, "most": seen.most, "psnr": seen.psnr, "ssim": seen.ssim, "bytes": len(data)}
+
+
+@lru_cache(maxsize=1)
+def poison_here(folder: Folder) -> Additive:
+    """The poison, read once per process."""
+    return open_poison(folder)
+
+
+def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
+    """Write each shard of `batch` to the copy, then its ledger; the ledger file is what says that the shard is done."""
+    for entry in batch.to_pylist():
+        shard: Shard = pickle.loads(entry["shard"])  # noqa: S301 - made by the driver of this run
+        slots = np.frombuffer(entry["slots"], np.int32)
+        keys = rows_of(writer.index, shard.number)["key"].to_pylist()
+        poison = poison_here(writer.poison)
+        lines: list[dict] = []
+
+        def change(items: Iterable[Item]) -> Iterator[bytes | None]:
+            numbered = ((item, entry["first_id"] + row, int(slots[row])) for row, item in enumerate(items))
+            with ThreadPoolExecutor(writer.threads) as pool:
+                for data, line in in_order(pool, lambda task: writer.protect(*task, poison), numbered, ahead=2 * writer.threads):
+                    if line["key"] != keys[len(lines)]:
+                        raise ValueError(f"{writer.source.uri} changed while it was read: {line['key']} stands where {keys[len(lines)]} was")
+                    lines.append(line)
+                    yield data
+
+        shown = 0
+        written: list[Written] = []
+        others: list[Written] = []
+        for done in writer.source.rewrite(shard, to=writer.output, extension=EXTENSIONS[writer.image_format], change=change):
+            (written if done.key else others).append(done)
+            if len(lines) - shown >= SHOWN_EVERY:
+                yield count(lines[shown:])
+                shown = len(lines)
+        if len(lines) != len(keys):
+            raise ValueError(f"{writer.source.uri} changed while it was read: {shard.path} has {len(lines)} images, {len(keys)} were listed")
+        names = {done.key: done for done in written}
+        if others:
+            table = pa.table({"name": [o.name for o in others], "sha256": [o.sha256 for o in others], "bytes": [o.size for o in others]})
+            writer.ledger.write_table(f"others/{ledger_name(shard.number)}", table)
+        full = [line | ({"name": names[line["key"]].name, "sha256": names[line["key"]].sha256} if line["key"] in names else {}) for line in lines]
+        writer.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(full, schema=LEDGER))
+        yield count(lines[shown:])
+
+
+def count(lines: list[dict]) -> pa.Table:
+    return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:
+    """`map` over threads that reads at most `ahead` tasks in advance, so that a shard never lies in memory."""
+    running: deque[Future[B]] = deque()
+    for task in tasks:
+        running.append(pool.submit(work, task))
+        if len(running) >= ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def summarise(folder: Folder, embedded: Artifact, names: list[str]) -> dict:
+    """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
+    early = embedded.folder.read_table("rejected.parquet")
+    why = dict(zip(early["id"].to_pylist(), early["reason"].to_pylist()))
+    images, size, most, psnr, ssim, bad = 0, 0, 0, [], [], []
+    for name in names:
+        ledger = folder.read_table(f"ledger/{name}")
+        for line in ledger.filter(ledger["reason"].is_valid()).to_pylist():
+            bad.append({"id": line["id"], "key": line["key"], "reason": why.get(line["id"], line["reason"])})
+        good = ledger.filter(ledger["reason"].is_null())
+        images += len(good)
+        size += sum(good["bytes"].to_pylist())
+        most = max([most, *good["most"].to_pylist()])
+        psnr.append(np.asarray(good["psnr"].to_pylist(), float))
+        measured = np.asarray(good["ssim"].to_pylist(), float)
+        ssim.append(measured[np.isfinite(measured)])
+    rejected = pa.Table.from_pylist(bad, schema=pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())]))
+    folder.write_table("rejected.parquet", rejected)
+    finite = np.concatenate(psnr) if psnr else np.zeros(0)
+    finite = finite[np.isfinite(finite)]
+    similar = np.concatenate(ssim) if ssim else np.zeros(0)
+    return {
+        "images": images,
+        "rejected": len(bad),
+        "bytes": size,
+        "most_levels": most,
+        "psnr_mean": round(float(finite.mean()), 2) if len(finite) else None,
+        "psnr_least": round(float(finite.min()), 2) if len(finite) else None,
+        "ssim_mean": round(float(similar.mean()), 4) if len(similar) else None,
+        "ssim_least": round(float(similar.min()), 4) if len(similar) else None,
+        "ssim_images": len(similar),
+    }

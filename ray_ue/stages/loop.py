@@ -1,0 +1,159 @@
+"""One resumable training loop under Ray Train: workers, checkpoints and live progress. It knows nothing of what is trained."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray.train
+import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ray_ue.artifacts import Folder
+from ray_ue.progress import Progress, say
+from ray_ue.stages.base import Run
+from ray_ue.types import Step, Workers, alone
+
+# A loop is a function of plain values that yields steps; it is called on every worker.
+Loop = Callable[..., Iterator[Step]]
+
+CHECKPOINT = "checkpoint.safetensors"
+SEEN = "seen/"  # prefix of what the driver shows, beside the loop's own state
+EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
+RETRIES = 3
+
+
+def run_loop(run: Run, folder: Folder, *, name: str, steps: int, loop: Loop, arguments: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict]:
+    """Run `loop(**arguments, device, workers, resume)` to its last step; return the final state and facts.
+
+    The state is saved every EVERY_SECONDS; a killed worker, or a second call after a killed job, goes on from there.
+    """
+    count = worker_count(run)
+    config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "steps": steps, "cores": run.machines.cores, "count": count}
+    began = time.monotonic()
+    before = int(opened(folder)[1]["step"])
+    if before:
+        say(f"{name:>9}  going on from step {before}")
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=run.machines.gpus > 0, resources_per_worker=share(run)),
+        run_config=RunConfig(
+            name="ray-train",
+            storage_path=folder.path("ray-train") if count else None,
+            storage_filesystem=PyFileSystem(FSSpecHandler(folder.fs())) if count else None,
+            failure_config=FailureConfig(max_failures=RETRIES if count else 0),
+        ),
+    )
+    with watched(folder, name=name, steps=steps, before=before):
+        trainer.fit()
+    state, seen = opened(folder)
+    assert seen["step"] == steps, f"{name} ended at step {seen['step']} of {steps}"
+    folder.remove("ray-train")
+    facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
+    return state, facts | {"loss": seen["loss"], "images": int(seen["images"])}
+
+
+def worker_count(run: Run) -> int:
+    """Ray Train workers: 0 means inside this process."""
+    asked = run.resources.workers
+    if asked == "local":
+        return 0
+    return max(1, run.machines.gpus) if asked == "auto" else int(asked)
+
+
+def share(run: Run) -> dict[str, float]:
+    return {"CPU": 1, "GPU": 1} if run.machines.gpus else {"CPU": 1}
+
+
+def opened(folder: Folder) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """(state, {step, loss, images}) of the last checkpoint; ({}, {"step": 0}) before the first."""
+    if not folder.exists(CHECKPOINT):
+        return {}, {"step": 0}
+    tensors = load(folder.read(CHECKPOINT))
+    seen = {key.removeprefix(SEEN): value.item() for key, value in tensors.items() if key.startswith(SEEN)}
+    return {key: value for key, value in tensors.items() if not key.startswith(SEEN)}, seen
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """What every Ray Train worker runs."""
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    # Ray gives each worker one OpenMP thread; the workers of this node share its cores.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size())))
+    device = torch.device("cuda", context.get_local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    folder: Folder = config["folder"]
+    resume, _ = opened(folder)
+    workers = Workers(rank=rank, world=world, total=total_over if world > 1 else alone)
+    saved = time.monotonic()
+    last = None
+    for last in config["loop"](**config["arguments"], device=device, workers=workers, resume=resume):
+        due = last.step >= last.steps or time.monotonic() - saved >= EVERY_SECONDS
+        if rank == 0 and due:
+            checkpoint(folder, last)
+            saved = time.monotonic()
+        elif rank == 0:
+            note(folder, last)
+    if last is None and not resume:
+        raise ValueError("the loop made no step")
+
+
+def checkpoint(folder: Folder, step: Step) -> None:
+    """Save the state and, in the same file, the step it belongs to."""
+    state = {key: value.detach().cpu().contiguous() for key, value in step.state().items()}
+    seen = {SEEN + key: torch.tensor(value, dtype=torch.float64) for key, value in line(step).items()}
+    folder.write(CHECKPOINT, save(state | seen))
+
+
+_noted = {"at": 0.0}
+
+
+def note(folder: Folder, step: Step) -> None:
+    """Leave the step for the driver to show, twice a second at most."""
+    if time.monotonic() - _noted["at"] >= 0.5:
+        _noted["at"] = time.monotonic()
+        folder.write_json("live.json", line(step))
+
+
+def line(step: Step) -> dict[str, float]:
+    return {"step": step.step, "steps": step.steps, "loss": round(step.loss, 6), "images": step.images}
+
+
+def total_over(value: Tensor) -> Tensor:
+    """The sum of `value` over all workers."""
+    torch.distributed.all_reduce(value)
+    return value
+
+
+@contextmanager
+def watched(folder: Folder, *, name: str, steps: int, before: int) -> Iterator[None]:
+    """Show the worker's steps while the block runs."""
+    progress = Progress(stage=name, total=steps, unit="steps")
+    progress.skip(before)
+    stop = threading.Event()
+
+    def follow() -> None:
+        while not stop.wait(0.5):
+            try:
+                seen = folder.read_json("live.json")
+            except (OSError, json.JSONDecodeError):
+                continue
+            progress.add(max(0, int(seen["step"]) - progress.done), note=f"loss {seen['loss']:.4g}")
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+        progress.done = steps
+    finally:
+        stop.set()
+        thread.join()
+        folder.remove("live.json")
+    progress.close()

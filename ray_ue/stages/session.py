@@ -1,0 +1,157 @@
+"""The Ray session and the one way in which stages stream work through Ray Data. It knows resources, not science."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from ray_ue.environment import joins_a_cluster
+from ray_ue.progress import say
+from ray_ue.recipe import Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What Ray has: logical CPUs, GPUs, nodes; and the real cores of this machine."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+    cores: int
+
+    def encoder(self, resources: Resources) -> tuple[int, float]:
+        """(actors, GPU share of each): one actor per GPU share, or one per CPU node, which then uses all of that node's cores."""
+        if self.gpus:
+            return max(1, int(self.gpus / resources.gpus_per_encoder)), resources.gpus_per_encoder
+        return self.nodes, 0.0
+
+    def threads(self, resources: Resources, *, tasks: int) -> int:
+        """Threads of one task, so that `tasks` of them fill the cores of a node."""
+        return resources.cpus_per_task or max(1, ceil(self.cores / max(1, tasks)))
+
+
+@contextmanager
+def session() -> Iterator[Machines]:
+    """Join the Ray cluster that RAY_ADDRESS names or this job runs on, else start a local one and stop it afterwards."""
+    if ray.is_initialized():
+        yield measure()
+        return
+    joining, cores = joins_a_cluster(), os.cpu_count() or 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
+        if joining:
+            ray.init(logging_level="WARNING", log_to_driver=False)
+        else:
+            start_local(cores)
+    try:
+        yield measure()
+    finally:
+        ray.shutdown()
+
+
+def start_local(cores: int, *, attempts: int = 3) -> None:
+    """Start Ray on this machine; a busy machine can miss Ray's fixed 30 s start limit, so try again."""
+    for attempt in range(attempts):
+        try:
+            # More logical CPUs than cores: small machines must fit a reader beside an encoder beside a train worker.
+            ray.init(
+                num_cpus=max(4, cores),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
+            )
+        except Exception:  # noqa: BLE001 - Ray raises bare Exceptions here; the last one is raised again
+            ray.shutdown()
+            if attempt == attempts - 1:
+                raise
+        else:
+            return
+
+
+def measure() -> Machines:
+    """Read the resources of the connected Ray; warn when a GPU is there and torch here cannot see what Ray sees."""
+    total = ray.cluster_resources()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    busy = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
+    machines = Machines(
+        cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1
+    )
+    if not machines.gpus and gpu_here():
+        say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus, or everything runs on the CPU")
+    return machines
+
+
+def gpu_here() -> bool:
+    import torch  # noqa: PLC0415 - a second of import time that only this question needs
+
+    return torch.cuda.is_available()
+
+
+def configure_data(block_bytes: int) -> None:
+    """Quiet, and with small blocks: an item is a chunk of at most some tens of MB."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = block_bytes
+    context.enable_fallback_to_arrow_object_ext_type = False  # never pickle a column
+    for name in ("ray.data", "ray.data.dataset"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def stream(
+    items: list[dict],
+    *,
+    read: Callable[[pa.Table], Iterator[pa.Table]] | None = None,
+    work: Callable,
+    arguments: dict[str, object],
+    cpus: float,
+    gpus: float = 0.0,
+    actors: int = 0,
+    tasks: int = 0,
+    block_bytes: int = 64 * 2**20,
+) -> Iterator[dict]:
+    """Stream `items` through an optional `read` task and then `work`, and yield its result rows as they come.
+
+    `work` is a class (its instances are `actors` long-lived actors, built from `arguments`) or a generator function that is
+    called with `arguments` in tasks, at most `tasks` at a time. Each call gets a table of one item. A failed call is retried
+    elsewhere when its process died; an error in it ends the stream with that error. `block_bytes` of 1 passes every table that
+    `work` yields on at once, which is what live progress needs.
+    """
+    if not items:
+        return
+    configure_data(block_bytes)
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    if read is not None:
+        # Reading waits on disks and networks: it takes a quarter of a CPU, and stays a task of its own beside the actors.
+        data = data.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=0.25, zero_copy_batch=True)
+    if isinstance(work, type):
+        data = data.map_batches(
+            work,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=actors),
+            fn_constructor_kwargs=arguments,
+            num_cpus=cpus,
+            num_gpus=gpus or None,
+            zero_copy_batch=True,
+        )
+    else:
+        data = data.map_batches(
+            work,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=tasks) if tasks else None,
+            fn_kwargs=arguments,
+            num_cpus=cpus,
+            zero_copy_batch=True,
+        )
+    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()

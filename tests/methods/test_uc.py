@@ -1,0 +1,213 @@
+"""UC: the authors' constants, the budget, and laws about resuming, workers and which rows train which slot."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ray_ue.budget import Budget
+from ray_ue.losses import LOSSES
+from ray_ue.methods import View
+from ray_ue.methods.paints import PAINTS, stream
+from ray_ue.methods.uc import PLACES, SCOPES, UC
+from ray_ue.nets import generator
+from ray_ue.surrogates import Surrogate
+from ray_ue.types import Step, Workers
+
+BUDGET = Budget(levels=16)
+SLOTS = 3
+AIM = np.array([1, 2, 0])
+QUICK = UC(steps=4, batch=12, learning_rate=0.1)
+FAITHFUL = replace(QUICK, parameterization="generator", learning_rate=1e-4, data_scope="all", augment="before", steps=2)
+
+
+def surrogate(canvas: int = 16, size: int = 16) -> Surrogate:
+    rng = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    for value in net.parameters():
+        value.data = 0.3 * torch.randn(value.shape, generator=rng)
+    one = torch.full((1, 3, 1, 1), 0.5)
+    return Surrogate(name="toy", net=net.eval().requires_grad_(False), mean=one, std=one, size=size, canvas=canvas, width=32)
+
+
+def view(rows: int = 30, slots: int = SLOTS, canvas: int = 16, size: int = 16) -> View:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (rows, canvas, canvas, 3), dtype=np.uint8)
+    centers = rng.standard_normal((slots, 32)).astype(np.float32)
+    return View(pixels=pixels, slot_of=(np.arange(rows) % slots).astype(np.int32), centers=centers, surrogate=surrogate(canvas, size))
+
+
+def run(method: UC, *, seed: int = 0, workers: Workers = Workers(), resume: dict[str, Tensor] | None = None, stop: int = 999) -> Step:  # noqa: B008
+    last = None
+    for last in method.craft(view(), budget=BUDGET, aim=AIM, seed=seed, workers=workers, resume=resume or {}):
+        if last.step == stop:
+            break
+    assert last is not None
+    return last
+
+
+def bank(method: UC, step: Step) -> np.ndarray:
+    return method.bank(step.state(), budget=BUDGET)
+
+
+def test_the_generator_is_the_papers() -> None:
+    assert generator.size() == 7_841_411
+    assert generator.weights(stream(0)).shape == (7_841_411,)
+
+
+def test_a_fresh_generator_already_leaves_the_budget_at_most_pixels() -> None:
+    made = generator.generate(generator.weights(stream(0)), torch.rand((3, 64, 64), generator=stream(1)))
+    assert 0.7 < (made.abs() > BUDGET.radius).float().mean() < 0.97
+
+
+def test_the_rate_falls_to_a_hundredth() -> None:
+    method = replace(FAITHFUL, steps=750)
+    rates = [method.rate(step) for step in range(751)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[-1] == pytest.approx(1e-6)
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_loss_falls_within_the_budget(loss: str, place: str, scope: str) -> None:
+    method = replace(QUICK, steps=40, batch=30, loss=loss, augment=place, data_scope=scope)
+    losses = [step.loss for step in method.craft(view(), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={})]
+    assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:3])
+    made = bank(method, run(method))
+    assert made.dtype == np.int8
+    assert made.shape == (SLOTS, 3, 16, 16)
+    assert 8 < np.abs(made.astype(int)).max() <= 16
+
+
+@pytest.mark.parametrize(
+    "method", [QUICK, replace(QUICK, augment="after", data_scope="all"), FAITHFUL], ids=["pixels", "after", "generator"]
+)
+def test_resuming_gives_the_same_bits(method: UC) -> None:
+    straight = run(method)
+    resumed = run(method, resume=run(method, stop=method.steps // 2).state())
+    assert (straight.step, straight.images, straight.loss) == (resumed.step, resumed.images, resumed.loss)
+    assert all(torch.equal(value, resumed.state()[name]) for name, value in straight.state().items())
+
+
+def test_state_is_a_copy_and_resuming_leaves_it_alone() -> None:
+    state = run(QUICK, stop=2).state()
+    before = {name: value.clone() for name, value in state.items()}
+    run(QUICK, resume=state)
+    assert all(torch.equal(value, state[name]) for name, value in before.items())
+
+
+def share(method: UC, world: int) -> list[np.ndarray]:
+    """The banks of `world` workers, as threads that meet at a barrier to sum their tensors."""
+    barrier, parts, banks = threading.Barrier(world), [torch.zeros(0)] * world, [np.zeros(0)] * world
+
+    def work(rank: int) -> None:
+        def total(value: Tensor) -> Tensor:
+            parts[rank] = value
+            barrier.wait()
+            whole = torch.stack(parts).sum(0)
+            barrier.wait()
+            return whole
+
+        banks[rank] = bank(method, run(method, workers=Workers(rank=rank, world=world, total=total)))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return banks
+
+
+@pytest.mark.parametrize("world", [2, 3, 5, 13])
+def test_any_number_of_workers_makes_the_same_bank(world: int) -> None:
+    """Up to one level: sums in another order differ in the last bits, which Adam's first steps and rounding enlarge."""
+    alone = bank(QUICK, run(QUICK)).astype(int)
+    for made in share(QUICK, world):
+        assert np.abs(made - alone).max() <= 1
+        assert (made != alone).mean() < 0.01
+
+
+def test_two_workers_share_the_generators() -> None:
+    alone = bank(FAITHFUL, run(FAITHFUL)).astype(int)
+    first, second = share(FAITHFUL, 2)
+    assert (first == second).all()
+    assert (np.abs(first - alone) > 1).mean() < 0.01
+
+
+def test_the_latent_never_moves() -> None:
+    assert torch.equal(run(FAITHFUL, stop=1).state()["latent"], run(FAITHFUL).state()["latent"])
+
+
+def test_own_rows_and_all_rows() -> None:
+    slot_of = np.array([2, 0, 0, 2, 2], np.int32)
+    own = SCOPES["own"](slot_of, 4)
+    assert [part.tolist() for part in own[::2]] == [[1, 2], [0, 3, 4]]
+    assert sorted(own[1]) == sorted(own[3]) == [0, 1, 2, 3, 4], "a slot without rows borrows all"
+    assert [sorted(part) for part in SCOPES["all"](slot_of, 4)] == [[0, 1, 2, 3, 4]] * 4
+
+
+def test_every_slot_gets_its_turn_when_a_batch_is_too_small_for_all() -> None:
+    data, method = view(rows=60, slots=20), replace(QUICK, steps=10, batch=10)
+    *_, last = method.craft(data, budget=BUDGET, aim=np.roll(np.arange(20), -1), seed=0, workers=Workers(), resume={})
+    assert last.state()["count"].tolist() == [1.0] * 20
+
+
+def test_image_passes_do_not_depend_on_the_collection() -> None:
+    assert run(QUICK).images == 4 * 12
+
+
+@pytest.mark.parametrize(("place", "side"), [("before", 16), ("after", 20)])
+def test_the_bank_is_as_large_as_what_the_delta_is_added_to(place: str, side: int) -> None:
+    method = replace(QUICK, augment=place, steps=1)
+    *_, last = method.craft(view(canvas=20, size=16), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={})
+    assert bank(method, last).shape == (SLOTS, 3, side, side)
+
+
+@pytest.mark.parametrize("name", PAINTS)
+def test_paints_stay_in_budget_and_differ_by_slot(name: str) -> None:
+    start = PAINTS[name].start(2, side=16, seed=0)
+    deltas = PAINTS[name].render(start["params"], start["latent"], budget=BUDGET)
+    assert deltas.abs().max() <= BUDGET.radius + 1e-7
+    assert not torch.equal(deltas[0], deltas[1])
+
+
+def test_one_cluster_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is only 1; cluster with k of 2 or more"):
+        next(QUICK.craft(view(slots=1), budget=BUDGET, aim=np.array([0]), seed=0, workers=Workers(), resume={}))
+
+
+def test_an_aim_that_stands_still_is_refused() -> None:
+    with pytest.raises(ValueError, match="slot 2 aims at its own center"):
+        next(QUICK.craft(view(), budget=BUDGET, aim=np.array([1, 0, 2]), seed=0, workers=Workers(), resume={}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "kld"}, "no loss is called 'kld'; there are cosine, kl, l2"),
+        ({"data_scope": "mine"}, "there are all, own"),
+        ({"parameterization": "unet"}, "there are generator, pixels"),
+        ({"augment": "never"}, "there are after, before"),
+        ({"steps": 0}, "above zero, got 0"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(QUICK, **change)
+
+
+def test_a_side_that_the_generator_cannot_paint_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 4, got 18"):
+        PAINTS["generator"].start(1, side=18, seed=0)
+
+
+def test_a_view_must_match_its_surrogate() -> None:
+    with pytest.raises(ValueError, match="do not fill toy's canvas of 20"):
+        View(pixels=view().pixels, slot_of=view().slot_of, centers=view().centers, surrogate=surrogate(canvas=20))
+    with pytest.raises(ValueError, match="slot 2 has no center"):
+        View(pixels=view().pixels, slot_of=view().slot_of, centers=view().centers[:2], surrogate=surrogate())
