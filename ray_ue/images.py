@@ -17,14 +17,14 @@ EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 
 # Names of pictures, whether or not this module can decode them: what it cannot decode must be rejected by name, never copied unprotected.
 PICTURES = """
-.jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .mpo .heic .heif .hif .avif .jp2 .j2k .jpx .jxl .jxr .psd .psb .tga .ico
-.cur .pbm .pgm .ppm .pnm .pfm .exr .hdr .dds .pcx .qoi .ras .sgi .xbm .xpm .eps .dcm .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2
-.pef .srw .3fr .iiq .x3f .raw .rwl .erf .mrw .kdc .dcr"""
+.jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .mpo .heic .heif .hif .avif .jp2 .j2k .jpx .jxl .jxr .psd .psb .tga
+.ico .cur .pbm .pgm .ppm .pnm .pfm .exr .hdr .dds .pcx .qoi .ras .sgi .xbm .xpm .eps .dcm .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf
+.raf .orf .rw2 .pef .srw .3fr .iiq .x3f .raw .rwl .erf .mrw .kdc .dcr"""
 # Names that are certainly not pictures: they are not opened to look. SVG is text that a trainer rasterises itself.
 OTHERS = """
 .txt .json .jsonl .csv .tsv .md .rst .html .htm .xml .yaml .yml .toml .ini .cfg .svg .py .sh .ipynb .cls .cls2 .caption .tags .parquet
-.arrow .tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .npy .npz .pt .pth .safetensors .pkl .h5 .hdf5 .mat .mp3 .mp4 .wav .flac .avi .mov .mkv .webm .pdf
-.log .lock .sha256 .md5"""
+.arrow .tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .npy .npz .pt .pth .safetensors .pkl .h5 .hdf5 .mat .mp3 .mp4 .wav .flac .avi .mov .mkv
+.webm .pdf .log .lock .sha256 .md5"""
 IMAGE_SUFFIXES, OTHER_SUFFIXES = frozenset(PICTURES.split()), frozenset(OTHERS.split())
 # First bytes of pictures that this module cannot decode: JPEG 2000, JPEG XL, Photoshop, OpenEXR, QOI, DDS, raw camera files, Radiance.
 FOREIGN = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\xff\x0a", b"8BPS\0", b"v/1\x01", b"qoif", b"DDS ")
@@ -218,7 +218,7 @@ def decode(data: bytes, *, limits: Limits) -> Picture:
         rgb, alpha = _flat(image)
         if turn in TURNS:
             rgb, alpha = rgb.transpose(TURNS[turn]), alpha.transpose(TURNS[turn]) if alpha else None
-        return Picture(rgb=np.asarray(rgb), alpha=np.asarray(alpha) if alpha else None, exif=exif, icc=icc)
+        return Picture(rgb=np.array(rgb), alpha=np.array(alpha) if alpha else None, exif=exif, icc=icc)
     except BROKEN as error:
         raise _reason(error) from error
 
@@ -232,19 +232,19 @@ def look(data: bytes, *, size: int, limits: Limits) -> Pixels:
         image.load()
         turn = _turn(image)
         rgb = _flat(image)[0]
-        return np.asarray(_square(rgb.transpose(TURNS[turn]) if turn in TURNS else rgb, size=size))
+        return np.array(_square(rgb.transpose(TURNS[turn]) if turn in TURNS else rgb, size=size))
     except BROKEN as error:
         raise _reason(error) from error
 
 
 def look_at(rgb: Pixels, *, size: int) -> Pixels:
     """`look` for pixels that are decoded already."""
-    return np.asarray(_square(Image.fromarray(rgb), size=size))
+    return np.array(_square(Image.fromarray(rgb), size=size))
 
 
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
-    alpha = None if picture.alpha is None else np.asarray(_square(Image.fromarray(picture.alpha), size=size))
+    alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
     return Picture(rgb=look_at(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
 
 

@@ -67,17 +67,17 @@ class Additive:
         return self._ready[key]
 
     def dumps(self) -> bytes:
-        """A safetensors file's content, which `loads` reads back equal."""
-        return save({"bank": np.ascontiguousarray(self.bank)}, metadata={"kind": KIND, "levels": str(self.budget.levels)})
+        """A safetensors file's content, which `loads` reads back equal; one metadata entry, for the order of several is not fixed."""
+        return save({"bank": np.ascontiguousarray(self.bank)}, metadata={"poison": f"{KIND} {self.budget.levels}"})
 
     @classmethod
     def loads(cls, content: bytes) -> Self:
         """Read what `dumps` gave."""
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # safetensors: header length, header, data
-        metadata = header.get("__metadata__", {})
-        if metadata.get("kind") != KIND:
-            raise ValueError(f"this is not an {KIND} poison; its kind is {metadata.get('kind')!r}")
-        return cls(bank=load(content)["bank"], budget=Budget(levels=int(metadata["levels"])))
+        kind, _, levels = header.get("__metadata__", {}).get("poison", "").partition(" ")
+        if kind != KIND:
+            raise ValueError(f"this is not an {KIND} poison; its kind is {kind!r}")
+        return cls(bank=load(content)["bank"], budget=Budget(levels=int(levels)))
 
     def save(self, path: Path) -> None:
         path.write_bytes(self.dumps())

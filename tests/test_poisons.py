@@ -84,6 +84,6 @@ def test_a_slot_that_is_not_there_is_refused() -> None:
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    content = POISON.dumps().replace(b'"additive"', b'"filter__"')
+    content = POISON.dumps().replace(b'"additive ', b'"filter__ ')
     with pytest.raises(ValueError, match="not an additive poison"):
         Additive.loads(content)

@@ -72,7 +72,7 @@ def _clip_config(arch: str, tag: str) -> dict:
 
 
 def _clip_weights(arch: str, tag: str) -> str:
-    """The tag's file if it is cached, else the tag: after one quick look whether it can be fetched, for the library retries for a minute."""
+    """The tag's file if it is cached, else the tag, after one look whether it can be fetched: the library would retry for a minute."""
     repository, _, name = open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].rpartition("/")
     names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     for cached in (try_to_load_from_cache(repository, name) for name in names):
@@ -96,7 +96,7 @@ def _clip(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
     try:
         gelu = bool(config.get("quick_gelu"))
         model = open_clip.create_model(arch, pretrained=source, precision="fp32", weights_only=True, force_quick_gelu=gelu)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, AssertionError) as error:  # open_clip asserts some of its shapes
         raise ValueError(f"the weights {Path(source).name} do not fit {arch}: {' '.join(str(error).split())[:160]}") from error
     assert isinstance(model.visual, nn.Module)
     mean, std = config.get("mean") or open_clip.OPENAI_DATASET_MEAN, config.get("std") or open_clip.OPENAI_DATASET_STD

@@ -9,6 +9,7 @@ from typing import BinaryIO, Literal
 from ray_ue.images import kind_of_name, looks_like_image
 from ray_ue.sources.naming import printable, safe
 
+HEAD = 32  # bytes: enough for a magic number and for an integer
 MOST_LINKS = 8  # a longer chain of links is a cycle or a joke
 
 
@@ -24,11 +25,12 @@ class Member:
     role: Literal["image", "lost", "other", "folder"]
     offset: int
     size: int
+    head: bytes  # first bytes, read only where name or role asks for them
 
 
 def members(file: BinaryIO, *, shard: str) -> list[Member]:
     """All members in order; a `ValueError` names a shard that is damaged, also after its first member."""
-    infos = _headers(file, shard=shard)
+    infos, heads = _headers(file, shard=shard)
     by_name = {info.name.rstrip("/"): info for info in infos}  # of equal names the last one counts, as when unpacking
     seen: Counter[str] = Counter()
     result: list[Member] = []
@@ -38,26 +40,37 @@ def members(file: BinaryIO, *, shard: str) -> list[Member]:
         key = name if seen[name] == 1 else f"{name}#{seen[name]}"
         data = _data_of(info, by_name)
         if info.isdir():
-            result.append(Member(info=info, key=key, role="folder", offset=0, size=0))
+            result.append(Member(info=info, key=key, role="folder", offset=0, size=0, head=b""))
         elif data is None:
-            result.append(Member(info=info, key=key, role="lost", offset=0, size=0))
+            result.append(Member(info=info, key=key, role="lost", offset=0, size=0, head=b""))
         else:
-            role = "image" if _is_image(file, info, data) else "other"
-            result.append(Member(info=info, key=key, role=role, offset=data.offset_data, size=data.size))
+            head = heads.get(data.offset_data, b"")
+            role = "image" if _is_image(info, data, head=head) else "other"
+            result.append(Member(info=info, key=key, role=role, offset=data.offset_data, size=data.size, head=head))
     return result
 
 
-def _headers(file: BinaryIO, *, shard: str) -> list[tarfile.TarInfo]:
+def _headers(file: BinaryIO, *, shard: str) -> tuple[list[tarfile.TarInfo], dict[int, bytes]]:
+    """All headers, and the first bytes by offset of members that are named neither image nor other, or hold a label.
+
+    In one pass forward: going back would cost a request each on an object store.
+    """
+    infos: list[tarfile.TarInfo] = []
+    heads: dict[int, bytes] = {}
     try:
         with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
-            infos = tar.getmembers()
+            for info in tar:
+                infos.append(info)
+                if info.isreg() and (kind_of_name(info.name) == "unknown" or sample_of(info.name)[1] == "cls"):
+                    file.seek(info.offset_data)
+                    heads[info.offset_data] = file.read(min(HEAD, info.size))
             end = tar.offset
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{shard} is not a plain tar file, or is damaged: {error}") from error
     file.seek(end)
     if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header in the middle for the end
         raise ValueError(f"{shard} is damaged: there is no tar header at byte {end}, after {len(infos)} members")
-    return infos
+    return infos, heads
 
 
 def _data_of(info: tarfile.TarInfo, by_name: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
@@ -87,24 +100,19 @@ def _joined(folder: str, link: str) -> str:
     return "" if link.startswith("/") else "/".join(parts)
 
 
-def _is_image(file: BinaryIO, info: tarfile.TarInfo, data: tarfile.TarInfo) -> bool:
+def _is_image(info: tarfile.TarInfo, data: tarfile.TarInfo, *, head: bytes) -> bool:
     kinds = {kind_of_name(info.name), kind_of_name(data.name)}
-    if "image" in kinds or "unknown" not in kinds:
-        return "image" in kinds
-    file.seek(data.offset_data)
-    return looks_like_image(file.read(32))
+    return "image" in kinds or ("unknown" in kinds and looks_like_image(head))
 
 
-def labels(file: BinaryIO, found: Sequence[Member]) -> list[int | None]:
+def labels(found: Sequence[Member]) -> list[int | None]:
     """For each member the integer in the `.cls` of its sample: what shares its name up to the first dot."""
     label_of: dict[str, int] = {}
     for member in found:
         sample, ending = sample_of(member.key)
-        if ending == "cls" and member.role == "other" and member.size <= 32:
-            file.seek(member.offset)
-            text = file.read(member.size).decode("ascii", "replace").strip()
-            if text.removeprefix("-").isdecimal():
-                label_of[sample] = int(text)
+        text = member.head.decode("ascii", "replace").strip()
+        if ending == "cls" and member.size <= HEAD and text.removeprefix("-").isdecimal():
+            label_of[sample] = int(text)
     return [label_of.get(sample_of(member.key)[0]) for member in found]
 
 

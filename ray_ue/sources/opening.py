@@ -50,12 +50,14 @@ def _locate(place: str, *, uri: str) -> tuple[str, tuple[str, ...]]:
         return root or "/", (name,)
     if fs.isdir(path):
         return place, ()
-    if not PATTERN.search(place):
+    if not (first := PATTERN.search(place)):
         raise ValueError(f"there is no {uri!r}; give an existing folder, .tar or .parquet file, or a pattern such as {{00000..00511}}.tar")
-    first = PATTERN.search(place)
-    assert first
     root = place[: first.start()].rpartition("/")[0] or "/"
-    names = [name for pattern in braceexpand(place[len(root.rstrip("/")) + 1 :]) for name in _globbed(root, pattern)]
+    try:
+        patterns = list(braceexpand(place[len(root.rstrip("/")) + 1 :]))
+    except ValueError as error:
+        raise ValueError(f"cannot read the pattern {uri!r}: {error}; write for example {{00000..00511}}.tar") from error
+    names = [name for pattern in patterns for name in _globbed(root, pattern)]
     if not names:
         raise ValueError(f"no file matches {uri!r} in {root!r}")
     return root, tuple(sorted(set(names)))

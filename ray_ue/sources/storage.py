@@ -1,7 +1,9 @@
 """The reading side of a place, local or object store: lists, opens, fetches; knows paths and bytes, not images or formats."""
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -83,6 +85,16 @@ class Place:
             return open(Path(self.uri) / relative, "rb")
         fs = connect(self.uri)[0]
         return cast(BinaryIO, fs.open(self.full(relative), "rb", block_size=BLOCK, cache_type="readahead"))
+
+    @contextmanager
+    def on_disk(self, relative: str) -> Iterator[Path]:
+        """A file as a local path, for those who read it more than once: fetched first from an object store, once."""
+        if is_local(self.uri):
+            yield Path(self.uri) / relative
+            return
+        with tempfile.TemporaryDirectory(prefix=PART) as folder:
+            connect(self.uri)[0].get_file(self.full(relative), str(here := Path(folder) / "part"))
+            yield here
 
     def fetch(self, names: Iterator[str]) -> Iterator[bytes]:
         """Whole files in order, a few at once on an object store."""

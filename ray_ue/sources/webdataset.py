@@ -31,7 +31,7 @@ class WebDataset(Packed):
     def pack_rows(self, shard: Shard) -> pa.Table:
         with self.place.open(shard.path) as file:
             found = members(file, shard=shard.path)
-            pairs = [(m, label) for m, label in zip(found, labels(file, found), strict=True) if m.role in ROWS]
+            pairs = [(m, label) for m, label in zip(found, labels(found), strict=True) if m.role in ROWS]
         columns = {
             "key": [_key(shard, m) for m, _ in pairs],
             "label": [label for _, label in pairs],
@@ -49,8 +49,9 @@ class WebDataset(Packed):
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         # two handles: `change` may draw images from another thread
         with (
-            self.place.open(shard.path) as file,
-            self.place.open(shard.path) as images,
+            self.place.on_disk(shard.path) as path,
+            path.open("rb") as file,
+            path.open("rb") as images,
             target.staged(safe(shard.path)) as part,
             tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as out,
         ):

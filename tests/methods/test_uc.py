@@ -75,9 +75,9 @@ def test_the_rate_falls_to_a_hundredth() -> None:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_the_loss_falls_within_the_budget(loss: str, place: str, scope: str) -> None:
-    method = replace(QUICK, steps=40, batch=30, loss=loss, augment=place, data_scope=scope)
+    method = replace(QUICK, steps=25, batch=30, learning_rate=0.3, loss=loss, augment=place, data_scope=scope)
     losses = [step.loss for step in method.craft(view(), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={})]
-    assert np.mean(losses[-5:]) < 0.97 * np.mean(losses[:3])
+    assert np.mean(losses[-5:]) < 0.98 * np.mean(losses[:3])
     made = bank(method, run(method))
     assert made.dtype == np.int8
     assert made.shape == (SLOTS, 3, 16, 16)
@@ -132,15 +132,24 @@ def test_any_number_of_workers_makes_the_same_bank(world: int) -> None:
         assert (made != alone).mean() < 0.01
 
 
-def test_two_workers_share_the_generators() -> None:
-    alone = bank(FAITHFUL, run(FAITHFUL)).astype(int)
-    first, second = share(FAITHFUL, 2)
-    assert (first == second).all()
-    assert (np.abs(first - alone) > 1).mean() < 0.01
+def test_generator_gradients_of_two_workers_sum_to_those_of_one() -> None:
+    def sums(rank: int, world: int) -> list[Tensor]:
+        seen: list[Tensor] = []
+
+        def total(value: Tensor) -> Tensor:
+            seen.append(value.clone())
+            return value
+
+        run(replace(FAITHFUL, steps=1), workers=Workers(rank=rank, world=world, total=total))
+        return seen
+
+    for whole, first, second in zip(sums(0, 1), sums(0, 2), sums(1, 2), strict=True):
+        assert torch.allclose(first + second, whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
 
 
 def test_the_latent_never_moves() -> None:
-    assert torch.equal(run(FAITHFUL, stop=1).state()["latent"], run(FAITHFUL).state()["latent"])
+    start = PAINTS["generator"].start(SLOTS, side=16, seed=0)
+    assert torch.equal(run(FAITHFUL, stop=1).state()["latent"], start["latent"])
 
 
 def test_own_rows_and_all_rows() -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import cloudpickle
 import fsspec
 import pytest
+from source_makers import MAKERS, identity
 
 from ray_ue.images import kind_of_name
 from ray_ue.sources import FORMATS, ROW_SCHEMA, Item, Source, Written, open_source
-from tests.sources.conftest import MAKERS, identity
 
 PLACES = ("local", "memory", "s3")
 
@@ -174,5 +174,3 @@ def test_a_copy_inside_its_source_is_refused(uri: str) -> None:
     for to in (uri, f"{uri}/protected"):
         with pytest.raises(ValueError, match="lies in its own source"):
             source.rewrite(source.shards()[0], to=to, extension=".png", change=identity)
-
-

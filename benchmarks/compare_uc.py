@@ -1,0 +1,240 @@
+"""Which UC settings protect best at equal cost: crafts on an ssl surrogate, trains victims, prints a table. No part of the package.
+
+    python benchmarks/compare_uc.py --data digits --plan screen --out bench-out
+    python benchmarks/compare_uc.py --data cifar --cifar ../shared/data/cifar10 --plan final --seeds 3 --out bench-out
+
+Every finished row is appended to `rows-<data>.jsonl` and skipped when the same line is run again.
+"""
+
+import argparse
+import io
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_digits
+
+from ray_ue import ssl, surrogates
+from ray_ue.aims import AIMS
+from ray_ue.budget import Budget
+from ray_ue.methods import View
+from ray_ue.methods.noise import noise_like
+from ray_ue.methods.uc import UC
+from ray_ue.nets.small import classifier
+from ray_ue.poisons import Additive
+from ray_ue.sgd import floats, train
+from ray_ue.types import Workers
+
+CPU = torch.device("cpu")
+SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A collection, its clean test rows, and how a victim trains on it."""
+
+    name: str
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    epochs: int
+    flips: float
+    ssl_steps: int
+    ssl_batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One row of the table; `method` "clean" and "noise" are the controls."""
+
+    method: str = "uc"
+    k: int = 10
+    levels: int = 16
+    aim: str = "shift"
+    uc: UC = UC()
+    relabel: str = "own"
+    victim: str = "plain"
+
+    @property
+    def label(self) -> str:
+        if self.method != "uc":
+            return f"{self.method} {self.levels}/255" if self.method == "noise" else "clean"
+        u = self.uc
+        return (
+            f"{u.parameterization} {u.data_scope} {u.loss} {self.aim} {u.augment} k={self.k} {self.levels}/255 "
+            f"{u.steps}x{u.batch} lr={u.learning_rate:g}"
+        )
+
+
+def cifar(folder: Path) -> Data:
+    def rows(name: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        table = pq.read_table(folder / name).slice(0, count)
+        images = [np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()]
+        return np.stack(images), np.array(table["label"])
+
+    made = rows("train-00.parquet", 5000), rows("test-00.parquet", 2000)
+    return Data(name="cifar", train=made[0], test=made[1], epochs=6, flips=0.5, ssl_steps=600, ssl_batch=256)
+
+
+def digits() -> Data:
+    found = load_digits()
+    images = F.interpolate(torch.from_numpy(found.images / 16).float()[:, None], (SIDE, SIDE), mode="bicubic", antialias=True)
+    pixels = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).repeat(1, 1, 1, 3).numpy()
+    order = np.random.default_rng(0).permutation(len(pixels))
+    pixels, labels = pixels[order], found.target[order]
+    return Data(
+        name="digits", train=(pixels[:1400], labels[:1400]), test=(pixels[1400:], labels[1400:]), epochs=6, flips=0.0, ssl_steps=100, ssl_batch=128
+    )
+
+
+def surrogate(data: Data, folder: Path, *, seed: int) -> surrogates.Surrogate:
+    """The collection's own ssl:small, trained once per seed."""
+    file = folder / f"ssl-{data.name}-{data.ssl_steps}-{seed}.safetensors"
+    if not file.exists():
+        net = surrogates.ssl_net("small", image_size=SIDE, seed=seed)
+        loop = ssl.contrast(
+            data.train[0], net=net, steps=data.ssl_steps, batch=data.ssl_batch, seed=seed, device=CPU, workers=Workers(), resume={}
+        )
+        *_, last = loop
+        save_file(ssl.weights(last.state()), file)
+    return surrogates.load(surrogates.parse("ssl:small"), device=CPU, image_size=SIDE, weights=load_file(file))
+
+
+def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
+    pixels = data.train[0]
+    with torch.no_grad():
+        features = np.concatenate([net.features(floats(pixels[i : i + 500], device=CPU)).numpy() for i in range(0, len(pixels), 500)])
+    means = faiss.Kmeans(features.shape[1], k, niter=50, nredo=5, seed=seed, max_points_per_centroid=len(features), min_points_per_centroid=1)
+    means.train(features)
+    _, nearest = means.index.search(features, 1)
+    return View(pixels=pixels, slot_of=nearest[:, 0].astype(np.int32), centers=means.centroids.copy(), surrogate=net)
+
+
+def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[np.ndarray, dict]:
+    """The pixels that the exploiter finds, and what they cost."""
+    pixels, budget = data.train[0], Budget(levels=setting.levels)
+    if setting.method == "clean":
+        return pixels, {}
+    if setting.method == "noise":
+        rng = np.random.default_rng([seed, 1])
+        return np.stack([noise_like(row, budget=budget, rng=rng) for row in pixels]), {}
+    seen = view(data, surrogate(data, folder, seed=seed), k=setting.k, seed=seed)
+    aim = AIMS[setting.aim](seen.centers, np.random.default_rng(seed))
+    begun = time.perf_counter()
+    losses, last = [], None
+    for last in setting.uc.craft(seen, budget=budget, aim=aim, seed=seed, workers=Workers(), resume={}):
+        losses.append(last.loss)
+    assert last is not None
+    bank = setting.uc.bank(last.state(), budget=budget)
+    poison = Additive(bank=bank, budget=budget)
+    made = np.stack([poison.apply(row, slot) for row, slot in zip(pixels, seen.slot_of, strict=True)])
+    labels = data.train[1]
+    purity = sum(np.bincount(labels[seen.slot_of == slot]).max(initial=0) for slot in range(setting.k)) / len(labels)
+    facts = {"loss_first": np.mean(losses[:5]), "loss_last": np.mean(losses[-5:]), "images": last.images, "purity": purity}
+    return made, {name: round(float(value), 5) for name, value in facts.items()} | {
+        "craft_s": round(time.perf_counter() - begun, 1),
+        "mean_levels": round(float(np.abs(bank.astype(int)).mean()), 2),
+    }
+
+
+def relabelled(labels: np.ndarray, relabel: str) -> np.ndarray:
+    """The exploiter's labels: the collection's own, or pairs of classes merged."""
+    return labels // 2 if relabel == "pairs" else labels
+
+
+def measure(setting: Setting, data: Data, folder: Path, *, seed: int) -> dict:
+    made, facts = publish(setting, data, folder, seed=seed)
+    labels, truth = relabelled(data.train[1], setting.relabel), relabelled(data.test[1], setting.relabel)
+    begun = time.perf_counter()
+    net = classifier(setting.victim, image_size=SIDE, classes=int(labels.max()) + 1, seed=seed + 100)
+    history = list(
+        train(made, labels, net=net, epochs=data.epochs, batch=64, lr=0.1, seed=seed, device=CPU, test=(data.test[0], truth), flips=data.flips)
+    )
+    best = max(entry.accuracy for entry in history)
+    return facts | {"accuracy": history[-1].accuracy, "best": best, "train_loss": history[-1].loss, "victim_s": time.perf_counter() - begun}
+
+
+BASE = Setting(uc=UC(steps=400, batch=100, learning_rate=0.1, augment="after"))
+NOISE, CLEAN = Setting(method="noise"), Setting(method="clean")
+FAITHFUL = UC(steps=400, batch=100, learning_rate=1e-4, parameterization="generator", data_scope="all", augment="before")
+
+
+def change(setting: Setting = BASE, *, k: int = 0, levels: int = 0, aim: str = "", relabel: str = "", victim: str = "", **uc: object) -> Setting:
+    """`setting` with some fields changed; the rest go to UC."""
+    top = {name: value for name, value in {"k": k, "levels": levels, "aim": aim, "relabel": relabel, "victim": victim}.items() if value}
+    return replace(setting, **top, uc=replace(setting.uc, **uc))  # type: ignore[arg-type]
+
+
+PLANS: dict[str, list[Setting]] = {
+    "screen": [
+        CLEAN,
+        NOISE,
+        BASE,
+        change(loss="l2"),
+        change(loss="cosine"),
+        change(data_scope="all"),
+        change(augment="before"),
+        change(aim="random"),
+        change(aim="farthest"),
+        change(k=20),
+        change(k=50),
+        change(learning_rate=0.02),
+        change(learning_rate=0.5),
+        change(steps=100),
+    ],
+}
+
+
+def table(rows: list[dict]) -> str:
+    """One markdown line per setting: mean and spread over seeds."""
+    lines = ["| setting | labels | victim | n | clean-test accuracy % | best epoch % | image passes | craft s | loss first -> last |", "|" + "---|" * 9]
+    groups: dict[tuple[str, str, str], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["label"], row["relabel"], row["victim"]), []).append(row)
+    for (label, relabel, victim), group in groups.items():
+        final, best = ([100 * row[name] for row in group] for name in ("accuracy", "best"))
+        spread = f" ± {np.std(final, ddof=1):.1f}" if len(group) > 1 else ""
+        one = group[0]
+        cost = f"{one['images']:.0f} | {one['craft_s']} | {one['loss_first']:.4f} -> {one['loss_last']:.4f}" if "images" in one else "| |"
+        lines.append(f"| {label} | {relabel} | {victim} | {len(group)} | {np.mean(final):.1f}{spread} | {np.mean(best):.1f} | {cost} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["digits", "cifar"], required=True)
+    parser.add_argument("--cifar", type=Path, default=Path("../shared/data/cifar10"))
+    parser.add_argument("--plan", choices=sorted(PLANS), required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = cifar(options.cifar) if options.data == "cifar" else digits()
+    file = options.out / f"rows-{data.name}.jsonl"
+    done = {row["key"]: row for row in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
+    rows = []
+    for setting in PLANS[options.plan]:
+        for seed in range(options.seeds):
+            key = json.dumps({**asdict(setting), "seed": seed, "epochs": data.epochs, "ssl": data.ssl_steps}, sort_keys=True)
+            if key not in done:
+                found = measure(setting, data, options.out, seed=seed)
+                facts = {"key": key, "label": setting.label, "relabel": setting.relabel, "victim": setting.victim, "seed": seed}
+                done[key] = facts | found
+                with file.open("a") as lines:
+                    lines.write(json.dumps(done[key]) + "\n")
+                print(f"{setting.label} {setting.relabel} seed {seed}: {json.dumps(found)}", flush=True)
+            rows.append(done[key])
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    main()
