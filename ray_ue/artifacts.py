@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
@@ -29,7 +28,7 @@ class Folder:
     uri: str
 
     @classmethod
-    def at(cls, uri: str) -> Self:
+    def at(cls, uri: str) -> "Folder":
         """`uri` made absolute when it is local, without a trailing slash."""
         text = str(uri).rstrip("/") or "/"
         if "://" not in text:
@@ -91,6 +90,12 @@ class Folder:
         with self.writing(name) as file:
             file.write(data)
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """The file `name`, to be read from its start."""
+        with self.fs().open(self.path(name), "rb") as file:
+            yield cast(BinaryIO, file)
+
     def read(self, name: str) -> bytes:
         return cast(bytes, self.fs().cat_file(self.path(name)))
 
@@ -105,7 +110,7 @@ class Folder:
             pq.write_table(table, file)
 
     def read_table(self, name: str, *, columns: tuple[str, ...] = ()) -> pa.Table:
-        with self.fs().open(self.path(name), "rb") as file:
+        with self.reading(name) as file:
             return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
 
     def fetch(self, name: str) -> Path:
@@ -193,8 +198,3 @@ def opened(folder: Folder) -> Artifact:
     if not finished(folder):
         raise ValueError(f"{folder.uri} holds no finished artifact (no {MANIFEST}); run the stage that writes it first")
     return Artifact(folder=folder, manifest=Manifest(**folder.read_json(MANIFEST)))
-
-
-def is_remote(uri: str) -> bool:
-    """Whether `uri` lies on something other than this machine's file system."""
-    return "://" in uri and not uri.startswith("file://") and fsspec.utils.get_protocol(uri) != "file"

@@ -3,9 +3,9 @@
 It knows 8-bit steps ("levels") and nothing of methods, files or devices.
 """
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int16, Shaped, UInt8
@@ -25,7 +25,7 @@ class Budget:
             raise ValueError(f"a budget has 1 to {MOST} levels of 255, got {self.levels}; 16/255 is the UC paper's")
 
     @classmethod
-    def parse(cls, text: str | int | float) -> Self:
+    def parse(cls, text: str | int | float) -> "Budget":
         """Read `16`, `16/255` or `0.0627`: values of 1 and more are levels, smaller ones are fractions of the full range."""
         words = str(text).strip()
         fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*255", words)
@@ -33,6 +33,8 @@ class Budget:
             levels = float(fraction[1]) if fraction else float(words)
         except ValueError:
             raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255 or 0.0627") from None
+        if not math.isfinite(levels):
+            raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255 or 0.0627")
         if not fraction and 0 < levels < 1:
             levels *= 255
         if abs(levels - round(levels)) > 0.05:

@@ -5,7 +5,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import tyro
@@ -24,8 +24,8 @@ class Copy:
     """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
     output: Positional[str]
     """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
-    recipe: OmitArgPrefixes[Recipe] = Recipe()
-    resources: OmitArgPrefixes[Resources] = Resources()
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
     """Only print the plan: rows, passes, disk, devices."""
 
@@ -34,7 +34,7 @@ class Copy:
 class Check:
     output: Positional[str]
     """A copy that ray-ue protect wrote."""
-    resources: OmitArgPrefixes[Resources] = Resources()
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
 
 
 VERBS = {
@@ -93,14 +93,14 @@ def command(words: list[str]) -> int:
     asked = parse(Copy, verb, what, rest)
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
-        from ray_ue.estimate import estimate  # noqa: PLC0415 - it decodes a few images, which needs what --help does not
+        from ray_ue.estimate import estimate
 
         print(estimate(made))
         return 0
     return report(made, pipeline.run(made, until=until), until)
 
 
-def parse(kind: Callable, verb: str, what: str, rest: list[str]):  # noqa: ANN201 - an instance of `kind`
+def parse(kind: Callable, verb: str, what: str, rest: list[str]):
     """The flags as a value; a wrong one is a one-line `ValueError` with the nearest right name."""
     shown = io.StringIO()
     try:
@@ -113,10 +113,10 @@ def parse(kind: Callable, verb: str, what: str, rest: list[str]):  # noqa: ANN20
 
 
 def one_line(box: str) -> str:
-    """What tyro says in a box, as one line."""
-    lines = [line.strip("│ \n") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line.startswith("│")]
-    parts = " ".join(line if line and not set(line) <= {"─"} else "|" for line in lines).split("|")
-    told = [part.strip() for part in parts if part.strip() and not part.strip().startswith(("For full helptext", "Argument helptext"))]
+    """What tyro says in a box (drawn with lines, or with spaces where the terminal has no such characters), as one line."""
+    lines = [line.strip("│|+ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    parts = " ".join("\0" if set(line) <= set("─-╰╯╭╮") else line for line in lines).split("\0")
+    told = [" ".join(part.split()) for part in parts if part.strip() and not part.strip().startswith(("For full help", "Argument help"))]
     return "; ".join(told) or "the flags could not be read; see --help"
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,9 +31,11 @@ NAMES = ("clean", "noise", "protected")
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """All 1,797 digits, shuffled once, as uint8 `N 32 32 3`, and their labels."""
-    found = load_digits()
+    found = cast(Any, load_digits())
     order = np.random.default_rng(0).permutation(len(found.target))
-    grown = [Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in found.images[order]]
+    grown = [
+        Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in found.images[order]
+    ]
     return np.stack([np.asarray(image.convert("RGB")) for image in grown]), found.target[order]
 
 
@@ -94,7 +97,7 @@ def main(root: Path = Path("demo-out")) -> int:
     done = protect(str(folders["clean"]), str(folders["protected"]), budget=BUDGET, resources=Resources(workers="local"))
     draw(folders, root / "before-after-noise.png")
     say(f"   victim  training {len(SEEDS)} victims on each of {', '.join(NAMES)}")
-    print(f"\nA small victim trained on {TRAIN:,} digits, tested on {len(test[1])} clean ones it never saw (chance is {100 / CLASSES:.0f} %):\n")
+    print(f"\nA small victim trained on {TRAIN:,} digits, tested on {len(test[1])} clean ones (chance is {100 / CLASSES:.0f} %):\n")
     print("| trained on | clean-test accuracy, % |\n|---|---|")
     for name in NAMES:
         found = 100 * np.array(list(scores(folders[name], test)))

@@ -237,7 +237,7 @@ def look(data: bytes, *, size: int, limits: Limits) -> Pixels:
         raise _reason(error) from error
 
 
-def look_at(rgb: Pixels, *, size: int) -> Pixels:
+def look_at(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
     """`look` for pixels that are decoded already."""
     return np.array(_square(Image.fromarray(rgb), size=size))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.environment import prepare
-from ray_ue.recipe import FIELDS, Recipe, Resources, differing
+from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
 from ray_ue.sources import Source, open_source
 
 STAGES = ("index", "sample", "surrogate", "embed", "cluster", "craft", "export", "verify")
@@ -45,9 +45,13 @@ def work_of(output: Folder) -> Folder:
 
 def refuse_overlap(made: Plan) -> None:
     source = Folder.at(made.source.root).uri
+    if made.source.only and made.output.uri != source:
+        return  # chosen files of a folder: the copy may lie beside them
     for one, other in ((source, made.output.uri), (made.output.uri, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
-            raise ValueError(f"the output {made.output.uri} and the source {source} lie in each other; write the copy to a folder of its own")
+            raise ValueError(
+                f"the output {made.output.uri} and the source {source} lie in each other; write the copy to a folder of its own"
+            )
 
 
 def claim_of(made: Plan) -> dict:
@@ -74,20 +78,18 @@ def refuse_foreign(made: Plan) -> None:
 
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
+    made.work.check_writable()
+    if STAGES.index(until) >= STAGES.index("export"):
+        made.output.check_writable()
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
-    from ray_ue.stages.order import follow  # noqa: PLC0415
+    from ray_ue.stages.order import follow
 
-    made.work.check_writable()
-    if until == STAGES[-1] or until == "export":
-        made.output.check_writable()
     made.work.write_json(CLAIM, claim_of(made))
-    return follow(
-        source=made.source_uri, output=made.output, work=made.work, recipe=made.recipe, resources=made.resources, until=until
-    )
+    return follow(source=made.source_uri, output=made.output, work=made.work, recipe=made.recipe, resources=made.resources, until=until)
 
 
-def protect(source: str, output: str, *, resources: Resources = Resources(), until: str = "verify", **fields: Any) -> dict[str, Artifact]:
+def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until: str = "verify", **fields: Any) -> dict[str, Artifact]:
     """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
 
     `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.

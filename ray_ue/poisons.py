@@ -1,10 +1,10 @@
 """Poisons: a bank fitted to an image of any size and added to it, bytes to bytes. Knows no networks and no sources."""
 
 import json
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ray_ue.types import Bank, Pixels
 
 KEPT = 256 * 2**20  # bytes of scaled entries kept ready per process
 KIND = "additive"
+LOCK = threading.Lock()
 
 
 def mirrored(length: int, side: int) -> Int[np.ndarray, " length"]:
@@ -58,20 +59,23 @@ class Additive:
 
     def _square(self, slot: int, side: int) -> Int16[np.ndarray, "side side 3"]:
         key = (slot, side)
-        if key not in self._ready:
-            self._ready[key] = _scaled(self.bank[slot], side)
-            self._ready[key].flags.writeable = False
+        square = self._ready.get(key)
+        if square is None:
+            square = _scaled(self.bank[slot], side)
+            square.flags.writeable = False
+        with LOCK:  # export calls this from several threads
+            self._ready[key] = square
+            self._ready.move_to_end(key)
             while len(self._ready) > 1 and sum(entry.nbytes for entry in self._ready.values()) > KEPT:
                 self._ready.popitem(last=False)
-        self._ready.move_to_end(key)
-        return self._ready[key]
+        return square
 
     def dumps(self) -> bytes:
         """A safetensors file's content, which `loads` reads back equal; one metadata entry, for the order of several is not fixed."""
         return save({"bank": np.ascontiguousarray(self.bank)}, metadata={"poison": f"{KIND} {self.budget.levels}"})
 
     @classmethod
-    def loads(cls, content: bytes) -> Self:
+    def loads(cls, content: bytes) -> "Additive":
         """Read what `dumps` gave."""
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # safetensors: header length, header, data
         kind, _, levels = header.get("__metadata__", {}).get("poison", "").partition(" ")
@@ -83,7 +87,7 @@ class Additive:
         path.write_bytes(self.dumps())
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "Additive":
         return cls.loads(path.read_bytes())
 
 

@@ -1,6 +1,7 @@
 """How visible a change is: largest step, PSNR and SSIM of one image. It knows pixels, not methods."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +14,7 @@ SSIM_SIDE = 7  # the standard window; smaller images have no SSIM
 
 @dataclass(frozen=True, kw_only=True)
 class Visibility:
-    """`most` levels; `psnr` in dB (infinite when nothing changed); `ssim` in [-1, 1], nan when it was not asked for or cannot be computed."""
+    """`most` levels; `psnr` in dB (infinite when nothing changed); `ssim` in [-1, 1], nan when not asked for or not defined."""
 
     most: int
     psnr: float
@@ -28,5 +29,5 @@ def compare(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"
     psnr = float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
     measured = float("nan")
     if ssim and min(before.shape[:2]) >= SSIM_SIDE:
-        measured = float(structural_similarity(before, after, channel_axis=2, data_range=255))
+        measured = float(cast(float, structural_similarity(before, after, channel_axis=2, data_range=255)))
     return Visibility(most=most, psnr=psnr, ssim=measured)

@@ -5,14 +5,14 @@ is `Resources`: it never enters a fingerprint.
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal, cast
 
 from ray_ue import surrogates
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget
 from ray_ue.images import EXTENSIONS, Limits
 from ray_ue.methods import METHODS
-from ray_ue.methods.uc import UC
+from ray_ue.methods.base import Method
 from ray_ue.types import pick
 
 
@@ -95,16 +95,10 @@ class Recipe:
         """(canvas, size): the side of the stored view, and of the surrogate's input."""
         return surrogates.geometry(surrogates.parse(self.surrogate), image_size=self.image_size)
 
-    def crafter(self) -> UC:
-        return pick(METHODS, self.method, what="method")(
-            steps=self.steps,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            parameterization=self.parameterization,
-            data_scope=self.data_scope,
-            loss=self.loss,
-            augment=self.augment,
-        )
+    def crafter(self) -> Method:
+        """The method with this recipe's hyper-parameters: its fields bear the same names as the recipe's."""
+        method = pick(METHODS, self.method, what="method")
+        return method(**{field.name: getattr(self, field.name) for field in fields(cast(Any, method))})
 
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
         """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a weights file is its content."""
@@ -117,7 +111,17 @@ class Recipe:
         return found
 
 
-LEAST = {"restarts": 1, "fit_sample": 2, "steps": 1, "batch": 1, "craft_sample": 2, "max_pixels": 64, "image_size": 16, "ssl_steps": 1, "resize": 0}
+LEAST = {
+    "restarts": 1,
+    "fit_sample": 2,
+    "steps": 1,
+    "batch": 1,
+    "craft_sample": 2,
+    "max_pixels": 64,
+    "image_size": 16,
+    "ssl_steps": 1,
+    "resize": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +148,4 @@ def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
 
 
 FIELDS = tuple(f.name for f in fields(Recipe))
+AUTOMATIC = Resources()

@@ -16,7 +16,7 @@ Labels = Int[np.ndarray, " n"]
 Block = UInt8[np.ndarray, "n h w 3"]
 
 MEAN, STD = 0.5, 0.25  # the UC victims' centring; a quarter is closer to the spread of photographs than their half
-DECAY, MOMENTUM, SMOOTHING = 5e-4, 0.9, 0.1
+DECAY, MOMENTUM = 5e-4, 0.9
 WARM = 0.2  # share of the steps in which the rate climbs
 CHUNK = 512  # images per forward pass when measuring
 
@@ -53,7 +53,7 @@ def train(
     lr: float,
     seed: int,
     device: torch.device,
-    test: tuple[Block, Labels],
+    test: tuple[UInt8[np.ndarray, "m h w 3"], Int[np.ndarray, " m"]],
     flips: float = 0.5,
 ) -> Iterator[Epoch]:
     """Train `net` (normalised images -> logits) in place with random crops and flips, SGD with Nesterov momentum; yield every epoch.
@@ -75,7 +75,7 @@ def train(
             side = pixels.shape[1]
             images = crop(floats(pixels[rows], device=device), draw(len(rows), canvas=side, size=side, flips=flips, rng=rng))
             target = torch.from_numpy(labels[rows].astype(np.int64)).to(device)
-            loss = F.cross_entropy(_logits(net, images), target, label_smoothing=SMOOTHING)
+            loss = F.cross_entropy(_logits(net, images), target)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -73,6 +73,7 @@ def test_a_bank_beyond_its_budget_is_refused() -> None:
         Additive(bank=BANK, budget=Budget(levels=8))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_bank_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="int8 with shape"):
         Additive(bank=BANK[:, :2], budget=BUDGET)

@@ -42,6 +42,7 @@ def test_same_seed_same_victim() -> None:
     assert run(seed=3, epochs=1)[0] != run(seed=4, epochs=1)[0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_labels_must_match_the_images() -> None:
     pixels, labels = stripes(8, seed=0)
     net = classifier("small", image_size=16, classes=2, seed=0)

@@ -24,7 +24,7 @@ END = 0.01  # the last learning rate as a share of the first: the authors' 1e-4 
 FEW = 4  # a slot that is in a batch at all has at least so many rows
 FLIPS = 0.5  # the authors' horizontal flips
 
-Rows = Int[np.ndarray, " B"]
+Rows = Int[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

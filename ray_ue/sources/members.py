@@ -4,10 +4,11 @@ import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from ray_ue.images import kind_of_name, looks_like_image
 from ray_ue.sources.naming import printable, safe
+from ray_ue.sources.storage import Stream
 
 HEAD = 32  # bytes: enough for a magic number and for an integer
 MOST_LINKS = 8  # a longer chain of links is a cycle or a joke
@@ -28,7 +29,7 @@ class Member:
     head: bytes  # first bytes, read only where name or role asks for them
 
 
-def members(file: BinaryIO, *, shard: str) -> list[Member]:
+def members(file: Stream, *, shard: str) -> list[Member]:
     """All members in order; a `ValueError` names a shard that is damaged, also after its first member."""
     infos, heads = _headers(file, shard=shard)
     by_name = {info.name.rstrip("/"): info for info in infos}  # of equal names the last one counts, as when unpacking
@@ -50,7 +51,7 @@ def members(file: BinaryIO, *, shard: str) -> list[Member]:
     return result
 
 
-def _headers(file: BinaryIO, *, shard: str) -> tuple[list[tarfile.TarInfo], dict[int, bytes]]:
+def _headers(file: Stream, *, shard: str) -> tuple[list[tarfile.TarInfo], dict[int, bytes]]:
     """All headers, and the first bytes by offset of members that are named neither image nor other, or hold a label.
 
     In one pass forward: going back would cost a request each on an object store.

@@ -1,5 +1,6 @@
 """The reading side of a place, local or object store: lists, opens, fetches; knows paths and bytes, not images or formats."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -20,6 +21,11 @@ BLOCK = 4 * 2**20  # bytes per ranged read: one request's latency is then small 
 AT_ONCE = 16  # requests in flight per shard on an object store
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Stream = BinaryIO
+else:
+    Stream = io.IOBase  # what fsspec's files are: they do not inherit from `BinaryIO`
 
 
 def batches(things: Iterator[T], *, size: int) -> Iterator[list[T]]:
@@ -80,11 +86,11 @@ class Place:
             raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
         return sorted((name, sizes[name]) for name in names)
 
-    def open(self, relative: str) -> BinaryIO:
+    def open(self, relative: str) -> Stream:
         if is_local(self.uri):
             return open(Path(self.uri) / relative, "rb")
         fs = connect(self.uri)[0]
-        return cast(BinaryIO, fs.open(self.full(relative), "rb", block_size=BLOCK, cache_type="readahead"))
+        return cast(Stream, fs.open(self.full(relative), "rb", block_size=BLOCK, cache_type="readahead"))
 
     @contextmanager
     def on_disk(self, relative: str) -> Iterator[Path]:

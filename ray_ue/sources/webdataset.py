@@ -4,7 +4,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, ClassVar, final
+from typing import ClassVar, final
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, answer
 from ray_ue.sources.members import Member, labels, members
 from ray_ue.sources.naming import safe, stems
 from ray_ue.sources.packed import Packed
+from ray_ue.sources.storage import Stream
 from ray_ue.sources.target import Target
 
 ROWS = ("image", "lost")
@@ -75,7 +76,7 @@ def _key(shard: Shard, member: Member) -> str:
     return f"{safe(shard.path)}/{member.key}"
 
 
-def _items(file: BinaryIO, rows: list[Member], *, shard: Shard) -> Iterator[Item]:
+def _items(file: Stream, rows: list[Member], *, shard: Shard) -> Iterator[Item]:
     for member in rows:
         file.seek(member.offset)
         yield Item(key=_key(shard, member), data=file.read(member.size))
@@ -92,7 +93,7 @@ def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
     return info
 
 
-def _keep(out: tarfile.TarFile, member: Member, file: BinaryIO) -> None:
+def _keep(out: tarfile.TarFile, member: Member, file: Stream) -> None:
     """Copy a member as it is, except that its name cannot leave the folder it is unpacked in."""
     file.seek(member.offset)
     out.addfile(_header(member, name=safe(member.info.name) or ".", size=member.size), file if member.size else None)

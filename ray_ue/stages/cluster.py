@@ -19,7 +19,9 @@ FIELDS = ("clusters", "restarts", "fit_sample", "seed")
 def cluster(run: Run, *, embedded: Artifact) -> Artifact:
     """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]."""
     fields = run.recipe.values(FIELDS)
-    return stage(run, "cluster", version=VERSION, fields=fields, inputs={"embed": embedded}, build=lambda folder: build(run, embedded, folder))
+    return stage(
+        run, "cluster", version=VERSION, fields=fields, inputs={"embed": embedded}, build=lambda folder: build(run, embedded, folder)
+    )
 
 
 def build(run: Run, embedded: Artifact, folder: Folder) -> dict:

@@ -76,9 +76,11 @@ def follow(
     """The crafting loop of the recipe's method over the sampled rows that have a slot."""
     found = open_groups(groups)
     pixels, ids = open_sample(sample)
+    slot_of = found.slot_of[ids]
+    assert (slot_of >= 0).all(), "a sampled view was read, so its row was embedded as well"
     view = View(
         pixels=pixels,
-        slot_of=found.slot_of[ids],
+        slot_of=slot_of,
         centers=found.centers,
         surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device),
     )

@@ -30,7 +30,12 @@ def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifac
     """
     fields = run.recipe.values(FIELDS)
     made = stage(
-        run, "embed", version=VERSION, fields=fields, inputs={"index": index, **weights}, build=lambda folder: build(run, index, weights, folder)
+        run,
+        "embed",
+        version=VERSION,
+        fields=fields,
+        inputs={"index": index, **weights},
+        build=lambda folder: build(run, index, weights, folder),
     )
     refuse_too_many(made.facts["rejected"], index.facts["rows"], run.recipe.max_rejected, made.folder)
     return made

@@ -1,11 +1,11 @@
-"""Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, with a ledger of what was written."""
+"""Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -16,12 +16,13 @@ from ray_ue.images import EXTENSIONS, Limits, Picture, Rejected, decode, encode,
 from ray_ue.poisons import Additive
 from ray_ue.progress import Progress
 from ray_ue.quality import compare
-from ray_ue.sources import Item, Shard, Source, Written, open_source
+from ray_ue.sources import Item, Shard, Source, Written, open_source, sweep
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.craft import open_poison
 from ray_ue.stages.index import rows_of, shard_lines
 from ray_ue.stages.session import stream
+from ray_ue.types import SlotOf
 
 VERSION = 1
 FIELDS = ("resize", "image_format", "max_pixels")
@@ -45,7 +46,8 @@ LEDGER = pa.schema(
     ]
 )
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def export(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact) -> Artifact:
@@ -95,6 +97,7 @@ def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poiso
     for result in stream(items, work=write_shards, arguments={"writer": writer}, cpus=1, tasks=tasks, block_bytes=1):
         progress.add(result["rows"], rejected=result["rejected"])
     progress.close()
+    sweep(run.output.uri)  # what killed writers left behind
     return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
 
 
@@ -134,6 +137,52 @@ class Writer:
         height, width = rgb.shape[:2]
         return data, line | {"height": height, "width": width, "most": seen.most, "psnr": seen.psnr, "ssim": seen.ssim, "bytes": len(data)}
 
+    def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
+        """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""
+        keys = rows_of(self.index, shard.number)["key"].to_pylist()
+        lines: list[dict] = []
+        written: dict[str, Written] = {}
+        others: list[Written] = []
+        shown = 0
+        change = partial(self.change, numbered=list(zip(keys, range(first_id, first_id + len(keys)), slots.tolist())), lines=lines)
+        for done in self.source.rewrite(shard, to=self.output, extension=EXTENSIONS[self.image_format], change=change):
+            if done.key:
+                written[done.key] = done
+            else:
+                others.append(done)
+            if len(lines) - shown >= SHOWN_EVERY:
+                yield lines[shown:]
+                shown = len(lines)
+        if len(lines) != len(keys):
+            raise changed(self.source, f"{shard.path} has {len(lines)} images, {len(keys)} were listed")
+        if others:
+            columns = {"name": [o.name for o in others], "sha256": [o.sha256 for o in others], "bytes": [o.size for o in others]}
+            self.ledger.write_table(f"others/{ledger_name(shard.number)}", pa.table(columns))
+        for line in lines:
+            if line["key"] in written:
+                line |= {"name": written[line["key"]].name, "sha256": written[line["key"]].sha256}
+        self.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(lines, schema=LEDGER))
+        yield lines[shown:]
+
+    def change(self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict]) -> Iterator[bytes | None]:
+        """Protected bytes in the order of the items, made by threads; each image's ledger line is appended to `lines`."""
+        poison = poison_here(self.poison)
+
+        def tasks() -> Iterator[tuple[Item, int, int]]:
+            for place, item in enumerate(items):
+                if place >= len(numbered) or numbered[place][0] != item.key:
+                    raise changed(self.source, f"{item.key} was not listed there")
+                yield item, numbered[place][1], numbered[place][2]
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            for data, line in in_order(pool, lambda task: self.protect(task[0], task[1], task[2], poison), tasks(), ahead=2 * self.threads):
+                lines.append(line)
+                yield data
+
+
+def changed(source: Source, what: str) -> ValueError:
+    return ValueError(f"{source.root} changed while it was read: {what}; leave it alone during a run, and name a new output")
+
 
 @lru_cache(maxsize=1)
 def poison_here(folder: Folder) -> Additive:
@@ -142,40 +191,11 @@ def poison_here(folder: Folder) -> Additive:
 
 
 def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
-    """Write each shard of `batch` to the copy, then its ledger; the ledger file is what says that the shard is done."""
+    """Write each shard of `batch`; yield counts for the live view."""
     for entry in batch.to_pylist():
         shard: Shard = pickle.loads(entry["shard"])  # noqa: S301 - made by the driver of this run
-        slots = np.frombuffer(entry["slots"], np.int32)
-        keys = rows_of(writer.index, shard.number)["key"].to_pylist()
-        poison = poison_here(writer.poison)
-        lines: list[dict] = []
-
-        def change(items: Iterable[Item]) -> Iterator[bytes | None]:
-            numbered = ((item, entry["first_id"] + row, int(slots[row])) for row, item in enumerate(items))
-            with ThreadPoolExecutor(writer.threads) as pool:
-                for data, line in in_order(pool, lambda task: writer.protect(*task, poison), numbered, ahead=2 * writer.threads):
-                    if line["key"] != keys[len(lines)]:
-                        raise ValueError(f"{writer.source.uri} changed while it was read: {line['key']} stands where {keys[len(lines)]} was")
-                    lines.append(line)
-                    yield data
-
-        shown = 0
-        written: list[Written] = []
-        others: list[Written] = []
-        for done in writer.source.rewrite(shard, to=writer.output, extension=EXTENSIONS[writer.image_format], change=change):
-            (written if done.key else others).append(done)
-            if len(lines) - shown >= SHOWN_EVERY:
-                yield count(lines[shown:])
-                shown = len(lines)
-        if len(lines) != len(keys):
-            raise ValueError(f"{writer.source.uri} changed while it was read: {shard.path} has {len(lines)} images, {len(keys)} were listed")
-        names = {done.key: done for done in written}
-        if others:
-            table = pa.table({"name": [o.name for o in others], "sha256": [o.sha256 for o in others], "bytes": [o.size for o in others]})
-            writer.ledger.write_table(f"others/{ledger_name(shard.number)}", table)
-        full = [line | ({"name": names[line["key"]].name, "sha256": names[line["key"]].sha256} if line["key"] in names else {}) for line in lines]
-        writer.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(full, schema=LEDGER))
-        yield count(lines[shown:])
+        for lines in writer.write(shard, entry["first_id"], np.frombuffer(entry["slots"], np.int32)):
+            yield count(lines)
 
 
 def count(lines: list[dict]) -> pa.Table:

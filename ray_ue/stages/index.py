@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -98,7 +99,7 @@ def chunks(index: Artifact) -> list[Chunk]:
     found: list[Chunk] = []
     for line in index.folder.read_table("shards.parquet").to_pylist():
         edges = line["cuts"]
-        for start, stop in zip(edges[:-1], edges[1:]):
+        for start, stop in pairwise(edges):
             found.append(Chunk(number=len(found), shard=line["shard"], start=start, stop=stop, first_id=line["first_id"] + start))
     return found
 

@@ -30,7 +30,9 @@ EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 RETRIES = 3
 
 
-def run_loop(run: Run, folder: Folder, *, name: str, steps: int, loop: Loop, arguments: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict]:
+def run_loop(
+    run: Run, folder: Folder, *, name: str, steps: int, loop: Loop, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict]:
     """Run `loop(**arguments, device, workers, resume)` to its last step; return the final state and facts.
 
     The state is saved every EVERY_SECONDS; a killed worker, or a second call after a killed job, goes on from there.
@@ -55,7 +57,7 @@ def run_loop(run: Run, folder: Folder, *, name: str, steps: int, loop: Loop, arg
     with watched(folder, name=name, steps=steps, before=before):
         trainer.fit()
     state, seen = opened(folder)
-    assert seen["step"] == steps, f"{name} ended at step {seen['step']} of {steps}"
+    assert seen["step"] == seen["steps"], f"{name} ended at step {seen['step']} of {seen['steps']}"
     folder.remove("ray-train")
     facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
     return state, facts | {"loss": seen["loss"], "images": int(seen["images"])}

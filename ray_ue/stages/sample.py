@@ -26,7 +26,9 @@ def sample(run: Run, *, index: Artifact) -> Artifact:
     """The sample artifact: `pixels.npy` uint8 [n, canvas, canvas, 3] and `ids.npy`, a random sample of the readable rows in id order."""
     canvas, _ = run.recipe.geometry()
     fields = run.recipe.values(("craft_sample", "seed", "max_pixels")) | {"canvas": canvas}
-    return stage(run, "sample", version=VERSION, fields=fields, inputs={"index": index}, build=lambda folder: build(run, index, canvas, folder))
+    return stage(
+        run, "sample", version=VERSION, fields=fields, inputs={"index": index}, build=lambda folder: build(run, index, canvas, folder)
+    )
 
 
 def build(run: Run, index: Artifact, canvas: int, folder: Folder) -> dict:
@@ -46,7 +48,14 @@ def build(run: Run, index: Artifact, canvas: int, folder: Folder) -> dict:
     progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
     tasks = run.machines.nodes * run.machines.cores
     threads = run.machines.threads(run.resources, tasks=min(len(waiting), run.machines.cores))
-    arguments = {"source": source, "index": index.folder, "folder": folder, "canvas": canvas, "limits": run.recipe.limits(), "threads": threads}
+    arguments = {
+        "source": source,
+        "index": index.folder,
+        "folder": folder,
+        "canvas": canvas,
+        "limits": run.recipe.limits(),
+        "threads": threads,
+    }
     items = [{"chunk": pickle.dumps(c), "shard": pickle.dumps(shards[c.shard]), "ids": ids.tolist()} for c, ids in waiting]
     for result in stream(items, work=read_views, arguments=arguments, cpus=1, tasks=tasks):
         progress.add(result["rows"], rejected=result["rejected"])
@@ -72,7 +81,8 @@ def read_views(
         with ThreadPoolExecutor(threads) as pool:
             seen = list(pool.map(lambda blob: view(blob, canvas, limits), read_some(source, shard, index, chunk, ids)))
         good = [row for row, pixels in enumerate(seen) if pixels is not None]
-        pixels = np.stack([seen[row] for row in good]) if good else np.zeros((0, canvas, canvas, 3), np.uint8)
+        kept = [pixels for pixels in seen if pixels is not None]
+        pixels = np.stack(kept) if kept else np.zeros((0, canvas, canvas, 3), np.uint8)
         with folder.writing(f"parts/{part_name(chunk.number)}") as file:
             np.savez(file, ids=ids[good], pixels=pixels)
         yield pa.table({"rows": [len(ids)], "rejected": [len(ids) - len(good)]})
@@ -110,7 +120,7 @@ def consolidate(folder: Folder, canvas: int) -> int:
 
 
 def load_part(folder: Folder, name: str) -> dict[str, np.ndarray]:
-    with folder.fs().open(folder.path("parts", name), "rb") as file, np.load(file, allow_pickle=False) as found:
+    with folder.reading(f"parts/{name}") as file, np.load(file, allow_pickle=False) as found:
         return {key: found[key] for key in found.files}
 
 

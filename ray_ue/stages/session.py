@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
+from typing import cast
 
 import pyarrow as pa
 import ray
@@ -48,7 +49,7 @@ def session() -> Iterator[Machines]:
         warnings.simplefilter("ignore")
         say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
         if joining:
-            ray.init(logging_level="WARNING", log_to_driver=False)
+            ray.init(logging_level=logging.WARNING, log_to_driver=False)
         else:
             start_local(cores)
     try:
@@ -65,10 +66,10 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
             ray.init(
                 num_cpus=max(4, cores),
                 include_dashboard=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
             )
-        except Exception:  # noqa: BLE001 - Ray raises bare Exceptions here; the last one is raised again
+        except Exception:
             ray.shutdown()
             if attempt == attempts - 1:
                 raise
@@ -81,16 +82,14 @@ def measure() -> Machines:
     total = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
     busy = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
-    machines = Machines(
-        cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1
-    )
+    machines = Machines(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1)
     if not machines.gpus and gpu_here():
         say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus, or everything runs on the CPU")
     return machines
 
 
 def gpu_here() -> bool:
-    import torch  # noqa: PLC0415 - a second of import time that only this question needs
+    import torch
 
     return torch.cuda.is_available()
 
@@ -148,10 +147,10 @@ def stream(
             work,
             batch_size=1,
             batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=tasks) if tasks else None,
+            compute=TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None,
             fn_kwargs=arguments,
             num_cpus=cpus,
             zero_copy_batch=True,
         )
     for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from batch.to_pylist()
+        yield from cast(pa.Table, batch).to_pylist()

@@ -22,7 +22,9 @@ def surrogate(run: Run, *, sample: Artifact) -> dict[str, Artifact]:
     if surrogates.parse(run.recipe.surrogate).kind != "ssl":
         return {}
     fields = run.recipe.values(FIELDS)
-    made = stage(run, "surrogate", version=VERSION, fields=fields, inputs={"sample": sample}, build=lambda folder: build(run, sample, folder))
+    made = stage(
+        run, "surrogate", version=VERSION, fields=fields, inputs={"sample": sample}, build=lambda folder: build(run, sample, folder)
+    )
     return {"surrogate": made}
 
 

@@ -208,7 +208,7 @@ def check_others(run: Run, exported: Artifact) -> int:
 
 
 def digest(folder: Folder, name: str) -> str:
-    with folder.fs().open(folder.path(name), "rb") as file:
+    with folder.reading(name) as file:
         total = hashlib.sha256()
         while block := file.read(2**20):
             total.update(block)

@@ -1,0 +1,192 @@
+"""The whole pipeline on one local Ray: complete, within the budget, resumable, and honest about what it cannot use."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import image_bytes, write_photos
+
+from ray_ue.artifacts import Artifact, Folder
+from ray_ue.budget import deviation
+from ray_ue.images import Limits, decode
+from ray_ue.pipeline import protect
+from ray_ue.recipe import Resources
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+QUICK: dict[str, Any] = {"ssl_steps": 2, "steps": 4, "batch": 16, "clusters": 3, "craft_sample": 50}
+LOCAL = Resources(workers="local")
+
+
+def run(source: Path | str, output: Path | str, *, until: str = "verify", **fields: Any) -> dict[str, Artifact]:
+    return protect(str(source), str(output), resources=LOCAL, until=until, **(QUICK | fields))
+
+
+def ledger(done: dict[str, Artifact]) -> list[dict]:
+    folder = done["export"].folder
+    return [line for name in folder.names("ledger") for line in folder.read_table(f"ledger/{name}").to_pylist()]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run in it: `photos` (three of which cannot be used), `out` and `out.ray-ue`."""
+    root = tmp_path_factory.mktemp("made")
+    photos = write_photos(root / "photos")
+    (photos / "cats" / "empty.jpg").write_bytes(b"")
+    (photos / "cats" / "cut.jpg").write_bytes(image_bytes(0, format="jpeg")[:200])
+    (photos / "dogs" / "text.png").write_text("not an image")
+    run(photos, root / "out", max_rejected=0.1)
+    return root
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path) -> Path:
+    """A copy of `made` that a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / "made"))
+
+
+def again(root: Path, **fields: Any) -> dict[str, Artifact]:
+    return run(root / "photos", root / "out", max_rejected=0.1, **fields)
+
+
+def test_a_folder_comes_back_complete_and_within_the_budget(made: Path) -> None:
+    done = again(made)
+    lines = ledger(done)
+    assert [line["id"] for line in lines] == list(range(63))
+    bad = {line["key"]: line["reason"] for line in lines if line["reason"]}
+    assert sorted(bad) == ["cats/cut.jpg", "cats/empty.jpg", "dogs/text.png"]
+    rejected = done["export"].folder.read_table("rejected.parquet").to_pylist()
+    assert {row["key"] for row in rejected} == set(bad)
+    assert all("set aside" not in row["reason"] for row in rejected), "the reason is the first one, from embedding"
+    for line in lines:
+        if line["reason"] is None:
+            before = decode((made / "photos" / line["key"]).read_bytes(), limits=Limits()).rgb
+            after = decode((made / "out" / line["name"]).read_bytes(), limits=Limits()).rgb
+            assert 0 < deviation(before, after) <= 16
+    written = snapshot(made / "out")
+    assert len(written) == 61, "60 images and the captions, and nothing of ours"
+    assert written["captions.txt"] == (made / "photos" / "captions.txt").read_bytes()
+
+
+def test_the_same_recipe_gives_the_same_bytes(mine: Path) -> None:
+    shutil.rmtree(mine / "out.ray-ue")
+    written = snapshot(mine / "out")
+    run(mine / "photos", mine / "other", max_rejected=0.1)
+    assert snapshot(mine / "other") == written
+
+
+def test_work_that_was_lost_is_done_again_and_the_rest_is_not(mine: Path) -> None:
+    done = again(mine)
+    written = snapshot(mine / "out")
+    bank = Path(done["craft"].folder.uri) / "bank.safetensors"
+    before = (bank.read_bytes(), bank.stat().st_mtime_ns)
+    export, embed = Path(done["export"].folder.uri), Path(done["embed"].folder.uri)
+    (export / "manifest.json").unlink()
+    (export / "ledger" / "shard-000000.parquet").unlink()
+    shutil.rmtree(mine / "out" / "cats")
+    (embed / "manifest.json").unlink()
+    next((embed / "vectors").iterdir()).unlink()
+    again(mine)
+    assert snapshot(mine / "out") == written
+    assert (bank.read_bytes(), bank.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("damage", ["pixels", "missing", "foreign", "moved", "caption"])
+def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> None:
+    from ray_ue.stages.verify import VerifyError
+
+    image = mine / "out" / "cats" / "000.png"
+    phrase = {
+        "pixels": "cats/000.png: its bytes are not those that were written",
+        "missing": "1 images are missing from the copy: cats/000.png",
+        "foreign": "1 images are in the copy but were never written by this run: cats/zzz.png",
+        "moved": "missing from the copy: cats/000.png",
+        "caption": "1 files beside the images are missing or changed: captions.txt",
+    }[damage]
+    if damage == "pixels":
+        image.write_bytes(image_bytes(9))
+    elif damage == "missing":
+        image.unlink()
+    elif damage == "foreign":
+        shutil.copy(image, image.with_name("zzz.png"))
+    elif damage == "moved":
+        image.rename(mine / "out" / "dogs" / "000.png")
+    else:
+        (mine / "out" / "captions.txt").write_text("other")
+    with pytest.raises(VerifyError, match=phrase):
+        again(mine)
+
+
+def test_another_recipe_in_the_same_output_is_refused_by_field(mine: Path) -> None:
+    with pytest.raises(ValueError, match=r"another recipe: budget: 16 -> 8; clusters: 3 -> 4; name a new output, or remove"):
+        again(mine, clusters=4, budget="8/255")
+    (mine / "photos" / "cats" / "new.png").write_bytes(image_bytes(1))
+    with pytest.raises(ValueError, match="the source's files"):
+        again(mine)
+
+
+def parquet_source(root: Path) -> Path:
+    root.mkdir()
+    for part in range(2):
+        rows = [
+            {"image": {"bytes": image_bytes(part * 20 + i, format="jpeg"), "path": f"p{i}.jpg"}, "label": i % 2, "note": f"n{i}"}
+            for i in range(20)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), root / f"part-{part}.parquet")
+    return root
+
+
+def test_parquet_keeps_its_columns_and_labels(tmp_path: Path) -> None:
+    source = parquet_source(tmp_path / "in")
+    run(source, tmp_path / "out", image_format="webp")
+    for part in ("part-0.parquet", "part-1.parquet"):
+        before, after = pq.read_table(source / part), pq.read_table(tmp_path / "out" / part)
+        assert before.drop_columns(["image"]) == after.drop_columns(["image"])
+        assert [row["path"] for row in after["image"].to_pylist()] == [f"p{i}.webp" for i in range(20)]
+
+
+def test_an_object_store_serves_as_source_and_output(photos: Path, tmp_path: Path, store: str) -> None:
+    folder = Folder.at(f"{store}/{tmp_path.name}/photos")
+    for name, data in snapshot(photos).items():
+        folder.write(name, data)
+    run(folder.uri, f"{store}/{tmp_path.name}/out")
+    run(photos, tmp_path / "out")
+    copy = Folder.at(f"{store}/{tmp_path.name}/out")
+    assert {name: copy.read(name) for name in snapshot(tmp_path / "out")} == snapshot(tmp_path / "out")
+
+
+def test_too_many_bad_images_end_the_run_with_their_reasons(photos: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        (photos / "cats" / f"bad{number}.jpg").write_bytes(b"nothing")
+    with pytest.raises(Exception, match=r"images cannot be used, more than --max-rejected 0.01 allows \(cats/bad0.jpg: .*not an image"):
+        run(photos, tmp_path / "out")
+    run(photos, tmp_path / "out", max_rejected=0.2)
+
+
+def test_resizing_gives_squares_of_that_side(photos: Path, tmp_path: Path) -> None:
+    done = run(photos, tmp_path / "out", resize=24)
+    assert {(line["height"], line["width"]) for line in ledger(done)} == {(24, 24)}
+
+
+@pytest.mark.slow
+def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp_path: Path) -> None:
+    one = run(photos, tmp_path / "one", until="cluster")
+    shutil.copytree(str(tmp_path / "one") + ".ray-ue", str(tmp_path / "two") + ".ray-ue")
+    banks = []
+    for output, workers in (("one", "1"), ("two", "2")):
+        done = protect(str(photos), str(tmp_path / output), resources=Resources(workers=workers), until="craft", **QUICK)
+        assert done["craft"].facts["workers"] == int(workers)
+        assert done["cluster"].fingerprint == one["cluster"].fingerprint
+        from ray_ue.stages.craft import open_poison
+
+        banks.append(open_poison(done["craft"].folder).bank.astype(int))
+    assert np.abs(banks[0]).max() > 0
+    assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.999
