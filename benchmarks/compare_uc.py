@@ -10,7 +10,7 @@ import argparse
 import io
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import faiss
@@ -52,23 +52,28 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One row of the table; `method` "clean" and "noise" are the controls."""
+    """One row of the table; "clean" and "noise" are the controls, "blocks" random 4x4 blocks per slot.
+
+    `slots` "labels" gives every class its slot: no label-agnostic method, but the ceiling of what pure clusters could do.
+    """
 
     method: str = "uc"
     k: int = 10
     levels: int = 16
     aim: str = "shift"
-    uc: UC = UC()
+    slots: str = "kmeans"
+    uc: UC = field(default_factory=UC)
     relabel: str = "own"
     victim: str = "plain"
 
     @property
     def label(self) -> str:
+        where = f"k={self.k}" if self.slots == "kmeans" else "slots=labels"
         if self.method != "uc":
-            return f"{self.method} {self.levels}/255" if self.method == "noise" else "clean"
+            return {"clean": "clean", "noise": f"noise {self.levels}/255"}.get(self.method, f"{self.method} {where} {self.levels}/255")
         u = self.uc
         return (
-            f"{u.parameterization} {u.data_scope} {u.loss} {self.aim} {u.augment} k={self.k} {self.levels}/255 "
+            f"{u.parameterization} {u.data_scope} {u.loss} {self.aim} {u.augment} {where} {self.levels}/255 "
             f"{u.steps}x{u.batch} lr={u.learning_rate:g}"
         )
 
@@ -90,7 +95,13 @@ def digits() -> Data:
     order = np.random.default_rng(0).permutation(len(pixels))
     pixels, labels = pixels[order], found.target[order]
     return Data(
-        name="digits", train=(pixels[:1400], labels[:1400]), test=(pixels[1400:], labels[1400:]), epochs=6, flips=0.0, ssl_steps=100, ssl_batch=128
+        name="digits",
+        train=(pixels[:1400], labels[:1400]),
+        test=(pixels[1400:], labels[1400:]),
+        epochs=6,
+        flips=0.0,
+        ssl_steps=100,
+        ssl_batch=128,
     )
 
 
@@ -130,7 +141,13 @@ def textures() -> Data:
         pixels.append((tint + contrast * grey + rng.normal(0, 6, (SIDE, SIDE, 3))).round().clip(0, 255).astype(np.uint8))
     block = np.stack(pixels)
     return Data(
-        name="textures", train=(block[:1400], labels[:1400]), test=(block[1400:], labels[1400:]), epochs=6, flips=0.5, ssl_steps=100, ssl_batch=128
+        name="textures",
+        train=(block[:1400], labels[:1400]),
+        test=(block[1400:], labels[1400:]),
+        epochs=6,
+        flips=0.5,
+        ssl_steps=100,
+        ssl_batch=128,
     )
 
 
@@ -151,10 +168,21 @@ def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
     pixels = data.train[0]
     with torch.no_grad():
         features = np.concatenate([net.features(floats(pixels[i : i + 500], device=CPU)).numpy() for i in range(0, len(pixels), 500)])
-    means = faiss.Kmeans(features.shape[1], k, niter=50, nredo=5, seed=seed, max_points_per_centroid=len(features), min_points_per_centroid=1)
+    means = faiss.Kmeans(
+        features.shape[1], k, niter=50, nredo=5, seed=seed, max_points_per_centroid=len(features), min_points_per_centroid=1
+    )
     means.train(features)
     _, nearest = means.index.search(features, 1)
     return View(pixels=pixels, slot_of=nearest[:, 0].astype(np.int32), centers=means.centroids.copy(), surrogate=net)
+
+
+def by_label(seen: View, labels: np.ndarray) -> View:
+    """One slot per class, at the class's mean feature."""
+    with torch.no_grad():
+        parts = [seen.surrogate.features(floats(seen.pixels[i : i + 500], device=CPU)).numpy() for i in range(0, len(seen.pixels), 500)]
+    features = np.concatenate(parts)
+    centers = np.stack([features[labels == label].mean(0) for label in range(labels.max() + 1)])
+    return replace(seen, slot_of=labels.astype(np.int32), centers=centers)
 
 
 def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[np.ndarray, dict]:
@@ -166,6 +194,12 @@ def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[n
         rng = np.random.default_rng([seed, 1])
         return np.stack([noise_like(row, budget=budget, rng=rng) for row in pixels]), {}
     seen = view(data, surrogate(data, folder, seed=seed), k=setting.k, seed=seed)
+    if setting.slots == "labels":
+        seen = by_label(seen, data.train[1])
+    if setting.method == "blocks":
+        blocks = np.random.default_rng([seed, 2]).choice(np.array([-1, 1], np.int8), (len(seen.centers), 3, 8, 8)) * np.int8(setting.levels)
+        poison = Additive(bank=blocks.repeat(4, 2).repeat(4, 3), budget=budget)
+        return np.stack([poison.apply(row, slot) for row, slot in zip(pixels, seen.slot_of, strict=True)]), {}
     aim = AIMS[setting.aim](seen.centers, np.random.default_rng(seed))
     begun = time.perf_counter()
     losses, last = [], None
@@ -176,7 +210,7 @@ def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[n
     poison = Additive(bank=bank, budget=budget)
     made = np.stack([poison.apply(row, slot) for row, slot in zip(pixels, seen.slot_of, strict=True)])
     labels = data.train[1]
-    purity = sum(np.bincount(labels[seen.slot_of == slot]).max(initial=0) for slot in range(setting.k)) / len(labels)
+    purity = sum(np.bincount(labels[seen.slot_of == slot]).max(initial=0) for slot in range(len(seen.centers))) / len(labels)
     facts = {"loss_first": np.mean(losses[:5]), "loss_last": np.mean(losses[-5:]), "images": last.images, "purity": purity}
     return made, {name: round(float(value), 5) for name, value in facts.items()} | {
         "craft_s": round(time.perf_counter() - begun, 1),
@@ -195,7 +229,9 @@ def measure(setting: Setting, data: Data, folder: Path, *, seed: int) -> dict:
     begun = time.perf_counter()
     net = classifier(setting.victim, image_size=SIDE, classes=int(labels.max()) + 1, seed=seed + 100)
     history = list(
-        train(made, labels, net=net, epochs=data.epochs, batch=64, lr=0.1, seed=seed, device=CPU, test=(data.test[0], truth), flips=data.flips)
+        train(
+            made, labels, net=net, epochs=data.epochs, batch=64, lr=0.1, seed=seed, device=CPU, test=(data.test[0], truth), flips=data.flips
+        )
     )
     best = max(entry.accuracy for entry in history)
     return facts | {"accuracy": history[-1].accuracy, "best": best, "train_loss": history[-1].loss, "victim_s": time.perf_counter() - begun}
@@ -206,7 +242,9 @@ NOISE, CLEAN = Setting(method="noise"), Setting(method="clean")
 FAITHFUL = UC(steps=400, batch=100, learning_rate=1e-4, parameterization="generator", data_scope="all", augment="before")
 
 
-def change(setting: Setting = BASE, *, k: int = 0, levels: int = 0, aim: str = "", relabel: str = "", victim: str = "", **uc: object) -> Setting:
+def change(
+    setting: Setting = BASE, *, k: int = 0, levels: int = 0, aim: str = "", relabel: str = "", victim: str = "", **uc: object
+) -> Setting:
     """`setting` with some fields changed; the rest go to UC."""
     top = {name: value for name, value in {"k": k, "levels": levels, "aim": aim, "relabel": relabel, "victim": victim}.items() if value}
     return replace(setting, **top, uc=replace(setting.uc, **uc))  # type: ignore[arg-type]
@@ -229,12 +267,23 @@ PLANS: dict[str, list[Setting]] = {
         change(learning_rate=0.5),
         change(steps=100),
     ],
+    "ceiling": [
+        CLEAN,
+        NOISE,
+        replace(BASE, method="blocks"),
+        replace(BASE, method="blocks", slots="labels"),
+        BASE,
+        replace(BASE, slots="labels"),
+    ],
 }
 
 
 def table(rows: list[dict]) -> str:
     """One markdown line per setting: mean and spread over seeds."""
-    lines = ["| setting | labels | victim | n | clean-test accuracy % | best epoch % | image passes | craft s | loss first -> last |", "|" + "---|" * 9]
+    lines = [
+        "| setting | labels | victim | n | clean-test accuracy % | best epoch % | image passes | craft s | loss first -> last |",
+        "|" + "---|" * 9,
+    ]
     groups: dict[tuple[str, str, str], list[dict]] = {}
     for row in rows:
         groups.setdefault((row["label"], row["relabel"], row["victim"]), []).append(row)

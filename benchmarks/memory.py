@@ -10,7 +10,7 @@ from benchmarks.processes import Watched, watch
 from ray_ue.pipeline import STAGES
 
 SIZES, QUICK_SIZES = (10_000, 100_000), (2_000, 20_000)
-PER_SHARD = 1_000
+SHARDS = 10  # of the small collection; the large one has ten times as many
 GOAL = 1.10
 FLAGS = ("--surrogate", "ssl:small", "--ssl-steps", "5", "--steps", "5")  # a tiny encoder; everything else is the default
 GIB = 2**30
@@ -18,12 +18,13 @@ GIB = 2**30
 
 def measure(bench: Bench) -> Iterator[Measure]:
     small, large = QUICK_SIZES if bench.quick else SIZES
-    seen = {rows: protect(rows, bench) for rows in (small, large)}
+    seen = {rows: protect(rows, bench, per_shard=small // SHARDS) for rows in (small, large)}
     names = {"rows": [small, large], "images": f"32-pixel pieces of {origin(bench.photos)}, WebDataset", "flags": " ".join(FLAGS)}
     yield Measure(what=f"memory: peak for {large:,} / {small:,} rows", value=seen[large].peak / seen[small].peak, most=GOAL, detail=names)
     for rows, found in seen.items():
         detail: dict[str, object] = {
             "at_peak_gib": gib(found.at_peak),
+            "processes_at_peak": found.processes,
             "by_stage_gib": gib(found.by_stage),
             "seconds": round(found.seconds, 1),
             "rows_per_s": round(rows / found.seconds, 1),
@@ -32,10 +33,10 @@ def measure(bench: Bench) -> Iterator[Measure]:
         yield Measure(what=f"memory: peak for {rows:,} rows", value=found.peak / GIB, unit="GiB", detail=detail)
 
 
-def protect(rows: int, bench: Bench) -> Watched:
+def protect(rows: int, bench: Bench, *, per_shard: int) -> Watched:
     """Make the collection, protect it from the command line, and remove both."""
     root = bench.scratch / str(rows)
-    source = as_shards(thumbnails(photos(bench.photos, count=64)), root / "source", rows=rows, per_shard=PER_SHARD)
+    source = as_shards(thumbnails(photos(bench.photos, count=64)), root / "source", rows=rows, per_shard=per_shard)
     try:
         return watch([sys.executable, "-m", "ray_ue.cli", "protect", str(source), str(root / "copy"), *FLAGS], stages=STAGES)
     finally:

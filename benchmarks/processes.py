@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PROC = Path("/proc")
-EVERY = 0.25  # seconds between samples
+EVERY = 0.25  # seconds between samples, at least
+SHARE = 10  # a sample walks the page tables of all processes: it may cost one core a tenth of its time
 CLOSED = re.compile(r"^\s*(\w+)\s+[\d,]+ \w+ in \d")  # the line that ends a stage
 
 
@@ -20,6 +22,7 @@ class Watched:
 
     peak: int = 0
     at_peak: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, int] = field(default_factory=dict)  # how many of each name there were at the peak
     by_stage: dict[str, int] = field(default_factory=dict)
     samples: int = 0
     seconds: float = 0.0
@@ -37,8 +40,9 @@ def watch(command: Sequence[str], *, stages: Sequence[str]) -> Watched:
     listener.start()
     family = {process.pid}
     while process.poll() is None:
+        asked = time.monotonic()
         sample(family, seen, stage=begun[0])
-        time.sleep(EVERY)
+        time.sleep(max(EVERY, SHARE * (time.monotonic() - asked)))
     listener.join()
     seen.seconds = time.monotonic() - began
     if process.returncode:
@@ -65,15 +69,16 @@ def sample(family: set[int], seen: Watched, *, stage: str) -> None:
     while young := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= young
     family &= parents.keys()
-    by_name: dict[str, int] = {}
+    by_name, processes = Counter[str](), Counter[str]()
     for pid in family:
         name = name_of(pid)
-        by_name[name] = by_name.get(name, 0) + memory_of(pid)
-    total = sum(by_name.values())
+        by_name[name] += memory_of(pid)
+        processes[name] += 1
+    total = by_name.total()
     seen.samples += 1
     seen.by_stage[stage] = max(seen.by_stage.get(stage, 0), total)
     if total > seen.peak:
-        seen.peak, seen.at_peak = total, dict(sorted(by_name.items(), key=lambda item: -item[1]))
+        seen.peak, seen.at_peak, seen.processes = total, dict(by_name.most_common()), dict(processes)
 
 
 def pids() -> list[int]:

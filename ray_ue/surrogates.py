@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.nets.small import Backbone, backbone
-from ray_ue.nets.towers import FAMILIES, SUFFIXES
-from ray_ue.types import Features, Images, pick
+from ray_ue.nets.towers import FAMILIES, SUFFIXES, family
+from ray_ue.types import Features, Images
 
 EXAMPLES = "open_clip:RN50/openai, open_clip:RN50@/path/to/weights.pt, torchvision:resnet50, ssl:small or ssl:resnet18"
 UNTAGGED = {"torchvision": "IMAGENET1K_V1"}  # the UC paper's supervised surrogate
@@ -57,13 +57,13 @@ def parse(text: str) -> Spec:
 
 def check(spec: Spec) -> None:
     """Refuse, without loading anything, what cannot be loaded."""
-    family = pick(FAMILIES, spec.kind, what="kind of surrogate")
-    if spec.arch not in (archs := family.archs()):
+    library = family(spec.kind)
+    if spec.arch not in (archs := library.archs()):
         near = get_close_matches(spec.arch, archs, n=3, cutoff=0.0)
         raise ValueError(f"{spec.kind} has no architecture {spec.arch!r}; the nearest names are {', '.join(near)}")
     if spec.weights.startswith("@"):
         _check_file(spec)
-    elif spec.weights and spec.weights not in (tags := family.tags(spec.arch)):
+    elif spec.weights and spec.weights not in (tags := library.tags(spec.arch)):
         raise ValueError(f"{spec.kind}:{spec.arch} has no weights {spec.weights!r}; there are {', '.join(tags) or 'none: give a file'}")
 
 
@@ -92,7 +92,7 @@ def geometry(spec: Spec, *, image_size: int) -> tuple[int, int]:
 
     A surrogate trained on the collection takes its views whole, at `image_size`.
     """
-    size = FAMILIES[spec.kind].side(spec.arch, image_size)
+    size = family(spec.kind).side(spec.arch, image_size)
     return (size, size) if spec.kind == "ssl" else (round(size * 256 / 224), size)
 
 
@@ -146,7 +146,7 @@ def load(spec: Spec, *, device: torch.device, image_size: int, weights: Mapping[
     if (spec.kind == "ssl") != bool(weights):
         raise ValueError(f"{spec} needs {'its trained weights' if spec.kind == 'ssl' else 'no trained weights'}")
     check(spec)
-    tower = FAMILIES[spec.kind].build(spec.arch, spec.weights, weights)
+    tower = family(spec.kind).build(spec.arch, spec.weights, weights)
     net = tower.net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     canvas, size = geometry(spec, image_size=image_size)
     with torch.no_grad():

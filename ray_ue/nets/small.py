@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from ray_ue.types import pick
 
@@ -45,6 +44,8 @@ def _plain(image_size: int) -> Backbone:
 
 
 def _resnet18(image_size: int) -> Backbone:
+    from torchvision.models import resnet18  # two seconds to import, which the small networks do not need
+
     body = resnet18(weights=None)
     body.fc = nn.Identity()  # type: ignore[assignment]
     if image_size <= STEM:

@@ -1,0 +1,63 @@
+"""Image towers of open_clip, by tag or from a checkpoint file. Knows no pixels and no slots."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import open_clip
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from torch import Tensor, nn
+
+from ray_ue.nets.towers import OFFLINE, Family, Tower, read
+
+
+def _clip_side(arch: str, image_size: int) -> int:
+    config = open_clip.get_model_config(arch)
+    assert config is not None, "check comes first"
+    side = config["vision_cfg"].get("image_size", 224)
+    return side if isinstance(side, int) else side[0]
+
+
+def _clip_config(arch: str, tag: str) -> dict:
+    """The tag's own settings; for a file, what all of the architecture's tags agree on."""
+    tags = [tag] if tag in open_clip.list_pretrained_tags_by_model(arch) else open_clip.list_pretrained_tags_by_model(arch)
+    configs = [open_clip.get_pretrained_cfg(arch, name) for name in tags]
+    first = configs[0] if configs else {}
+    return {key: first[key] for key in ("mean", "std", "quick_gelu") if key in first and all(c.get(key) == first[key] for c in configs)}
+
+
+def _clip_weights(arch: str, tag: str) -> str:
+    """The tag's file if it is cached, else the tag, after one look whether it can be fetched: the library would retry for a minute."""
+    repository, _, name = open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].rpartition("/")
+    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    for cached in (try_to_load_from_cache(repository, name) for name in names):
+        if isinstance(cached, str):
+            return cached
+    try:
+        urlopen(Request(hf_hub_url(repository, names[0]), method="HEAD"), timeout=10).close()
+    except HTTPError:
+        pass  # somebody answered: the library knows the other names of the file
+    except OSError as error:
+        hint = OFFLINE.format(kind="open_clip", arch=arch)
+        raise ValueError(f"could not fetch the weights {arch}/{tag} ({error}); {hint}") from error
+    return tag
+
+
+def _clip(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
+    config = _clip_config(arch, weights)
+    source = weights[1:] if weights.startswith("@") else _clip_weights(arch, weights)
+    if weights.startswith("@"):
+        read(Path(source))  # refuses in our words what is not plain tensors; open_clip then reads it in the same safe way
+    try:
+        gelu = bool(config.get("quick_gelu"))
+        model = open_clip.create_model(arch, pretrained=source, precision="fp32", weights_only=True, force_quick_gelu=gelu)
+    except (RuntimeError, OSError, AssertionError) as error:  # open_clip asserts some of its shapes
+        raise ValueError(f"the weights {Path(source).name} do not fit {arch}: {' '.join(str(error).split())[:160]}") from error
+    assert isinstance(model.visual, nn.Module)
+    mean, std = config.get("mean") or open_clip.OPENAI_DATASET_MEAN, config.get("std") or open_clip.OPENAI_DATASET_STD
+    return Tower(net=model.visual, mean=tuple(mean), std=tuple(std))
+
+
+FAMILY = Family(archs=open_clip.list_models, tags=open_clip.list_pretrained_tags_by_model, side=_clip_side, build=_clip)
