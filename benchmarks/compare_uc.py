@@ -89,11 +89,11 @@ def cifar(folder: Path) -> Data:
 
 
 def digits() -> Data:
-    found = load_digits()
-    images = F.interpolate(torch.from_numpy(found.images / 16).float()[:, None], (SIDE, SIDE), mode="bicubic", antialias=True)
+    flat, target = load_digits(return_X_y=True)
+    images = F.interpolate(torch.from_numpy(flat.reshape(-1, 8, 8) / 16).float()[:, None], (SIDE, SIDE), mode="bicubic", antialias=True)
     pixels = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).repeat(1, 1, 1, 3).numpy()
     order = np.random.default_rng(0).permutation(len(pixels))
-    pixels, labels = pixels[order], found.target[order]
+    pixels, labels = pixels[order], target[order]
     return Data(
         name="digits",
         train=(pixels[:1400], labels[:1400]),
@@ -172,6 +172,7 @@ def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
         features.shape[1], k, niter=50, nredo=5, seed=seed, max_points_per_centroid=len(features), min_points_per_centroid=1
     )
     means.train(features)
+    assert means.index is not None and means.centroids is not None
     _, nearest = means.index.search(features, 1)
     return View(pixels=pixels, slot_of=nearest[:, 0].astype(np.int32), centers=means.centroids.copy(), surrogate=net)
 
@@ -237,7 +238,7 @@ def measure(setting: Setting, data: Data, folder: Path, *, seed: int) -> dict:
     return facts | {"accuracy": history[-1].accuracy, "best": best, "train_loss": history[-1].loss, "victim_s": time.perf_counter() - begun}
 
 
-BASE = Setting(uc=UC(steps=400, batch=100, learning_rate=0.1, augment="after"))
+BASE = Setting(uc=UC(steps=400, batch=100))
 NOISE, CLEAN = Setting(method="noise"), Setting(method="clean")
 FAITHFUL = UC(steps=400, batch=100, learning_rate=1e-4, parameterization="generator", data_scope="all", augment="before")
 

@@ -73,13 +73,13 @@ class UC(Method):
     published image and then crops and flips both, as an exploiter does. The rate falls along a half cosine to a hundredth.
     """
 
-    steps: int = 500
+    steps: int = 400
     batch: int = 100
     learning_rate: float = 0.1
     parameterization: str = "pixels"
     data_scope: str = "own"
     loss: str = "kl"
-    augment: str = "before"
+    augment: str = "after"
 
     def __post_init__(self) -> None:
         pick(PAINTS, self.parameterization, what="parameterization")
