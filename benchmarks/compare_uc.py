@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-from ray_ue import ssl, surrogates
+from ray_ue import specs, ssl, surrogates
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget
 from ray_ue.methods import View
@@ -31,7 +31,7 @@ from ray_ue.methods.uc import UC
 from ray_ue.nets.small import classifier
 from ray_ue.poisons import Additive
 from ray_ue.sgd import floats, train
-from ray_ue.types import Workers
+from ray_ue.steps import Workers
 
 CPU = torch.device("cpu")
 SIDE = 32
@@ -90,10 +90,12 @@ def cifar(folder: Path) -> Data:
 
 def digits() -> Data:
     flat, target = load_digits(return_X_y=True)
-    images = F.interpolate(torch.from_numpy(flat.reshape(-1, 8, 8) / 16).float()[:, None], (SIDE, SIDE), mode="bicubic", antialias=True)
+    images = F.interpolate(
+        torch.from_numpy(np.asarray(flat).reshape(-1, 8, 8) / 16).float()[:, None], (SIDE, SIDE), mode="bicubic", antialias=True
+    )
     pixels = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).repeat(1, 1, 1, 3).numpy()
     order = np.random.default_rng(0).permutation(len(pixels))
-    pixels, labels = pixels[order], target[order]
+    pixels, labels = pixels[order], np.asarray(target)[order]
     return Data(
         name="digits",
         train=(pixels[:1400], labels[:1400]),
@@ -161,7 +163,7 @@ def surrogate(data: Data, folder: Path, *, seed: int) -> surrogates.Surrogate:
         )
         *_, last = loop
         save_file(ssl.weights(last.state()), file)
-    return surrogates.load(surrogates.parse("ssl:small"), device=CPU, image_size=SIDE, weights=load_file(file))
+    return surrogates.load(specs.parse("ssl:small"), device=CPU, image_size=SIDE, weights=load_file(file))
 
 
 def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
@@ -172,7 +174,8 @@ def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
         features.shape[1], k, niter=50, nredo=5, seed=seed, max_points_per_centroid=len(features), min_points_per_centroid=1
     )
     means.train(features)
-    assert means.index is not None and means.centroids is not None
+    assert means.index is not None
+    assert means.centroids is not None
     _, nearest = means.index.search(features, 1)
     return View(pixels=pixels, slot_of=nearest[:, 0].astype(np.int32), centers=means.centroids.copy(), surrogate=net)
 

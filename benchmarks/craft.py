@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -9,16 +10,16 @@ from torch import Tensor
 
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
-from ray_ue import surrogates
+from ray_ue import specs, surrogates
 from ray_ue.aims import AIMS
 from ray_ue.images import look
 from ray_ue.losses import LOSSES
-from ray_ue.methods import View
+from ray_ue.methods import View, build
 from ray_ue.recipe import Recipe
 from ray_ue.sgd import floats
 from ray_ue.stages.craft import reference_passes
 from ray_ue.stages.surrogate import BATCH as SSL_BATCH
-from ray_ue.types import Step, Workers
+from ray_ue.steps import Step, Workers
 
 SIZES = (5_000, 50_000)
 GOAL = 1 / 50
@@ -47,7 +48,7 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
     torch.set_num_threads(cores())
     view = sampled(recipe, bench)
     aim = AIMS[recipe.aim](view.centers, np.random.default_rng(0))
-    steps = recipe.crafter().craft(view, budget=recipe.levels(), aim=aim, seed=0, workers=Workers(), resume={})
+    steps = build(recipe.method, asdict(recipe)).craft(view, budget=recipe.levels(), aim=aim, seed=0, workers=Workers(), resume={})
     batch = next(steps).images  # the batch is dealt evenly to the clusters, so a step may see fewer images than were asked for
     images = floats(view.pixels[:batch], device=view.surrogate.device)
     images = images[:, :, : view.surrogate.size, : view.surrogate.size]
@@ -68,7 +69,7 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
 
 def sampled(recipe: Recipe, bench: Bench) -> View:
     """Small photographs with an untrained default surrogate and clusters by turns: the same work as with trained ones."""
-    spec, device = surrogates.parse(recipe.surrogate), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spec, device = specs.parse(recipe.surrogate), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     fresh = surrogates.ssl_net(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
     surrogate = surrogates.load(spec, device=device, image_size=recipe.image_size, weights=fresh)
     found = thumbnails(photos(bench.photos, count=64))

@@ -6,10 +6,15 @@ It knows 8-bit steps ("levels") and nothing of methods, files or devices.
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int16, Shaped, UInt8
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # torch takes seconds to import, and most that is done with a budget is done in numpy
 
 MOST = 127  # a bank entry is stored as int8
 

@@ -7,11 +7,13 @@ import sys
 # A local Ray starts for one person on one machine: fast polls, few processes, and nothing that outlives it.
 LOCAL = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # otherwise each report costs up to 2 s
-    "RAY_num_workers_soft_limit": "16",  # with the default, two cores mean that idle workers die after a second
+    # With the default, on two cores idle workers die after a second; each holds 200 to 500 MB, so no more than can work at once.
+    "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 3),
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its C++ core writes internal notes to the user's terminal; errors still arrive as exceptions
 }
 
 

@@ -106,13 +106,6 @@ class Tally:
         return np.where(self.counts[:, None] > 0, means, fallback).astype(np.float32)
 
 
-def draw_sample(rows: int, *, size: int, seed: int) -> Int64[np.ndarray, " n"]:
-    """Sorted ids of a random sample without replacement; all of them when `size` covers the collection."""
-    if size >= rows:
-        return np.arange(rows, dtype=np.int64)
-    return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False)).astype(np.int64)
-
-
 def report(sizes: Int64[np.ndarray, " S"], inertia: float) -> dict[str, object]:
     """Sizes, imbalance (largest over mean; 1 is even) and inertia per row, for the manifest and the terminal."""
     total = int(sizes.sum())

@@ -28,7 +28,10 @@ class Plan:
 
 def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> Plan:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
+    from ray_ue.methods import build
+
     recipe.check()
+    build(recipe.method, asdict(recipe))
     resources.check()
     found = open_source(source, format=recipe.format)
     target = Folder.at(output)

@@ -5,14 +5,12 @@ is `Resources`: it never enters a fingerprint.
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, cast
+from typing import Literal
 
-from ray_ue import surrogates
+from ray_ue import specs
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget
 from ray_ue.images import EXTENSIONS, Limits
-from ray_ue.methods import METHODS
-from ray_ue.methods.base import Method
 from ray_ue.types import pick
 
 
@@ -70,11 +68,9 @@ class Recipe:
     def check(self) -> None:
         """Refuse what cannot work, before any long work; the error says what would have worked."""
         self.levels()
-        surrogates.check(surrogates.parse(self.surrogate))
+        specs.check(specs.parse(self.surrogate))
         pick(AIMS, self.aim, what="aim")
-        pick(METHODS, self.method, what="method")
         pick(EXTENSIONS, self.image_format, what="image format")
-        self.crafter()
         if self.clusters < 2:
             raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
         if not 0 <= self.max_rejected <= 1:
@@ -93,12 +89,7 @@ class Recipe:
 
     def geometry(self) -> tuple[int, int]:
         """(canvas, size): the side of the stored view, and of the surrogate's input."""
-        return surrogates.geometry(surrogates.parse(self.surrogate), image_size=self.image_size)
-
-    def crafter(self) -> Method:
-        """The method with this recipe's hyper-parameters: its fields bear the same names as the recipe's."""
-        method = pick(METHODS, self.method, what="method")
-        return method(**{field.name: getattr(self, field.name) for field in fields(cast(Any, method))})
+        return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
         """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a weights file is its content."""
@@ -107,7 +98,7 @@ class Recipe:
         if "budget" in found:
             found["budget"] = self.levels().levels
         if "surrogate" in found:
-            found["surrogate"] = surrogates.identity(surrogates.parse(self.surrogate))
+            found["surrogate"] = specs.identity(specs.parse(self.surrogate))
         return found
 
 

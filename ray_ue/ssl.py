@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ray_ue.nets.small import Backbone
 from ray_ue.sgd import MEAN, STD, floats
-from ray_ue.types import PixelBlock, Step, Workers
+from ray_ue.steps import Step, Workers
+from ray_ue.types import PixelBlock
 
 TAU = 0.2  # between SimCLR's 0.5 for CIFAR and 0.1 for ImageNet, and the UC authors' 0.07: small batches want it soft
 WIDTH = 128  # the projection that SimCLR compares

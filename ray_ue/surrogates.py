@@ -1,10 +1,7 @@
-"""Surrogates: the frozen networks that perturbations are crafted against, by name. Knows images and features, nothing of slots."""
+"""Surrogates: the frozen networks that perturbations are crafted against. Knows images and features, nothing of slots."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,88 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.nets.small import Backbone, backbone
-from ray_ue.nets.towers import FAMILIES, SUFFIXES, family
-from ray_ue.types import Features, Images
+from ray_ue.specs import EXAMPLES, Spec, check, family, geometry
 
-EXAMPLES = "open_clip:RN50/openai, open_clip:RN50@/path/to/weights.pt, torchvision:resnet50, ssl:small or ssl:resnet18"
-UNTAGGED = {"torchvision": "IMAGENET1K_V1"}  # the UC paper's supervised surrogate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """A surrogate's name, taken apart: `weights` is a tag, "@" and a file path, or "" for one trained on the collection."""
-
-    kind: str
-    arch: str
-    weights: str
-
-    @property
-    def file(self) -> Path:
-        """Where the weights lie; only for a spec that names a file."""
-        assert self.weights.startswith("@")
-        return Path(self.weights[1:])
-
-    def __str__(self) -> str:
-        between = "" if not self.weights or self.weights.startswith("@") else "/"
-        return f"{self.kind}:{self.arch}{between}{self.weights}"
-
-
-def parse(text: str) -> Spec:
-    """Read `kind:arch/tag`, `kind:arch@file` or `kind:arch`."""
-    kind, colon, rest = text.strip().partition(":")
-    if not colon or not rest or kind not in FAMILIES:
-        raise ValueError(f"the surrogate {text!r} is not understood; write {EXAMPLES}")
-    arch, at, path = rest.partition("@")
-    if at:
-        weights = f"@{path}"
-    else:
-        arch, _, tag = rest.partition("/")
-        weights = tag or UNTAGGED.get(kind, "")
-    if (kind == "ssl") != (not weights) or not arch or weights == "@":
-        reason = "is trained on the images and takes no weights" if kind == "ssl" else "needs weights"
-        raise ValueError(f"the surrogate {text!r} {reason}; write {EXAMPLES}")
-    return Spec(kind=kind, arch=arch, weights=weights)
-
-
-def check(spec: Spec) -> None:
-    """Refuse, without loading anything, what cannot be loaded."""
-    library = family(spec.kind)
-    if spec.arch not in (archs := library.archs()):
-        near = get_close_matches(spec.arch, archs, n=3, cutoff=0.0)
-        raise ValueError(f"{spec.kind} has no architecture {spec.arch!r}; the nearest names are {', '.join(near)}")
-    if spec.weights.startswith("@"):
-        _check_file(spec)
-    elif spec.weights and spec.weights not in (tags := library.tags(spec.arch)):
-        raise ValueError(f"{spec.kind}:{spec.arch} has no weights {spec.weights!r}; there are {', '.join(tags) or 'none: give a file'}")
-
-
-def _check_file(spec: Spec) -> None:
-    if spec.file.suffix not in SUFFIXES:
-        raise ValueError(f"the weights file {spec.file} must end in one of {', '.join(SUFFIXES)}")
-    if not spec.file.is_file():
-        raise ValueError(f"there is no weights file {spec.file}; every node that runs a surrogate must see it under this path")
-    try:
-        with spec.file.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ValueError(f"the weights file {spec.file} cannot be read: {error.strerror}") from error
-
-
-def identity(spec: Spec) -> dict[str, str]:
-    """What tells two surrogates apart: for a file its content, never its path."""
-    if not spec.weights.startswith("@"):
-        return {"kind": spec.kind, "arch": spec.arch, "weights": spec.weights}
-    with spec.file.open("rb") as file:
-        return {"kind": spec.kind, "arch": spec.arch, "weights": f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"}
-
-
-def geometry(spec: Spec, *, image_size: int) -> tuple[int, int]:
-    """(canvas, size): the side of a stored view and of the network's input; 256 and 224 in the UC paper.
-
-    A surrogate trained on the collection takes its views whole, at `image_size`.
-    """
-    size = family(spec.kind).side(spec.arch, image_size)
-    return (size, size) if spec.kind == "ssl" else (round(size * 256 / 224), size)
+Images = Float[Tensor, "B 3 H W"]
+Features = Float[Tensor, "B D"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ray_ue.groups import Groups, KMeans, Tally, assign, draw_sample, report
+from ray_ue.groups import Groups, KMeans, Tally, assign, report
+from ray_ue.sampling import draw_sample
 
 
 def blobs(*, k: int = 4, each: int = 400, width: int = 32, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import torch
 
 from ray_ue import ssl
 from ray_ue.nets.small import backbone
-from ray_ue.types import Step, Workers
+from ray_ue.steps import Step, Workers
 
 CPU = torch.device("cpu")
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 4, 4, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)

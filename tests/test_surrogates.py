@@ -15,7 +15,8 @@ from torchvision.models import resnet18
 
 from ray_ue import surrogates
 from ray_ue.nets.small import backbone
-from ray_ue.surrogates import Spec, Surrogate, check, fit, geometry, identity, load, parse
+from ray_ue.specs import Spec, check, geometry, identity, parse
+from ray_ue.surrogates import Surrogate, fit, load
 
 CPU = torch.device("cpu")
 TINY = "tiny-test-clip"

@@ -9,8 +9,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ray_ue.budget import Budget
+from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import Surrogate
-from ray_ue.types import Bank, Centers, PixelBlock, SlotOf, Step, Workers
+from ray_ue.types import Bank, Centers, PixelBlock, SlotOf
 
 __all__ = ["Method", "Step", "View", "Workers"]
 

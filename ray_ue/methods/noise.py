@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.types import Bank, Pixels, Rng, Step, Workers
+from ray_ue.steps import Step, Workers
+from ray_ue.types import Bank, Pixels, Rng
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from ray_ue.losses import LOSSES
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.methods.paints import PAINTS, Paint
 from ray_ue.sgd import floats
-from ray_ue.surrogates import Surrogate
-from ray_ue.types import Bank, Images, SlotOf, Step, Workers, pick
+from ray_ue.steps import Step, Workers
+from ray_ue.surrogates import Images, Surrogate
+from ray_ue.types import Bank, SlotOf, pick
 
 BETAS = (0.9, 0.999)
 END = 0.01  # the last learning rate as a share of the first: the authors' 1e-4 ends at 1e-6

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -10,9 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ray_ue.types import pick
-
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 OFFLINE = "give a downloaded file ({kind}:{arch}@/path/to/weights) or train a surrogate on the images themselves (ssl:small, ssl:resnet18)"
 
 
@@ -47,12 +43,3 @@ def read(path: Path) -> dict[str, Tensor]:
             "TorchScript and pickled models are not loaded: save its state_dict as safetensors"
         ) from error
     return content.get("state_dict", content)
-
-
-# Importing every library costs each new process seconds that most of them do not need.
-FAMILIES = {"open_clip": "ray_ue.nets.clip", "torchvision": "ray_ue.nets.vision", "ssl": "ray_ue.nets.trained"}
-
-
-def family(kind: str) -> Family:
-    """The library called `kind`."""
-    return import_module(pick(FAMILIES, kind, what="kind of surrogate")).FAMILY

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.groups import NO_SLOT, Groups, KMeans, Tally, assign, draw_sample, on_gpu, report
+from ray_ue.groups import NO_SLOT, Groups, KMeans, Tally, assign, on_gpu, report
 from ray_ue.progress import Progress, say
+from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.embed import read_vectors, vectors
 from ray_ue.stages.session import stream
@@ -37,7 +38,11 @@ def build(run: Run, embedded: Artifact, folder: Folder) -> dict:
     # A few parts per item: a task costs more than the assignment of one part.
     items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
     arguments = {"embedded": embedded.folder, "folder": folder, "centers": fitted}
-    work = stream(items, work=assign_parts, arguments=arguments, cpus=1) if len(items) > 4 else assign_here(items, arguments)
+    work = (
+        stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
+        if len(items) > 4
+        else assign_here(items, arguments)
+    )
     for row in work:
         sums = np.asarray(row["sums"], np.float64).reshape(kmeans.k, -1)
         tallies[row["name"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])

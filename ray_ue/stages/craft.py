@@ -1,6 +1,7 @@
 """Craft: train one perturbation per slot under Ray Train and save the bank exactly as it was measured."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from ray_ue.aims import AIMS
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.methods.base import View
+from ray_ue.methods import View
+from ray_ue.methods import build as build_method
 from ray_ue.poisons import Additive
 from ray_ue.recipe import Recipe
 from ray_ue.stages.base import Run, stage
@@ -16,7 +18,7 @@ from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.embed import fetchable, open_surrogate
 from ray_ue.stages.loop import run_loop
 from ray_ue.stages.sample import open_sample
-from ray_ue.types import Step, Workers
+from ray_ue.steps import Step, Workers
 
 VERSION = 1
 FIELDS = (
@@ -50,7 +52,7 @@ def build(run: Run, sample: Artifact, weights: dict[str, Artifact], groups: Arti
     arguments = {"recipe": recipe, "sample": sample.folder, "weights": fetchable(weights), "groups": groups.folder}
     state, facts = run_loop(run, folder, name="craft", steps=recipe.steps, loop=follow, arguments=arguments)
     budget = recipe.levels()
-    bank = recipe.crafter().bank(state, budget=budget)
+    bank = build_method(recipe.method, asdict(recipe)).bank(state, budget=budget)
     poison = Additive(bank=bank, budget=budget)
     folder.write("bank.safetensors", poison.dumps())
     spent = np.abs(bank.astype(np.int16))
@@ -85,7 +87,9 @@ def follow(
         surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device),
     )
     aim = AIMS[recipe.aim](found.centers, np.random.default_rng(recipe.seed))
-    yield from recipe.crafter().craft(view, budget=recipe.levels(), aim=aim, seed=recipe.seed, workers=workers, resume=resume)
+    yield from build_method(recipe.method, asdict(recipe)).craft(
+        view, budget=recipe.levels(), aim=aim, seed=recipe.seed, workers=workers, resume=resume
+    )
 
 
 def open_poison(folder: Folder) -> Additive:

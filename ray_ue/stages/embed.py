@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.images import Limits, Rejected, look
 from ray_ue.progress import Progress, say
-from ray_ue.sources import Shard, Source, open_source
+from ray_ue.sources import open_source
+from ray_ue.specs import parse
 from ray_ue.stages.base import Run, stage
-from ray_ue.stages.index import Chunk, chunks, rows_of
+from ray_ue.stages.index import chunks
+from ray_ue.stages.read import Reader, with_shards
 from ray_ue.stages.session import stream
-from ray_ue.surrogates import Surrogate, load, parse
+from ray_ue.surrogates import Surrogate, load
 
 VERSION = 1
 FIELDS = ("surrogate", "image_size", "max_pixels")
@@ -70,11 +72,6 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     return gather_rejected(folder) | {"rows": index.facts["rows"], "device": "gpu" if share else "cpu"}
 
 
-def with_shards(wanted: list[Chunk], source: Source) -> Iterator[tuple[Chunk, Shard]]:
-    shards = source.shards()
-    return ((chunk, shards[chunk.shard]) for chunk in wanted)
-
-
 def fetchable(weights: dict[str, Artifact]) -> Folder | str:
     """Where a trained surrogate lies; the empty string for one that brings its own weights."""
     return next((artifact.folder for artifact in weights.values()), "")
@@ -84,24 +81,6 @@ def open_surrogate(text: str, *, weights: Folder | str, image_size: int, device:
     """The frozen surrogate that `text` names, with the weights trained for this collection if it needs them."""
     trained = load_file(weights.fetch("weights.safetensors")) if isinstance(weights, Folder) else {}
     return load(parse(text), device=device, weights=trained, image_size=image_size)
-
-
-class Reader:
-    """Reads the bytes of one chunk, still compressed; runs as a task of its own so that disks and networks never hold up an encoder."""
-
-    def __init__(self, source: Source, index: Folder) -> None:
-        self.source = source
-        self.index = index
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for item in batch.to_pylist():
-            chunk: Chunk = pickle.loads(item["chunk"])  # noqa: S301 - made by the driver of this run
-            shard: Shard = pickle.loads(item["shard"])  # noqa: S301
-            rows = rows_of(self.index, chunk.shard).slice(chunk.start, chunk.rows)
-            data = pa.array([list(self.source.read(shard, rows))], pa.large_list(pa.large_binary()))
-            keys = pa.array([rows["key"].to_pylist()], pa.list_(pa.string()))
-            labels = pa.array([rows["label"].to_pylist()], pa.list_(pa.int64()))
-            yield pa.table({"number": [chunk.number], "first_id": [chunk.first_id], "key": keys, "label": labels, "data": data})
 
 
 class Embedder:

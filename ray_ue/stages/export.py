@@ -1,12 +1,10 @@
 """Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,33 +19,14 @@ from ray_ue.stages.base import Run, stage
 from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.craft import open_poison
 from ray_ue.stages.index import rows_of, shard_lines
+from ray_ue.stages.ledger import LEDGER, in_order, ledger_name
 from ray_ue.stages.session import stream
 from ray_ue.types import SlotOf
 
 VERSION = 1
 FIELDS = ("resize", "image_format", "max_pixels")
-SSIM_IMAGES = 512  # SSIM costs more than a decode: it is measured on about this many images, spread over the collection
+SSIM_IMAGES, SSIM_EVERY = 256, 16  # SSIM costs more than a decode: one image in 16, or fewer to measure about 256 of the collection
 SHOWN_EVERY = 32
-
-LEDGER = pa.schema(
-    [
-        ("id", pa.int64()),
-        ("key", pa.string()),
-        ("name", pa.string()),
-        ("sha256", pa.string()),
-        ("bytes", pa.int64()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("slot", pa.int32()),
-        ("most", pa.int32()),
-        ("psnr", pa.float64()),
-        ("ssim", pa.float64()),
-        ("reason", pa.string()),
-    ]
-)
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 def export(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact) -> Artifact:
@@ -76,7 +55,7 @@ def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poiso
     waiting = [shard for shard in shards if ledger_name(shard.number) not in written]
     progress = Progress(stage="export", total=index.facts["rows"])
     progress.skip(index.facts["rows"] - sum(first[shard.number][1] for shard in waiting))
-    tasks = min(len(waiting), run.machines.cores * run.machines.nodes)
+    tasks = min(len(waiting), run.machines.slots())
     recipe = run.recipe
     writer = Writer(
         source=source,
@@ -87,7 +66,7 @@ def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poiso
         resize=recipe.resize,
         image_format=recipe.image_format,
         limits=recipe.limits(),
-        ssim_every=max(1, index.facts["rows"] // SSIM_IMAGES),
+        ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
         threads=run.machines.threads(run.resources, tasks=tasks),
     )
     items = []
@@ -99,10 +78,6 @@ def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poiso
     progress.close()
     sweep(run.output.uri)  # what killed writers left behind
     return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
-
-
-def ledger_name(shard: int) -> str:
-    return f"shard-{shard:06d}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,17 +175,6 @@ def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
 
 def count(lines: list[dict]) -> pa.Table:
     return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})
-
-
-def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:
-    """`map` over threads that reads at most `ahead` tasks in advance, so that a shard never lies in memory."""
-    running: deque[Future[B]] = deque()
-    for task in tasks:
-        running.append(pool.submit(work, task))
-        if len(running) >= ahead:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
 
 
 def summarise(folder: Folder, embedded: Artifact, names: list[str]) -> dict:

@@ -48,7 +48,7 @@ def build(run: Run, source: Source, folder: Folder) -> dict:
     progress = Progress(stage="index", total=len(shards), unit="shards")
     progress.skip(len(shards) - len(waiting))
     items = [{"shard": pickle.dumps(shard)} for shard in waiting]
-    for done in stream(items, work=list_shards, arguments={"source": source, "folder": folder}, cpus=1):
+    for done in stream(items, work=list_shards, arguments={"source": source, "folder": folder}, cpus=1, tasks=run.machines.slots()):
         progress.add(1, note=f"{done['rows']:,} rows in the last")
     progress.close()
     table = summarise(folder, shards)

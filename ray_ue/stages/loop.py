@@ -19,7 +19,7 @@ from torch import Tensor
 from ray_ue.artifacts import Folder
 from ray_ue.progress import Progress, say
 from ray_ue.stages.base import Run
-from ray_ue.types import Step, Workers, alone
+from ray_ue.steps import Step, Workers, alone
 
 # A loop is a function of plain values that yields steps; it is called on every worker.
 Loop = Callable[..., Iterator[Step]]

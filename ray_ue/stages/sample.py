@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.groups import draw_sample
 from ray_ue.images import Limits, Rejected, look
 from ray_ue.progress import Progress
+from ray_ue.sampling import draw_sample
 from ray_ue.sources import Shard, Source, open_source
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.index import Chunk, chunks, rows_of
@@ -46,7 +46,7 @@ def build(run: Run, index: Artifact, canvas: int, folder: Folder) -> dict:
     waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
     progress = Progress(stage="sample", total=len(wanted))
     progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
-    tasks = run.machines.nodes * run.machines.cores
+    tasks = run.machines.slots()
     threads = run.machines.threads(run.resources, tasks=min(len(waiting), run.machines.cores))
     arguments = {
         "source": source,

@@ -33,6 +33,10 @@ class Machines:
             return max(1, int(self.gpus / resources.gpus_per_encoder)), resources.gpus_per_encoder
         return self.nodes, 0.0
 
+    def slots(self) -> int:
+        """Tasks that fill the cores: on one machine its real cores, not the larger number of logical CPUs that Ray was given."""
+        return self.cores if self.nodes == 1 else self.cpus
+
     def threads(self, resources: Resources, *, tasks: int) -> int:
         """Threads of one task, so that `tasks` of them fill the cores of a node."""
         return resources.cpus_per_task or max(1, ceil(self.cores / max(1, tasks)))
@@ -130,7 +134,15 @@ def stream(
     data = ray.data.from_items(items, override_num_blocks=len(items))
     if read is not None:
         # Reading waits on disks and networks: it takes a quarter of a CPU, and stays a task of its own beside the actors.
-        data = data.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=0.25, zero_copy_batch=True)
+        # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
+        data = data.map_batches(
+            read,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=min(actors + 1, len(items))),
+            num_cpus=0.25,
+            zero_copy_batch=True,
+        )
     if isinstance(work, type):
         data = data.map_batches(
             work,

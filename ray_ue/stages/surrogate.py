@@ -6,12 +6,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ray_ue import ssl, surrogates
+from ray_ue import specs, ssl, surrogates
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.loop import run_loop
 from ray_ue.stages.sample import open_sample
-from ray_ue.types import Step, Workers
+from ray_ue.steps import Step, Workers
 
 VERSION = 1
 FIELDS = ("surrogate", "image_size", "ssl_steps", "seed")
@@ -19,7 +19,7 @@ FIELDS = ("surrogate", "image_size", "ssl_steps", "seed")
 
 def surrogate(run: Run, *, sample: Artifact) -> dict[str, Artifact]:
     """{"surrogate": artifact with `weights.safetensors`} for an ssl surrogate, else {}: the others bring their weights."""
-    if surrogates.parse(run.recipe.surrogate).kind != "ssl":
+    if specs.parse(run.recipe.surrogate).kind != "ssl":
         return {}
     fields = run.recipe.values(FIELDS)
     made = stage(
@@ -30,7 +30,7 @@ def surrogate(run: Run, *, sample: Artifact) -> dict[str, Artifact]:
 
 def build(run: Run, sample: Artifact, folder: Folder) -> dict:
     recipe = run.recipe
-    arguments = {"sample": sample.folder, "arch": surrogates.parse(recipe.surrogate).arch, "image_size": recipe.image_size}
+    arguments = {"sample": sample.folder, "arch": specs.parse(recipe.surrogate).arch, "image_size": recipe.image_size}
     arguments |= {"steps": recipe.ssl_steps, "seed": recipe.seed}
     state, facts = run_loop(run, folder, name="surrogate", steps=recipe.ssl_steps, loop=contrast, arguments=arguments)
     folder.write("weights.safetensors", save(ssl.weights(state)))

@@ -16,8 +16,8 @@ from ray_ue.images import Limits, Rejected, decode, resized
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source, open_source
 from ray_ue.stages.base import Run
-from ray_ue.stages.export import in_order, ledger_name
 from ray_ue.stages.index import rows_of
+from ray_ue.stages.ledger import in_order, ledger_name
 from ray_ue.stages.session import stream
 
 SHOWN = 5  # offending keys in the error
@@ -89,7 +89,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact) -> dict:
     most, faults = 0, []
     shards, copies = source.shards(), copy.shards()
     items = [pack(shards, copies, found, shard, part) for shard, part in pairs]
-    for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1):
+    for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
         faults += result["faults"]
         most = max(most, result["most"])
         progress.add(result["rows"])

@@ -11,8 +11,8 @@ from ray_ue.budget import Budget, deviation
 from ray_ue.methods import METHODS, Method, View
 from ray_ue.methods.uc import UC
 from ray_ue.poisons import Additive
+from ray_ue.steps import Workers
 from ray_ue.surrogates import Surrogate
-from ray_ue.types import Workers
 
 SMALL: Mapping[str, Method] = {name: UC(steps=3, batch=8) if name == "uc" else METHODS[name]() for name in METHODS}
 BUDGET = Budget(levels=8)

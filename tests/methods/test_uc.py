@@ -14,8 +14,8 @@ from ray_ue.methods import View
 from ray_ue.methods.paints import PAINTS, stream
 from ray_ue.methods.uc import PLACES, SCOPES, UC
 from ray_ue.nets import generator
+from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import Surrogate
-from ray_ue.types import Step, Workers
 
 BUDGET = Budget(levels=16)
 SLOTS = 3

@@ -1,0 +1,11 @@
+"""Random samples of row ids. Knows counts and seeds, nothing of rows."""
+
+import numpy as np
+from jaxtyping import Int64
+
+
+def draw_sample(rows: int, *, size: int, seed: int) -> Int64[np.ndarray, " n"]:
+    """Sorted ids of a random sample without replacement; all of them when `size` covers the collection."""
+    if size >= rows:
+        return np.arange(rows, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(rows, size, replace=False)).astype(np.int64)

@@ -1,0 +1,43 @@
+"""The ledger of an export, and ordered work over threads: what writing and checking share. It imports no torch."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+LEDGER = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("key", pa.string()),
+        ("name", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("slot", pa.int32()),
+        ("most", pa.int32()),
+        ("psnr", pa.float64()),
+        ("ssim", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+def ledger_name(shard: int) -> str:
+    return f"shard-{shard:06d}.parquet"
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:
+    """`map` over threads that reads at most `ahead` tasks in advance, so that a shard never lies in memory."""
+    running: deque[Future[B]] = deque()
+    for task in tasks:
+        running.append(pool.submit(work, task))
+        if len(running) >= ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
