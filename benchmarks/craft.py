@@ -38,7 +38,7 @@ def passes(recipe: Recipe) -> Iterator[Measure]:
     spent = recipe.steps * recipe.batch
     training = recipe.ssl_steps * SSL_BATCH * VIEWS
     for rows in SIZES:
-        reference = reference_passes(recipe, rows)
+        reference = reference_passes(recipe.clusters, rows)
         detail = {"passes": spent, "reference": reference, "with_ssl_training": round((spent + training) / reference, 4)}
         yield Measure(what=f"craft: image passes / reference's, N = {rows:,}", value=spent / reference, most=GOAL, detail=detail)
 

@@ -1,10 +1,10 @@
-"""Groups: which slot of the bank each row uses, by k-means over embeddings. It knows vectors, not files or Ray."""
+"""Groups: which slot of the bank each row uses, by k-means over embeddings or by label. It knows vectors, not files or Ray."""
 
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Int32, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 
 from ray_ue.types import Centers, SlotOf, Vectors
 
@@ -67,6 +67,24 @@ class KMeans:
         )
         engine.train(centred)
         return (np.asarray(engine.centroids, np.float64) + middle).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByLabel:
+    """One slot per label: the class-wise poisons of earlier work. It holds only while the exploiter uses these labels or merges them."""
+
+    def slots(self, labels: Int64[np.ndarray, " N"], used: Bool[np.ndarray, " N"]) -> tuple[SlotOf, int]:
+        """(slot of each row, number of slots); rows that are not `used` get none, and every used row must have a label."""
+        if (missing := int((labels[used] < 0).sum())) > 0:
+            raise ValueError(
+                f"{missing:,} of {int(used.sum()):,} images have no label, so --groups label cannot place them; use --groups kmeans"
+            )
+        kinds, places = np.unique(labels[used], return_inverse=True)
+        if len(kinds) < 2:
+            raise ValueError("all images have the same label, which leaves no wrong centre to aim at; use --groups kmeans")
+        slot_of = np.full(len(labels), NO_SLOT, np.int32)
+        slot_of[used] = places
+        return slot_of, len(kinds)
 
 
 def on_gpu() -> bool:

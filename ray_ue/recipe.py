@@ -26,6 +26,8 @@ class Recipe:
     """Side in pixels at which an ssl surrogate sees images; open_clip and torchvision bring their own."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
+    groups: Literal["kmeans", "label"] = "kmeans"
+    """Images that share a perturbation: a cluster (whatever the labels), or a class (only against those who use the same labels)."""
     clusters: int = 10
     """Number of k-means clusters, which is the number of perturbations."""
     restarts: int = 5
@@ -38,11 +40,11 @@ class Recipe:
     """How the perturbation is crafted."""
     aim: str = "shift"
     """Which wrong centre each cluster is pushed toward: shift, random or farthest."""
-    steps: int = 300
+    steps: int = 400
     """Crafting steps: the cost, whatever the size of the collection."""
-    batch: int = 128
+    batch: int = 100
     """Images per crafting step, shared by all clusters."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.1
     """Crafting step size."""
     parameterization: Literal["pixels", "generator"] = "pixels"
     """What is trained per cluster: the perturbation itself, or the papers' ResNet generator."""

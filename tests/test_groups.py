@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_ue.groups import Groups, KMeans, Tally, assign, report
+from ray_ue.groups import ByLabel, Groups, KMeans, Tally, assign, report
 from ray_ue.sampling import draw_sample
 
 
@@ -90,3 +90,14 @@ def test_a_sample_is_sorted_and_without_doubles() -> None:
     assert len(set(ids.tolist())) == 100
     assert (np.diff(ids) > 0).all()
     assert draw_sample(10, size=100, seed=1).tolist() == list(range(10))
+
+
+def test_labels_become_dense_slots_and_unused_rows_none() -> None:
+    slot_of, slots = ByLabel().slots(np.array([7, 3, 7, -1]), np.array([True, True, True, False]))
+    assert (slot_of.tolist(), slots) == ([1, 0, 1, -1], 2)
+
+
+@pytest.mark.parametrize(("labels", "phrase"), [([1, -1], "1 of 2 images have no label"), ([4, 4], "the same label")])
+def test_labels_that_cannot_group_are_refused(labels: list[int], phrase: str) -> None:
+    with pytest.raises(ValueError, match=phrase):
+        ByLabel().slots(np.array(labels), np.ones(2, bool))

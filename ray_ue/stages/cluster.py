@@ -1,4 +1,4 @@
-"""Cluster: k-means on a stated sample of the vectors, then a streamed assignment of all of them."""
+"""Cluster: k-means on a stated sample of the vectors, then a streamed assignment of all of them; or one group per label."""
 
 from collections.abc import Iterator
 
@@ -6,58 +6,87 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.groups import NO_SLOT, Groups, KMeans, Tally, assign, on_gpu, report
+from ray_ue.groups import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gpu, report
 from ray_ue.progress import Progress, say
 from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.embed import read_vectors, vectors
+from ray_ue.stages.index import labels_of
 from ray_ue.stages.session import stream
 
 VERSION = 1
-FIELDS = ("clusters", "restarts", "fit_sample", "seed")
+KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
+LABEL_FIELDS = ("groups",)
 
 
-def cluster(run: Run, *, embedded: Artifact) -> Artifact:
+def cluster(run: Run, *, index: Artifact, embedded: Artifact) -> Artifact:
     """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]."""
-    fields = run.recipe.values(FIELDS)
-    return stage(
-        run, "cluster", version=VERSION, fields=fields, inputs={"embed": embedded}, build=lambda folder: build(run, embedded, folder)
-    )
+    by_label = run.recipe.groups == "label"
+    fields = run.recipe.values(LABEL_FIELDS if by_label else KMEANS_FIELDS)
+    inputs = {"index": index, "embed": embedded}
+    group = (lambda folder: group_by_label(index, embedded)) if by_label else (lambda folder: group_by_kmeans(run, embedded, folder))
+    return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(folder, *group(folder)))
 
 
-def build(run: Run, embedded: Artifact, folder: Folder) -> dict:
+def build(folder: Folder, groups: Groups, inertia: float, facts: dict) -> dict:
+    """Save the groups; return and tell what they look like."""
+    save(folder, groups)
+    facts = report(groups.sizes(), inertia) | facts
+    describe(facts)
+    return facts
+
+
+def group_by_label(index: Artifact, embedded: Artifact) -> tuple[Groups, float, dict]:
+    """(groups, inertia, facts) with one slot per label, its centre the mean embedding of its rows."""
+    used = np.zeros(embedded.facts["rows"], bool)
+    for ids, _ in vectors(embedded):
+        used[ids] = True
+    slot_of, slots = ByLabel().slots(labels_of(index), used)
+    tallies = (Tally.of(block, slot_of[ids], np.zeros(len(ids)), k=slots) for ids, block in vectors(embedded))
+    whole = next(tallies)
+    for tally in tallies:
+        whole += tally
+    centers = whole.centers(np.zeros_like(whole.sums, dtype=np.float32))
+    inertia = sum(float(np.square(block - centers[slot_of[ids]], dtype=np.float64).sum()) for ids, block in vectors(embedded))
+    return Groups(slot_of=slot_of, centers=centers), inertia, {"by": "label"}
+
+
+def group_by_kmeans(run: Run, embedded: Artifact, folder: Folder) -> tuple[Groups, float, dict]:
+    """(groups, inertia, facts): fitted on a sample, assigned to all rows part by part."""
     good = embedded.facts["rows"] - embedded.facts["rejected"]
     kmeans = KMeans(k=run.recipe.clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
     kmeans.check(good)
     sampled = collect(embedded, draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed))
-    say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {'GPU' if on_gpu() else 'CPU'}")
+    device = "GPU" if on_gpu() else "CPU"
+    say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {device}")
     fitted = kmeans.fit(sampled)
+    tallies = assign_all(run, embedded, folder, fitted, rows=good)
+    # Added in the order of the parts, so the centres do not depend on which task came first.
+    whole = tallies[0]
+    for tally in tallies[1:]:
+        whole += tally
+    groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
+    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device}
+
+
+def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> list[Tally]:
+    """Write the slots of every part of the vectors; return the parts' tallies in their order."""
     names = embedded.folder.names("vectors")
-    progress = Progress(stage="cluster", total=good)
-    tallies: dict[str, Tally] = {}
+    progress = Progress(stage="cluster", total=rows)
     # A few parts per item: a task costs more than the assignment of one part.
     items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
-    arguments = {"embedded": embedded.folder, "folder": folder, "centers": fitted}
-    work = (
-        stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
-        if len(items) > 4
-        else assign_here(items, arguments)
+    arguments = {"embedded": embedded.folder, "folder": folder, "centers": centers}
+    here = len(items) <= 4
+    found = (
+        assign_here(items, arguments) if here else stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
     )
-    for row in work:
-        sums = np.asarray(row["sums"], np.float64).reshape(kmeans.k, -1)
+    tallies: dict[str, Tally] = {}
+    for row in found:
+        sums = np.asarray(row["sums"], np.float64).reshape(len(centers), -1)
         tallies[row["name"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
         progress.add(int(tallies[row["name"]].counts.sum()))
     progress.close()
-    # Added in the order of the parts, so the centres do not depend on which task came first.
-    whole = tallies[names[0]]
-    for name in names[1:]:
-        whole += tallies[name]
-    slots = gather(folder, rows=embedded.facts["rows"])
-    groups = Groups(slot_of=slots, centers=whole.centers(fitted))
-    save(folder, groups)
-    facts = report(groups.sizes(), whole.inertia) | {"fitted_on": len(sampled), "device": "gpu" if on_gpu() else "cpu"}
-    describe(facts)
-    return facts
+    return [tallies[name] for name in names]
 
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:

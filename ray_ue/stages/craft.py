@@ -57,12 +57,12 @@ def build(run: Run, sample: Artifact, weights: dict[str, Artifact], groups: Arti
     folder.write("bank.safetensors", poison.dumps())
     spent = np.abs(bank.astype(np.int16))
     reached = {"mean_levels": round(float(spent.mean()), 3), "max_levels": int(spent.max()), "shape": list(bank.shape)}
-    return facts | reached | {"reference_images": reference_passes(recipe, sample.facts["of"])}
+    return facts | reached | {"reference_images": reference_passes(len(bank), sample.facts["of"])}
 
 
-def reference_passes(recipe: Recipe, rows: int) -> int:
-    """Image passes that the authors' code would spend: clusters x 50 epochs x all rows."""
-    return recipe.clusters * 50 * rows
+def reference_passes(slots: int, rows: int) -> int:
+    """Image passes that the authors' code would spend: slots x 50 epochs x all rows."""
+    return slots * 50 * rows
 
 
 def follow(

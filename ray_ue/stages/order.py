@@ -38,7 +38,7 @@ def steps(job: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     yield "surrogate", weights
     embedded = embed(job, index=indexed, weights=weights)
     yield "embed", {"embed": embedded}
-    groups = cluster(job, embedded=embedded)
+    groups = cluster(job, index=indexed, embedded=embedded)
     yield "cluster", {"cluster": groups}
     poison = craft(job, sample=sampled, weights=weights, groups=groups)
     yield "craft", {"craft": poison}
