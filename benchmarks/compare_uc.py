@@ -197,7 +197,7 @@ def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[n
     if setting.method == "noise":
         rng = np.random.default_rng([seed, 1])
         return np.stack([noise_like(row, budget=budget, rng=rng) for row in pixels]), {}
-    seen = view(data, surrogate(data, folder, seed=seed), k=setting.k, seed=seed)
+    seen = view(data, surrogate(data, folder, seed=0), k=setting.k, seed=seed)  # one surrogate: seeds vary clusters, crafting and victim
     if setting.slots == "labels":
         seen = by_label(seen, data.train[1])
     if setting.method == "blocks":
@@ -254,7 +254,31 @@ def change(
     return replace(setting, **top, uc=replace(setting.uc, **uc))  # type: ignore[arg-type]
 
 
+CLASSES = replace(BASE, slots="labels")
+
 PLANS: dict[str, list[Setting]] = {
+    # UC on clusters and on classes beside the controls.
+    "controls": [CLEAN, NOISE, BASE, CLASSES],
+    # What should the defaults be? On classes, where a difference shows; a row changes one thing of the default.
+    "defaults": [
+        CLEAN,
+        NOISE,
+        BASE,
+        CLASSES,
+        change(CLASSES, data_scope="all"),
+        change(CLASSES, augment="before"),
+        change(CLASSES, loss="l2"),
+        change(CLASSES, loss="cosine"),
+        change(CLASSES, aim="random"),
+        change(CLASSES, aim="farthest"),
+        change(CLASSES, levels=8),
+    ],
+    # The authors' settings at the default's image passes, and the generator alone.
+    "generator": [
+        CLASSES,
+        replace(CLASSES, uc=FAITHFUL),
+        change(CLASSES, parameterization="generator", learning_rate=1e-3),
+    ],
     "screen": [
         CLEAN,
         NOISE,
