@@ -132,6 +132,10 @@ class Folder:
         if fs.exists(where):
             fs.rm(where, recursive=True)
 
+    def size(self) -> float:
+        """Bytes of all files below; 0 when there is no such folder."""
+        return float(cast(int, self.fs().du(self.path()))) if self.exists() else 0.0
+
     def free_bytes(self) -> float:
         """Room left on a local disk; unlimited on an object store."""
         if not self.local:

@@ -1,6 +1,7 @@
 """The command line: `ray-ue <verb>`. It parses, calls the pipeline and turns errors into one line; it does no work of its own."""
 
 import contextlib
+import errno
 import io
 import re
 import sys
@@ -16,6 +17,7 @@ from ray_ue.artifacts import Artifact
 from ray_ue.recipe import Recipe, Resources
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +95,7 @@ def command(words: list[str]) -> int:
     asked = parse(Copy, verb, what, rest)
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
-        from ray_ue.estimate import estimate
-
-        print(estimate(made))
+        print(pipeline.describe(made))
         return 0
     return report(made, pipeline.run(made, until=until), until)
 
@@ -121,7 +121,7 @@ def one_line(box: str) -> str:
 
 
 def blame(error: BaseException) -> ValueError | None:
-    """The `ValueError` inside what Ray wrapped around it, if that is what went wrong."""
+    """The `ValueError`, or the full or locked disk, inside what Ray wrapped around it, if that is what went wrong."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -131,6 +131,8 @@ def blame(error: BaseException) -> ValueError | None:
         seen.add(id(here))
         if isinstance(here, ValueError):
             return here
+        if isinstance(here, OSError) and here.errno in NO_ROOM:
+            return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
         waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]
     return None
 

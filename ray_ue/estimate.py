@@ -1,47 +1,73 @@
 """The plan of a run before it runs: rows, passes, disk, devices. It looks at a few images and starts nothing."""
 
 import os
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 
+from ray_ue.artifacts import Folder
 from ray_ue.images import Limits, Picture, Rejected, decode, encode
-from ray_ue.pipeline import Plan
 from ray_ue.recipe import Recipe
 from ray_ue.sources import Shard, Source
 
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
-SHARDS_READ = 4  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
+SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
 
 
-def estimate(made: Plan) -> str:
-    """The plan as text, a line per fact."""
-    recipe, source = made.recipe, made.source
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run will take: rows, how many of the `looked` at were `bad`, bytes of the copy and of the private work folder."""
+
+    rows: int
+    counted: bool
+    looked: int
+    bad: int
+    copy: float
+    work: float
+
+
+def estimate(source: Source, *, recipe: Recipe) -> Estimate:
+    """From a listing and a few decoded images."""
     shards = source.shards()
     rows, counted = count(source, shards)
     pixels, looked, bad = look_at_some(source, shards, recipe.limits())
-    canvas, size = recipe.geometry()
-    sampled = min(recipe.craft_sample, rows)
+    canvas, _ = recipe.geometry()
     area = recipe.resize**2 if recipe.resize else pixels
     copy = rows * area * 3 * per_byte(recipe.image_format)
-    work = sampled * canvas**2 * 3
-    room = [f"{name} {folder.free_bytes() / 2**30:.1f} GiB" for name, folder in (("output", made.output),) if folder.local]
-    steps = recipe.steps * recipe.batch
+    return Estimate(rows=rows, counted=counted, looked=looked, bad=bad, copy=copy, work=2 * min(recipe.craft_sample, rows) * canvas**2 * 3)
+
+
+def check_room(found: Estimate, *, output: Folder) -> None:
+    """Refuse a run that the disk cannot hold beside what an earlier run has written."""
+    need, free = found.copy + found.work, output.free_bytes()
+    if need > free and need - output.size() > free:
+        raise ValueError(
+            f"{output.uri} needs about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some room, "
+            "name an output on a larger disk, or write smaller files with --image-format webp or --resize"
+        )
+
+
+def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder, work: Folder) -> str:
+    """The plan as text, a line per fact."""
+    import torch
+
+    _, size = recipe.geometry()
+    images = recipe.steps * recipe.batch
+    free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
+    groups = "one group per label" if recipe.groups == "label" else f"{recipe.clusters} clusters"
+    reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if recipe.groups == "kmeans" else ""
     lines = {
-        "source": f"{source.root}  ({source.format}, {len(shards):,} shards)",
-        "output": f"{made.output.uri}, private files in {made.work.uri}",
-        "rows": f"{'' if counted else 'about '}{rows:,}" + (f", {bad} of {looked} looked at cannot be used" if bad else ""),
-        "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf)",
+        "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
+        "output": f"{output.uri}, private files in {work.uri}",
+        "rows": f"{'' if found.counted else 'about '}{found.rows:,}"
+        + (f", {found.bad} of {found.looked} looked at cannot be used" if found.bad else ""),
+        "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "surrogate": f"{recipe.surrogate}, sees {size}x{size}" + (f", trained here for {recipe.ssl_steps} steps" if is_ssl(recipe) else ""),
-        "passes": f"embed 1, export 1, verify 1 over all rows; crafting {steps:,} images "
-        f"(the authors' code: {recipe.clusters * 50 * rows:,})",
-        "disk": f"copy about {copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {work / 2**30:.2f} GiB"
-        + (f"; free: {', '.join(room)}" if room else ""),
+        "passes": f"embed, export and verify read every row once; crafting takes {images:,} image passes{reference}",
+        "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
-    if made.output.local and copy + work > made.output.free_bytes():
-        lines["warning"] = "the disk will not hold it"
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
 
 

@@ -4,13 +4,20 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ray_ue import estimate as estimates
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.environment import prepare
+from ray_ue.estimate import check_room, estimate
+from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
 from ray_ue.sources import Source, open_source
 
 STAGES = ("index", "sample", "surrogate", "embed", "cluster", "craft", "export", "verify")
 CLAIM = "claim.json"
+JPEG = (
+    "  warning  --image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget\n"
+    "           cannot be promised for what a reader decodes; use png or webp unless you only want to look at the effect"
+)
 TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
@@ -79,9 +86,19 @@ def refuse_foreign(made: Plan) -> None:
         )
 
 
+def describe(made: Plan) -> str:
+    """The plan of a run, for people."""
+    found = estimate(made.source, recipe=made.recipe)
+    return estimates.describe(made.source, found, recipe=made.recipe, output=made.output, work=made.work)
+
+
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     made.work.check_writable()
+    if made.output.local:
+        check_room(estimate(made.source, recipe=made.recipe), output=made.output)
+    if made.recipe.image_format == "jpeg":
+        say(JPEG)
     if STAGES.index(until) >= STAGES.index("export"):
         made.output.check_writable()
     prepare()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_ue.cli import main
+from ray_ue.cli import blame, main
 
 WRONG = {
     "no such verb": (["protekt"], "no verb is called 'protekt'; there are protect, index"),
@@ -63,3 +63,22 @@ def test_help_names_every_verb_and_fits_a_screen(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify"))
     assert len(told.splitlines()) <= 24
+
+
+def test_a_disk_that_cannot_hold_the_copy_is_refused_before_anything_starts(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_ue.artifacts.Folder.free_bytes", lambda folder: 2.0**10)
+    assert main(["protect", str(photos), str(tmp_path / "out")]) == 2
+    assert "GiB are free; free some room" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [(OSError(28, "No space left on device", "/x"), "No space left on device: /x; mend that"), (ValueError("plain"), "plain")],
+)
+def test_what_ray_wraps_is_still_one_line(error: Exception, phrase: str) -> None:
+    outer = RuntimeError("task failed")
+    outer.__cause__ = error
+    assert phrase in str(blame(outer))
+    assert blame(RuntimeError("a bug")) is None

@@ -55,7 +55,10 @@ def run_loop(
         ),
     )
     with watched(folder, name=name, steps=steps, before=before):
-        trainer.fit()
+        try:
+            trainer.fit()
+        except SystemExit:  # how Ray Train ends the process on Ctrl+C, with exit code 0
+            raise KeyboardInterrupt from None
     state, seen = opened(folder)
     assert seen["step"] == seen["steps"], f"{name} ended at step {seen['step']} of {seen['steps']}"
     folder.remove("ray-train")
@@ -153,9 +156,9 @@ def watched(folder: Folder, *, name: str, steps: int, before: int) -> Iterator[N
     thread.start()
     try:
         yield
-        progress.done = steps
     finally:
         stop.set()
         thread.join()
         folder.remove("live.json")
+    progress.done = steps
     progress.close()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,18 +68,33 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
     for attempt in range(attempts):
         try:
             # More logical CPUs than cores: small machines must fit a reader beside an encoder beside a train worker.
-            ray.init(
-                num_cpus=max(4, cores),
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
-            )
+            with quiet():
+                ray.init(
+                    num_cpus=max(4, cores),
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
+                )
         except Exception:
             ray.shutdown()
             if attempt == attempts - 1:
                 raise
         else:
             return
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing reaches the terminal while the block runs: Ray's C++ core greets on file descriptor 2. Exceptions still do their work."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def measure() -> Machines:
