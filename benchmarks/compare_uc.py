@@ -1,7 +1,7 @@
 """Which UC settings protect best at equal cost: crafts on an ssl surrogate, trains victims, prints a table. No part of the package.
 
-    python benchmarks/compare_uc.py --data digits --plan screen --out bench-out
-    python benchmarks/compare_uc.py --data cifar --cifar ../shared/data/cifar10 --plan final --seeds 3 --out bench-out
+    python -m benchmarks.compare_uc --data digits --plan defaults --seeds 3 --out bench-out
+    python -m benchmarks.compare_uc --data cifar --cifar ../shared/data/cifar10 --plan controls --seeds 3 --out bench-out
 
 Every finished row is appended to `rows-<data>.jsonl` and skipped when the same line is run again.
 """
@@ -273,6 +273,9 @@ PLANS: dict[str, list[Setting]] = {
         change(CLASSES, aim="farthest"),
         change(CLASSES, levels=8),
     ],
+    # Crop and flip before the delta is added (the authors' code) instead of after; an exploiter who merges classes in pairs.
+    "augment": [change(augment="before"), change(CLASSES, augment="before")],
+    "pairs": [replace(setting, relabel="pairs") for setting in (CLEAN, NOISE, BASE, CLASSES)],
     # The authors' settings at the default's image passes, and the generator alone.
     "generator": [
         CLASSES,
