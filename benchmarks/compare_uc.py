@@ -241,7 +241,7 @@ def measure(setting: Setting, data: Data, folder: Path, *, seed: int) -> dict:
     return facts | {"accuracy": history[-1].accuracy, "best": best, "train_loss": history[-1].loss, "victim_s": time.perf_counter() - begun}
 
 
-BASE = Setting(uc=UC(steps=400, batch=100))
+BASE = Setting(uc=UC(steps=400, batch=100, augment="before"))
 NOISE, CLEAN = Setting(method="noise"), Setting(method="clean")
 FAITHFUL = UC(steps=400, batch=100, learning_rate=1e-4, parameterization="generator", data_scope="all", augment="before")
 
@@ -266,7 +266,7 @@ PLANS: dict[str, list[Setting]] = {
         BASE,
         CLASSES,
         change(CLASSES, data_scope="all"),
-        change(CLASSES, augment="before"),
+        change(CLASSES, augment="after"),
         change(CLASSES, loss="l2"),
         change(CLASSES, loss="cosine"),
         change(CLASSES, aim="random"),
@@ -274,13 +274,13 @@ PLANS: dict[str, list[Setting]] = {
         change(CLASSES, levels=8),
     ],
     # Crop and flip before the delta is added (the authors' code) instead of after; an exploiter who merges classes in pairs.
-    "augment": [change(augment="before"), change(CLASSES, augment="before")],
+    "augment": [BASE, change(augment="after"), CLASSES, change(CLASSES, augment="after")],
+    "scope": [change(data_scope="all"), change(k=50), change(aim="farthest")],
     "pairs": [replace(setting, relabel="pairs") for setting in (CLEAN, NOISE, BASE, CLASSES)],
     # The authors' settings at the default's image passes, and the generator alone.
     "generator": [
         CLASSES,
         replace(CLASSES, uc=FAITHFUL),
-        change(CLASSES, parameterization="generator", learning_rate=1e-3),
     ],
     "screen": [
         CLEAN,

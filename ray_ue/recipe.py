@@ -52,8 +52,8 @@ class Recipe:
     """Images that train a cluster's perturbation: its own, or (as the authors' code does) all."""
     loss: str = "kl"
     """Distance to the aimed centre: kl, l2 or cosine."""
-    augment: Literal["after", "before"] = "after"
-    """Crop and flip after adding the perturbation (as an exploiter will), or before (as the authors' code does)."""
+    augment: Literal["before", "after"] = "before"
+    """Crop and flip before adding the perturbation (as the authors' code does; it measured better), or after (as an exploiter will)."""
     craft_sample: int = 20_000
     """Most images that crafting and ssl training see."""
     resize: int = 0

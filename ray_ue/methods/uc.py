@@ -80,7 +80,7 @@ class UC(Method):
     parameterization: str = "pixels"
     data_scope: str = "own"
     loss: str = "kl"
-    augment: str = "after"
+    augment: str = "before"
 
     def __post_init__(self) -> None:
         pick(PAINTS, self.parameterization, what="parameterization")
