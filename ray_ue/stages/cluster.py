@@ -10,9 +10,9 @@ from ray_ue.groups import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gp
 from ray_ue.progress import Progress, say
 from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
-from ray_ue.stages.embed import read_vectors, vectors
 from ray_ue.stages.index import labels_of
 from ray_ue.stages.session import stream
+from ray_ue.stages.vectors import read_vectors, vectors
 
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")

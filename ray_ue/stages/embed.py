@@ -1,7 +1,6 @@
 """Embed: one streaming pass over the source; every readable image gets its surrogate features, every other one a reason."""
 
 import pickle
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -184,16 +183,3 @@ def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> No
         f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named}, …); "
         f"mend them, or allow them with --max-rejected {min(1.0, rejected / rows + 0.01):.2f}"
     )
-
-
-def vectors(embedded: Artifact) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(ids `n`, vectors `n D`) of each chunk in id order; memory holds one chunk at a time."""
-    for name in embedded.folder.names("vectors"):
-        yield read_vectors(embedded.folder, name)
-
-
-def read_vectors(folder: Folder, name: str) -> tuple[np.ndarray, np.ndarray]:
-    table = folder.read_table(f"vectors/{name}", columns=("id", "vector")).combine_chunks()
-    column = table["vector"]
-    flat = column.chunk(0).flatten().to_numpy() if column.num_chunks else np.zeros(0, np.float32)
-    return table["id"].to_numpy(), flat.reshape(len(table), column.type.list_size)
