@@ -133,6 +133,8 @@ def blame(error: BaseException) -> ValueError | None:
             return here
         if isinstance(here, OSError) and here.errno in NO_ROOM:
             return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
+        if told := re.findall(r"^ValueError: (.+)$", str(here), re.MULTILINE):
+            return ValueError(told[-1])  # an actor that died while it was made: Ray keeps only the text
         waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]
     return None
 

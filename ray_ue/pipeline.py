@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray_ue import estimate as estimates
+from ray_ue import specs
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.environment import prepare
 from ray_ue.estimate import check_room, estimate
@@ -86,6 +87,18 @@ def refuse_foreign(made: Plan) -> None:
         )
 
 
+def rehearse(recipe: Recipe) -> None:
+    """Load a surrogate that brings its own weights once, here, so that missing or foreign ones are found before any long work."""
+    spec = specs.parse(recipe.surrogate)
+    if spec.kind == "ssl":
+        return
+    import torch
+
+    from ray_ue.surrogates import load
+
+    load(spec, device=torch.device("cpu"), image_size=recipe.image_size, weights={})
+
+
 def describe(made: Plan) -> str:
     """The plan of a run, for people."""
     found = estimate(made.source, recipe=made.recipe)
@@ -95,6 +108,7 @@ def describe(made: Plan) -> str:
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     made.work.check_writable()
+    rehearse(made.recipe)
     if made.output.local:
         check_room(estimate(made.source, recipe=made.recipe), output=made.output)
     if made.recipe.image_format == "jpeg":

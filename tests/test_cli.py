@@ -20,6 +20,10 @@ WRONG = {
         "surrogate.*is not understood; write open_clip:RN50/openai",
     ),
     "surrogate file": (["protect", "{photos}", "{out}", "--surrogate", "open_clip:RN50@/nowhere.pt"], "no weights file /nowhere.pt"),
+    "weights without a network": (
+        ["protect", "{photos}", "{out}", "--surrogate", "torchvision:resnet18"],
+        "could not fetch.*give a downloaded",
+    ),
     "aim": (["protect", "{photos}", "{out}", "--aim", "nearest"], "no aim is called 'nearest'; there are farthest, random, shift"),
     "method": (["protect", "{photos}", "{out}", "--method", "magic"], "no method is called 'magic'"),
     "image format": (["protect", "{photos}", "{out}", "--image-format", "bmp"], "no image format is called 'bmp'"),
@@ -31,6 +35,10 @@ WRONG = {
     "unwritable": (["protect", "{photos}", "/proc/nowhere/out"], "cannot write to /proc/nowhere"),
     "nothing to verify": (["verify", "{empty}"], "cannot be checked; name a folder that ray-ue protect wrote"),
 }
+
+
+def no_network(*arguments: object, **named: object) -> None:
+    raise OSError("Name or service not known")
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -82,3 +90,4 @@ def test_what_ray_wraps_is_still_one_line(error: Exception, phrase: str) -> None
     outer.__cause__ = error
     assert phrase in str(blame(outer))
     assert blame(RuntimeError("a bug")) is None
+    assert str(blame(RuntimeError("The actor died\n  File x\nValueError: no weights\n"))) == "no weights"
