@@ -13,7 +13,6 @@ from benchmarks.measure import Bench, Measure
 from ray_ue.images import Picture, decode, encode
 from ray_ue.poisons import Additive
 from ray_ue.recipe import Recipe
-from ray_ue.stages import export as stage
 from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.craft import open_poison
 
@@ -28,7 +27,6 @@ def measure(bench: Bench) -> Iterator[Measure]:
     source = as_folder(blobs, bench.scratch / "photos")
     # The crafting is not measured: any bank costs the same to apply.
     recipe = Recipe(surrogate="ssl:small", ssl_steps=2, steps=2, craft_sample=256)
-    stage.SSIM_IMAGES = max(1, rows * stage.SSIM_IMAGES // LARGE)  # else the stage would measure SSIM on every one of so few images
     with job(source, bench.scratch, recipe=recipe) as run:
         threads = run.machines.cores * run.machines.nodes
         stages = Stages(run)

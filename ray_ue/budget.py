@@ -71,9 +71,13 @@ class Budget:
         return f"{self.levels}/255"
 
 
-def deviation(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"]) -> int:
-    """The largest per-channel difference in levels, measured on decoded bytes."""
+def difference(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """The absolute difference in levels; a `ValueError` if the sizes differ."""
     if before.shape != after.shape:
         raise ValueError(f"cannot compare {before.shape} with {after.shape}: the copy must keep the size")
-    # uint8 arithmetic without a widening copy: |a - b| = max - min
-    return int((np.maximum(before, after) - np.minimum(before, after)).max())
+    return np.maximum(before, after) - np.minimum(before, after)  # in uint8, without a widening copy
+
+
+def deviation(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"]) -> int:
+    """The largest per-channel difference in levels, measured on decoded bytes."""
+    return int(difference(before, after).max())

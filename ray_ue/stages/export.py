@@ -25,7 +25,8 @@ from ray_ue.types import SlotOf
 
 VERSION = 1
 FIELDS = ("resize", "image_format", "max_pixels")
-SSIM_IMAGES, SSIM_EVERY = 256, 16  # SSIM costs more than a decode: one image in 16, or fewer to measure about 256 of the collection
+# SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
+SSIM_IMAGES, SSIM_EVERY = 256, 50
 SHOWN_EVERY = 32
 
 

@@ -70,6 +70,7 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
             # More logical CPUs than cores: small machines must fit a reader beside an encoder beside a train worker.
             with quiet():
                 ray.init(
+                    address="local",  # never a cluster that somebody happens to have started here: RAY_ADDRESS asks for that
                     num_cpus=max(4, cores),
                     include_dashboard=False,
                     logging_level=logging.ERROR,
