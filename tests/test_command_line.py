@@ -36,6 +36,7 @@ def kill_when(process: subprocess.Popen[str], seen: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(1500)  # eight starts of Ray, whose workers run at a nice level of 15
 def test_a_job_killed_in_three_stages_ends_in_the_copy_of_an_undisturbed_one(photos: Path, tmp_path: Path) -> None:
     words = ["protect", str(photos), str(tmp_path / "out"), *FLAGS]
     kill_when(start(*words), "surrogate  ")
