@@ -6,12 +6,13 @@ from typing import Any
 
 from ray_ue import estimate as estimates
 from ray_ue import specs
-from ray_ue.artifacts import Artifact, Folder
+from ray_ue.artifacts import Artifact, Folder, finished
 from ray_ue.environment import prepare
 from ray_ue.estimate import check_room, estimate
 from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
 from ray_ue.sources import Source, open_source
+from ray_ue.sources.storage import normal
 
 STAGES = ("index", "sample", "surrogate", "embed", "cluster", "craft", "export", "verify")
 CLAIM = "claim.json"
@@ -43,7 +44,7 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> P
     resources.check()
     found = open_source(source, format=recipe.format)
     target = Folder.at(output)
-    made = Plan(source=found, source_uri=str(source), output=target, work=work_of(target), recipe=recipe, resources=resources)
+    made = Plan(source=found, source_uri=normal(source), output=target, work=work_of(target), recipe=recipe, resources=resources)
     refuse_overlap(made)
     refuse_foreign(made)
     return made
@@ -108,7 +109,8 @@ def describe(made: Plan) -> str:
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     made.work.check_writable()
-    rehearse(made.recipe)
+    if not any(name.startswith("craft-") and finished(made.work.child(name)) for name in made.work.names()):
+        rehearse(made.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
     if made.output.local:
         check_room(estimate(made.source, recipe=made.recipe), output=made.output)
     if made.recipe.image_format == "jpeg":
