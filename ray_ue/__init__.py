@@ -1,14 +1,25 @@
-"""ray-ue makes image collections unlearnable. `protect` is the main job; everything it can be asked for is a field of `Recipe`."""
+"""ray-ue makes image collections unlearnable. `protect` makes a copy, `evaluate` measures what protection is left.
+
+Everything that can be asked for is a field of `Recipe`, `Grid` or `Resources`.
+"""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ray_ue.evaluate import evaluate
+    from ray_ue.grid import Grid
     from ray_ue.pipeline import protect
     from ray_ue.recipe import Recipe, Resources
 
-__all__ = ["Recipe", "Resources", "protect"]
+__all__ = ["Grid", "Recipe", "Resources", "evaluate", "protect"]
 
-HOMES = {"protect": "ray_ue.pipeline", "Recipe": "ray_ue.recipe", "Resources": "ray_ue.recipe"}
+HOMES = {
+    "Grid": "ray_ue.grid",
+    "Recipe": "ray_ue.recipe",
+    "Resources": "ray_ue.recipe",
+    "evaluate": "ray_ue.evaluate",
+    "protect": "ray_ue.pipeline",
+}
 
 
 def __getattr__(name: str) -> object:

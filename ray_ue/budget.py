@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int16, Shaped, UInt8
 
+from ray_ue.types import Pixels, Rng
+
 if TYPE_CHECKING:
     from torch import Tensor
 else:
@@ -81,3 +83,8 @@ def difference(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W
 def deviation(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"]) -> int:
     """The largest per-channel difference in levels, measured on decoded bytes."""
     return int(difference(before, after).max())
+
+
+def noise_like(pixels: Pixels, *, budget: Budget, rng: Rng) -> Pixels:
+    """The image with fresh uniform noise of up to the budget: spoils as many bytes as a poison does, and repeats in no other image."""
+    return budget.apply(pixels, rng.integers(-budget.levels, budget.levels + 1, pixels.shape, dtype=np.int16))

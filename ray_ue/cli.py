@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ray_ue import pipeline
-from ray_ue.artifacts import Artifact
+from ray_ue import evaluate, pipeline
+from ray_ue.artifacts import Artifact, Folder
+from ray_ue.grid import Grid
 from ray_ue.recipe import Recipe, Resources
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
@@ -39,6 +41,30 @@ class Check:
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    copies: Positional[tuple[str, ...]]
+    """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
+    test: str
+    """Clean images that were never published: accuracy is measured on them."""
+    clean: str = ""
+    """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
+    results: str = ""
+    """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
+    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    """How copies, clean and test images are laid out."""
+    grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: cells, schedules, controls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    run: Positional[str]
+    """A folder that ray-ue evaluate wrote."""
+
+
 VERBS = {
     "protect": ("verify", "Write a protected copy and prove it: all the stages below, in order."),
     "index": ("index", "List the source and give every image an id."),
@@ -47,6 +73,13 @@ VERBS = {
     "craft": ("craft", "Craft one perturbation per cluster."),
     "export": ("export", "Write the protected copy."),
     "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
+    "evaluate": ("", "Train exploiters on copies and controls: what protection is left?"),
+    "report": ("", "Write the page and the table of an evaluation: ray-ue report RUN."),
+}
+EXAMPLES = {
+    "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
+    "report": "ray-ue report photos-protected.evaluation/",
+    "verify": "ray-ue verify photos-protected/",
 }
 EXAMPLE = "ray-ue protect photos/ photos-protected/ --clusters 10 --budget 16/255"
 
@@ -92,6 +125,10 @@ def command(words: list[str]) -> int:
         check = parse(Check, verb, what, rest)
         made = pipeline.reopen(check.output, resources=check.resources)
         return report(made, pipeline.run(made, until="verify"), until)
+    if verb == "evaluate":
+        return measure(parse(Measure, verb, what, rest))
+    if verb == "report":
+        return show(parse(Show, verb, what, rest).run)
     asked = parse(Copy, verb, what, rest)
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
@@ -100,12 +137,47 @@ def command(words: list[str]) -> int:
     return report(made, pipeline.run(made, until=until), until)
 
 
+def measure(asked: Measure) -> int:
+    """Evaluate, and print the headline."""
+    made = evaluate.plan(
+        asked.copies,
+        clean=asked.clean,
+        test=asked.test,
+        results=asked.results,
+        grid=asked.grid,
+        format=asked.format,
+        resources=asked.resources,
+    )
+    if asked.dry_run:
+        print(evaluate.describe(made))
+        return 0
+    return tell(evaluate.run(made))
+
+
+def show(run: str) -> int:
+    """Write the page anew."""
+    from ray_ue.report import report as write
+
+    folder = Folder.at(run)
+    if not folder.exists("results.parquet"):
+        raise ValueError(f"{folder.uri} holds no results.parquet; name a folder that ray-ue evaluate wrote, once it has finished")
+    write(folder)
+    return tell(folder)
+
+
+def tell(run: Folder) -> int:
+    """The headline of every copy, and where the rest lies."""
+    print(run.read("results.md").decode().split("\n## All lines")[0].strip())
+    print(f"\npage      {run.path('report.html')}\ntable     {run.path('results.parquet')}")
+    return 0
+
+
 def parse(kind: Callable, verb: str, what: str, rest: list[str]):
     """The flags as a value; a wrong one is a one-line `ValueError` with the nearest right name."""
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"ray-ue {verb}", description=f"{what}\n\nexample: {EXAMPLE}", args=rest)
+            return tyro.cli(kind, prog=f"ray-ue {verb}", description=f"{what}\n\nexample: {EXAMPLES.get(verb, EXAMPLE)}", args=rest)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -13,19 +13,21 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
 from ray_ue.artifacts import Artifact
-from ray_ue.budget import Budget
+from ray_ue.budget import Budget, noise_like
 from ray_ue.images import Limits, Picture, decode, encode
-from ray_ue.methods.noise import noise_like
 from ray_ue.nets.small import classifier
 from ray_ue.pipeline import protect
 from ray_ue.progress import say
 from ray_ue.recipe import Resources
+from ray_ue.schedules import Schedule
 from ray_ue.sgd import accuracy, train
+from ray_ue.steps import Workers
+from ray_ue.training import Training
 
 SIDE = 32
 TRAIN = 1400  # of 1,797; the rest is the clean test set
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH, RATE = 6, 64, 0.1
+SCHEDULE = Schedule(epochs=6, batch=64, lr=0.1, decay=5e-4, nesterov=True, warm=0.2)
 CLASSES = 10
 BUDGET = "16/255"
 RECIPE = {"budget": BUDGET, "ssl_steps": 60, "steps": 200}
@@ -70,13 +72,13 @@ def with_noise(pixels: np.ndarray, budget: Budget) -> np.ndarray:
 def scores(folder: Path, test: tuple[np.ndarray, np.ndarray]) -> Iterator[float]:
     """Clean-test accuracy of one victim per seed, trained on `folder`."""
     pixels, labels = read_folder(folder)
+    training = Training(pixels=pixels, clean=pixels, labels=labels, classes=CLASSES)
     for seed in SEEDS:
         net = classifier("plain", image_size=SIDE, classes=CLASSES, seed=seed)
-        for _ in train(
-            pixels, labels, net=net, epochs=EPOCHS, batch=BATCH, lr=RATE, seed=seed, device=torch.device("cpu"), test=test, flips=0.0
-        ):
+        follow = {"seed": seed, "device": torch.device("cpu"), "workers": Workers(), "resume": {}}
+        for _ in train(training, net=net, schedule=SCHEDULE, size=SIDE, flips=0.0, **follow):
             pass
-        yield accuracy(net, *test)
+        yield accuracy(net, *test, size=SIDE)
 
 
 def draw(folders: dict[str, Path], target: Path, *, columns: int = 10, zoom: int = 3) -> None:

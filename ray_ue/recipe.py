@@ -125,14 +125,19 @@ class Resources:
     """Train workers: a number, auto (one per GPU, else one), or local (inside this process, which starts fastest)."""
     gpus_per_encoder: float = 1.0
     """Share of a GPU per embedding actor, when there are GPUs."""
+    gpus_per_victim: float = 1.0
+    """Share of a GPU per victim that an evaluation trains: several small victims fit one GPU."""
+    keep_weights: bool = True
+    """Keep the weights of every victim that an evaluation trains, beside its numbers."""
     cpus_per_task: int = 0
     """Threads of one decode, embed or export task; 0 spreads the machine's cores over the tasks."""
 
     def check(self) -> None:
         if self.workers not in ("auto", "local") and not (self.workers.isdigit() and int(self.workers) > 0):
             raise ValueError(f"--workers is a number from 1, auto or local, got {self.workers!r}")
-        if not 0 < self.gpus_per_encoder <= 8:
-            raise ValueError(f"--gpus-per-encoder is above 0 and at most 8, got {self.gpus_per_encoder}")
+        for name in ("gpus_per_encoder", "gpus_per_victim"):
+            if not 0 < getattr(self, name) <= 8:
+                raise ValueError(f"--{name.replace('_', '-')} is above 0 and at most 8, got {getattr(self, name)}")
 
 
 def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:

@@ -1,7 +1,8 @@
-"""One contrastive loop (SimCLR) and its batch augmentations: a surrogate from the collection itself. Knows no labels and no poisons."""
+"""Two contrastive loops, SimCLR and MoCo, and their batch augmentations: features from images alone. Knows no labels and no poisons."""
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 
 from ray_ue.nets.small import Backbone
 from ray_ue.sgd import MEAN, STD, floats
-from ray_ue.steps import Step, Workers
+from ray_ue.steps import Step, Workers, average
 from ray_ue.types import PixelBlock
 
 TAU = 0.2  # between SimCLR's 0.5 for CIFAR and 0.1 for ImageNet, and the UC authors' 0.07: small batches want it soft
 WIDTH = 128  # the projection that SimCLR compares
+QUEUE, FOLLOW = 4096, 0.99  # MoCo's for CIFAR: keys kept, and how much of itself the slow copy keeps per step
 RATE, DECAY = 1e-3, 1e-5
 LEAST = 0.25  # smallest share of the area that a view keeps (SimCLR: 0.08 at 224 pixels)
 JITTER, GREY, HUE = 0.4, 0.2, 0.1  # SimCLR's CIFAR strengths
@@ -96,8 +98,72 @@ def contrast(
     Worker r embeds rows r::world of every batch against each other only, so more workers means fewer negatives per row.
     """
     both = nn.ModuleDict({"net": net, "head": _projector(net.width, seed=seed + 1)}).to(device).train()
+
+    def loss_of(first: Tensor, second: Tensor) -> Tensor:
+        return nt_xent(*_project(both, torch.cat([first, second])).chunk(2), tau=TAU)
+
+    yield from _follow(
+        both, pixels, loss_of, steps=steps, batch=batch, seed=seed, device=device, workers=workers, resume=resume, kept=nn.ModuleDict()
+    )
+
+
+def moco(
+    pixels: PixelBlock,
+    *,
+    net: Backbone,
+    steps: int,
+    batch: int,
+    seed: int,
+    device: torch.device,
+    workers: Workers,
+    resume: Mapping[str, Tensor],
+) -> Iterator[Step]:
+    """Train `net` in place by MoCo v2 (Chen et al. 2020): keys from a slowly following copy, negatives from a queue of earlier keys.
+
+    Every worker keeps its own queue. An empty `resume` starts anew.
+    """
+    both = nn.ModuleDict({"net": net, "head": _projector(net.width, seed=seed + 1)}).to(device).train()
+    slow = copy.deepcopy(both).requires_grad_(False)
+    noise = torch.randn((min(QUEUE, max(batch, len(pixels) // 2)), WIDTH), generator=torch.Generator().manual_seed(seed + 2))
+    slow.register_buffer("queue", F.normalize(noise, dim=1).to(device))
+
+    def loss_of(first: Tensor, second: Tensor) -> Tensor:
+        with torch.no_grad():
+            for mine, theirs in zip(slow.parameters(), both.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - FOLLOW)
+            keys = F.normalize(_project(slow, second), dim=1)
+        queries = F.normalize(_project(both, first), dim=1)
+        queue = slow.get_buffer("queue")
+        likeness = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / TAU
+        slow.register_buffer("queue", torch.cat([keys, queue])[: len(queue)])
+        return F.cross_entropy(likeness, torch.zeros(len(likeness), dtype=torch.long, device=likeness.device))
+
+    yield from _follow(both, pixels, loss_of, steps=steps, batch=batch, seed=seed, device=device, workers=workers, resume=resume, kept=slow)
+
+
+def _project(both: nn.ModuleDict, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        return both["head"](both["net"](((images - MEAN) / STD).contiguous(memory_format=torch.channels_last))).float()
+
+
+def _follow(
+    both: nn.ModuleDict,
+    pixels: PixelBlock,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    device: torch.device,
+    workers: Workers,
+    resume: Mapping[str, Tensor],
+    kept: nn.Module,
+) -> Iterator[Step]:
+    """Adam under half a cosine on the loss between two views of each batch; `kept` is what else belongs to the state."""
     optimiser = torch.optim.Adam(both.parameters(), lr=RATE, weight_decay=DECAY)
     _restore(both, optimiser, resume)
+    if resume:
+        kept.load_state_dict({name.removeprefix("kept."): value for name, value in resume.items() if name.startswith("kept.")})
     if len(pixels) // workers.world < 2:
         raise ValueError(f"contrastive training needs at least 2 images per worker, got {len(pixels)} for {workers.world}")
     take = min(batch, len(pixels))
@@ -105,19 +171,19 @@ def contrast(
         rows = np.sort(np.random.default_rng([seed, step, 7]).choice(len(pixels), take, replace=False))[workers.rank :: workers.world]
         rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step, workers.rank]).generate_state(1)[0]))
         images = floats(pixels[rows], device=device)
-        sides = torch.cat([view(images, rng), view(images, rng)])
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
-            vectors = both["head"](both["net"](((sides - MEAN) / STD).contiguous(memory_format=torch.channels_last)))
-        loss = nt_xent(*vectors.float().chunk(2), tau=TAU)
+        loss = loss_of(view(images, rng), view(images, rng))
         optimiser.zero_grad()
         loss.backward()
-        _average(both, workers)
+        average([value.grad for value in both.parameters() if value.grad is not None], workers)
+        average(both.buffers(), workers)
         for group in optimiser.param_groups:
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.step()
         if not math.isfinite(value := float(workers.total(loss.detach()) / workers.world)):
             raise FloatingPointError(f"the contrastive loss is {value} at step {step}")
-        yield Step(step=step + 1, steps=steps, loss=value, images=(step + 1) * take, state=lambda s=step + 1: _state(both, optimiser, s))
+        yield Step(
+            step=step + 1, steps=steps, loss=value, images=(step + 1) * take, state=lambda s=step + 1: _state(both, optimiser, kept, s)
+        )
 
 
 def weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,21 +191,10 @@ def weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
 
 
-def _average(both: nn.ModuleDict, workers: Workers) -> None:
-    """Make gradients and batch-norm statistics equal on all workers."""
-    if workers.world == 1:
-        return
-    for value in both.parameters():
-        assert value.grad is not None
-        value.grad.copy_(workers.total(value.grad) / workers.world)
-    for value in both.buffers():
-        if value.is_floating_point():
-            value.copy_(workers.total(value) / workers.world)
-
-
-def _state(both: nn.ModuleDict, optimiser: torch.optim.Adam, step: int) -> dict[str, Tensor]:
+def _state(both: nn.ModuleDict, optimiser: torch.optim.Adam, kept: nn.Module, step: int) -> dict[str, Tensor]:
     moments = {f"adam.{i}.{key}": value for i, entry in optimiser.state_dict()["state"].items() for key, value in entry.items()}
-    return {name: value.detach().clone() for name, value in {**both.state_dict(), **moments, "step": torch.tensor(step)}.items()}
+    others = {f"kept.{name}": value for name, value in kept.state_dict().items()}
+    return {name: value.detach().clone() for name, value in {**both.state_dict(), **moments, **others, "step": torch.tensor(step)}.items()}
 
 
 def _restore(both: nn.ModuleDict, optimiser: torch.optim.Adam, resume: Mapping[str, Tensor]) -> None:

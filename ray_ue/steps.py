@@ -1,8 +1,9 @@
 """What long loops share: their place among equal workers and the steps that they yield. Knows tensors, not what is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -32,3 +33,13 @@ class Step:
     loss: float
     images: int
     state: Callable[[], dict[str, Tensor]]
+
+
+def average(values: Iterable[Tensor], workers: Workers) -> None:
+    """Make tensors equal on all workers, in place, by their mean: one flat message, whatever their number."""
+    every = [value for value in values if value.is_floating_point()]
+    if workers.world == 1 or not every:
+        return
+    flat = workers.total(torch.cat([value.detach().float().flatten() for value in every])) / workers.world
+    for value, mean in zip(every, flat.split([value.numel() for value in every]), strict=True):
+        value.copy_(mean.view_as(value))

@@ -1,4 +1,4 @@
-"""Random noise at the budget: per slot as a method, per image as the control of every evaluation. Looks at no image."""
+"""Random noise at the budget, one pattern per slot. Looks at no image."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from torch import Tensor
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.steps import Step, Workers
-from ray_ue.types import Bank, Pixels, Rng
+from ray_ue.types import Bank
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomNoise(Method):
-    """One uniform random pattern per slot. It is a pattern all the same, so a victim can learn it: for a control take `noise_like`."""
+    """One uniform random pattern per slot. It is a pattern all the same, so it can be learnt: for a control take `noise_like`."""
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         if resume:
@@ -26,8 +26,3 @@ class RandomNoise(Method):
 
     def bank(self, state: Mapping[str, Tensor], *, budget: Budget) -> Bank:
         return budget.quantise(state["levels"].cpu().numpy() / 255)
-
-
-def noise_like(pixels: Pixels, *, budget: Budget, rng: Rng) -> Pixels:
-    """The image with fresh uniform noise of up to the budget: spoils as many bytes as a poison does, and repeats in no other image."""
-    return budget.apply(pixels, rng.integers(-budget.levels, budget.levels + 1, pixels.shape, dtype=np.int16))

@@ -1,12 +1,16 @@
-"""Image towers of open_clip, by tag or from a checkpoint file. Knows no pixels and no slots."""
+"""Image towers of open_clip, by tag or from a checkpoint file, and its text embeddings. Knows no pixels and no slots."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import numpy as np
 import open_clip
+import torch
+import torch.nn.functional as F
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from jaxtyping import Float32
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch import Tensor, nn
 
@@ -45,19 +49,32 @@ def _clip_weights(arch: str, tag: str) -> str:
     return tag
 
 
-def _clip(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
+def _model(arch: str, weights: str) -> nn.Module:
+    """Both towers, with the weights of a tag or of `@` and a file."""
     config = _clip_config(arch, weights)
     source = weights[1:] if weights.startswith("@") else _clip_weights(arch, weights)
     if weights.startswith("@"):
         read(Path(source))  # refuses in our words what is not plain tensors; open_clip then reads it in the same safe way
     try:
         gelu = bool(config.get("quick_gelu"))
-        model = open_clip.create_model(arch, pretrained=source, precision="fp32", weights_only=True, force_quick_gelu=gelu)
+        return open_clip.create_model(arch, pretrained=source, precision="fp32", weights_only=True, force_quick_gelu=gelu)
     except (RuntimeError, OSError, AssertionError) as error:  # open_clip asserts some of its shapes
         raise ValueError(f"the weights {Path(source).name} do not fit {arch}: {' '.join(str(error).split())[:160]}") from error
+
+
+def _clip(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
+    model, config = _model(arch, weights), _clip_config(arch, weights)
     assert isinstance(model.visual, nn.Module)
     mean, std = config.get("mean") or open_clip.OPENAI_DATASET_MEAN, config.get("std") or open_clip.OPENAI_DATASET_STD
     return Tower(net=model.visual, mean=tuple(mean), std=tuple(std))
+
+
+@torch.no_grad()
+def embed_names(arch: str, weights: str, names: Sequence[str]) -> Float32[np.ndarray, "K D"]:
+    """The normalised text embeddings of "a photo of a {name}", as 14A's relabelling takes them."""
+    model = _model(arch, weights).eval()
+    tokens = open_clip.get_tokenizer(arch)([f"a photo of a {name}" for name in names])
+    return F.normalize(model.encode_text(tokens).float(), dim=1).numpy()  # type: ignore[operator]
 
 
 FAMILY = Family(archs=open_clip.list_models, tags=open_clip.list_pretrained_tags_by_model, side=_clip_side, build=_clip)

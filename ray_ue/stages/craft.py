@@ -17,7 +17,7 @@ from ray_ue.stages.base import Run, stage
 from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.embed import fetchable, open_surrogate
 from ray_ue.stages.loop import run_loop
-from ray_ue.stages.sample import open_sample
+from ray_ue.stages.views import open_views
 from ray_ue.steps import Step, Workers
 
 VERSION = 1
@@ -77,7 +77,7 @@ def follow(
 ) -> Iterator[Step]:
     """The crafting loop of the recipe's method over the sampled rows that have a slot."""
     found = open_groups(groups)
-    pixels, ids = open_sample(sample)
+    pixels, ids = open_views(sample)
     slot_of = found.slot_of[ids]
     assert (slot_of >= 0).all(), "a sampled view was read, so its row was embedded as well"
     view = View(

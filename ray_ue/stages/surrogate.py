@@ -10,7 +10,7 @@ from ray_ue import specs, ssl, surrogates
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.loop import run_loop
-from ray_ue.stages.sample import open_sample
+from ray_ue.stages.views import open_views
 from ray_ue.steps import Step, Workers
 
 VERSION = 1
@@ -41,7 +41,7 @@ def contrast(
     *, sample: Folder, arch: str, image_size: int, steps: int, seed: int, device: torch.device, workers: Workers, resume: dict[str, Tensor]
 ) -> Iterator[Step]:
     """The contrastive loop over the sampled views."""
-    pixels, _ = open_sample(sample)
+    pixels, _ = open_views(sample)
     net = surrogates.ssl_net(arch, image_size=image_size, seed=seed)
     yield from ssl.contrast(pixels, net=net, steps=steps, batch=BATCH, seed=seed, device=device, workers=workers, resume=resume)
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ray_ue.budget import Budget, deviation
-from ray_ue.methods.noise import noise_like
+from ray_ue.budget import Budget, deviation, noise_like
 
 BUDGET = Budget(levels=8)
 GREY = np.full((40, 50, 3), 128, np.uint8)

@@ -1,0 +1,161 @@
+"""Evaluation as it is asked for: a checked request, its plan in words, its run and its page. It does no arithmetic."""
+
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any
+
+from ray_ue import specs, victims
+from ray_ue.artifacts import Folder
+from ray_ue.environment import prepare
+from ray_ue.grid import Grid, places
+from ray_ue.pipeline import CLAIM, work_of
+from ray_ue.recipe import AUTOMATIC, Recipe, Resources
+from ray_ue.sources import open_source
+
+GRID_FIELDS = tuple(f.name for f in fields(Grid))
+AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A checked request: everything that can be found wrong without reading images has been."""
+
+    copies: tuple[str, ...]
+    clean: str
+    test: str
+    results: Folder
+    grid: Grid
+    recipe: Recipe
+    resources: Resources
+
+
+def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: Grid, format: str, resources: Resources) -> Asked:
+    """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
+    from ray_ue import defenses, relabels
+
+    if not copies:
+        raise ValueError("name at least one protected copy; write for example: ray-ue evaluate photos-protected --test photos-test")
+    grid.check()
+    resources.check()
+    for name in grid.defense_names():
+        defenses.check(name)
+    for name in grid.relabel_names(classes=0) if grid.relabels.strip() != "auto" else ():
+        relabels.parse(name)
+    if grid.texts:
+        refuse_no_texts(grid.texts)
+    if not test.strip():
+        raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
+    reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps)  # type: ignore[arg-type]
+    found = [Folder.at(open_copy(uri, format=format)).uri for uri in copies]
+    source = clean or claimed_source(found[0])
+    open_source(source, format=format)
+    open_source(test, format=format)
+    for folder in grid.purified_folders():
+        open_source(folder, format=format)
+    home = Folder.at(results or found[0] + AFTER)
+    refuse_foreign(home)
+    return Asked(
+        copies=tuple(found),
+        clean=absolute(source),
+        test=absolute(test),
+        results=home,
+        grid=grid,
+        recipe=reading,
+        resources=resources,
+    )
+
+
+def absolute(uri: str) -> str:
+    return Folder.at(uri).uri if uri.strip() else uri
+
+
+def open_copy(uri: str, *, format: str) -> str:
+    """That there are images at `uri`, which may be a URI or a path."""
+    open_source(uri, format=format)
+    return uri
+
+
+def refuse_no_texts(text: str) -> None:
+    spec = specs.parse(text)
+    if spec.kind != "open_clip":
+        raise ValueError(f"--texts {text} has no text encoder; write for example open_clip:ViT-B-32/openai or open_clip:ViT-B-32@FILE")
+    specs.check(spec)
+
+
+def claimed_source(copy: str) -> str:
+    """The source that a copy made here says it came from."""
+    work = work_of(Folder(copy))
+    if not work.exists(CLAIM):
+        raise ValueError(f"--clean is missing and {work.uri}, which would name the source of {copy}, is not there; name the clean images")
+    return work.read_json(CLAIM)["source"]
+
+
+def refuse_foreign(home: Folder) -> None:
+    """Never write among files that are not an evaluation's."""
+    names = home.names()
+    ours = ("run.json", "index-", "cell-", "views-")
+    if names and not any(name.startswith(ours) for name in names):
+        raise ValueError(f"{home.uri} is not empty and holds no evaluation; name a new folder with --results")
+
+
+def describe(asked: Asked) -> str:
+    """The plan of a run, for people."""
+    grid = asked.grid
+    relabels = grid.relabel_names(classes=10)
+    found = places(grid, copies=len(asked.copies), relabels=relabels)
+    sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
+    schedule = grid.schedule()
+    protected = sum(place.data == "protected" for place in found)
+    told = [
+        f"copies     {', '.join(asked.copies)}",
+        f"clean      {asked.clean}",
+        f"test       {asked.test}",
+        f"results    {asked.results.uri}",
+        f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
+        f"           {protected} protected, {len(found) - protected} controls (copies of one source and budget share theirs)",
+        f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
+        f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
+        f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",
+    ]
+    if any(victims.parse(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
+        told.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
+    return "\n".join(told)
+
+
+def run(asked: Asked) -> Folder:
+    """Train what is missing of the grid, write the results and the page; returns the run folder."""
+    from ray_ue.report import report
+
+    asked.results.check_writable()
+    prepare()
+    # Ray takes seconds to import: a wrong flag must not wait for it.
+    from ray_ue.stages.copies import open_copies
+    from ray_ue.stages.evaluate import Evaluation
+    from ray_ue.stages.evaluate import run as train
+
+    train(
+        Evaluation(
+            copies=open_copies(asked.copies),
+            clean=asked.clean,
+            test=asked.test,
+            grid=asked.grid,
+            home=asked.results,
+            recipe=asked.recipe,
+            resources=asked.resources,
+        )
+    )
+    report(asked.results)
+    return asked.results
+
+
+def evaluate(
+    *copies: str, test: str, clean: str = "", results: str = "", format: str = "auto", resources: Resources = AUTOMATIC, **asked: Any
+) -> Folder:
+    """Measure what protection is left in one or several copies; calling it again continues. Returns the run folder.
+
+    `asked` are the fields of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`.
+    The folder holds `results.parquet` (`ray_ue.results.SCHEMA`), `results.md` and `report.html`.
+    """
+    if unknown := sorted(asked.keys() - set(GRID_FIELDS)):
+        raise ValueError(f"no field of an evaluation is called {unknown[0]!r}; there are {', '.join(GRID_FIELDS)}")
+    return run(plan(copies, clean=clean, test=test, results=results, grid=Grid(**asked), format=format, resources=resources))

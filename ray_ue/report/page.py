@@ -1,0 +1,110 @@
+"""The page: all sections in order, in one file that opens from disk and asks no network. It knows the order, not the content."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from ray_ue.artifacts import Folder
+from ray_ue.report import about, cards, curves, gallery, maps, tables
+from ray_ue.report.evaluation import Evaluation
+from ray_ue.report.html import escape, section
+from ray_ue.report.words import markdown
+
+PAGE, TEXT = "report.html", "results.md"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Where the page and its Markdown lie, and how large the page is."""
+
+    page: str
+    text: str
+    bytes: int
+
+
+# id, title, what to know before reading, content
+SECTIONS: tuple[tuple[str, str, str, Callable[[Evaluation], str]], ...] = (
+    (
+        "headline",
+        "Worst case",
+        "Of all victims, defenses and labels, the combination that keeps most of what clean images teach. Lower protects more.",
+        cards.cards,
+    ),
+    (
+        "lines",
+        "All numbers",
+        "Accuracy on clean test images in percent: mean ± sample standard deviation over seeds (number of seeds). Drops are in points, "
+        "against the control with the same defense.",
+        tables.lines,
+    ),
+    (
+        "heat",
+        "Defenses and labels",
+        "Large: how much is kept of what clean images teach an undefended victim above chance. Small: accuracy of the protected and of the "
+        "clean copy with the same defense. All in percent.",
+        tables.heat,
+    ),
+    ("curves", "Accuracy over the epochs", "On a sample of the test images: curve_rows of them, see “How this was made”.", curves.curves),
+    (
+        "mixtures",
+        "When part of the rows is clean",
+        "A protection that works makes the mixture no better than its clean rows alone.",
+        curves.mixtures,
+    ),
+    ("pictures", "Before and after", "", gallery.gallery),
+    ("clusters", "Clusters", "Images of one cluster share one perturbation.", gallery.clusters),
+    (
+        "map",
+        "Features",
+        "Uniformity: how evenly features of length 1 spread over the sphere (the lower, the more evenly). Discrepancy: how far protecting "
+        "an image moves its feature.",
+        maps.maps,
+    ),
+    ("visibility", "How visible it is", "", about.visibility),
+    ("classes", "Accuracy per class", "Mean over seeds on clean test images, in percent.", tables.classes),
+    ("failures", "What failed", "", tables.failures),
+    ("cost", "Cost", "", about.cost),
+    ("made", "How this was made", "", about.made),
+    ("limits", "Limits", "What these numbers do not say.", about.limits),
+)
+
+
+def report(run: Folder) -> Report:
+    """Write `report.html` and `results.md` into the run folder; needs `results.parquet` and `run.json`, shows whatever else is there."""
+    of = Evaluation.of(run)
+    page = render(of).encode()
+    run.write(TEXT, markdown(of.table, of.run).encode())
+    run.write(PAGE, page)
+    return Report(page=run.path(PAGE), text=run.path(TEXT), bytes=len(page))
+
+
+def render(of: Evaluation) -> str:
+    """The whole page; equal runs give equal pages."""
+    own = files("ray_ue.report")
+    style, script = (own.joinpath(name).read_text() for name in ("page.css", "page.js"))
+    title = escape(of.run["title"])
+    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _, _ in SECTIONS)
+    body = "".join(section(name, head, make(of), lead=lead) for name, head, lead, make in SECTIONS)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
+        f"<style>{style}</style></head><body>"
+        f'<a class="skip" href="#headline">Skip to the worst case</a>{header(of, title)}'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav><main>{body}</main>'
+        f'<dialog id="zoom" aria-label="Enlarged pictures"></dialog><script>{script}</script></body></html>\n'
+    )
+
+
+def header(of: Evaluation, title: str) -> str:
+    chosen, seeds = of.run.get("chosen", {}), len(set(of.table.column("seed").to_pylist()))
+    told = [f"{of.table.num_rows:,} rows of results", f"{seeds} seed{'s' if seeds > 1 else ''}"]
+    told += [
+        f"{chosen[name]:,} {text}" for name, text in (("train_rows", "training images"), ("test_rows", "test images")) if name in chosen
+    ]
+    told += [f"at {chosen['image_size']} px"] if chosen.get("image_size") else []
+    return (
+        f'<header class="top"><div><p class="kind">ray-ue evaluation</p><h1>{title}</h1><p>{escape(" · ".join(told))}</p></div>'
+        '<button type="button" id="theme">Dark theme</button></header>'
+    )

@@ -1,0 +1,35 @@
+"""How long and how a victim is trained: the papers' recipes and a fast one, as frozen values. Knows numbers, not tensors."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """SGD with momentum under a one-cycle rate: a straight climb over the share `warm` of the steps, then half a cosine to `floor`."""
+
+    epochs: int
+    batch: int
+    lr: float
+    decay: float
+    momentum: float = 0.9
+    nesterov: bool = False
+    warm: float = 0.0
+    floor: float = 0.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be 1 or more, got {getattr(self, name)}")
+        if self.lr <= 0:
+            raise ValueError(f"--learning-rate must be above 0, got {self.lr:g}; 0.1 suits most victims")
+
+
+SCHEDULES = {
+    # The climb, the label smoothing and Nesterov's momentum are airbench's (Jordan 2024); lengths are for a CPU.
+    "fast": Schedule(epochs=6, batch=100, lr=0.2, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1),
+    # UC's stage 2: cosine per step down to 1e-6.
+    "paper": Schedule(epochs=90, batch=512, lr=0.1, decay=5e-4, floor=1e-6),
+    # MI-UE's supervised victims.
+    "paper-mi-ue": Schedule(epochs=200, batch=128, lr=0.5, decay=1e-4, floor=1e-6),
+}

@@ -1,0 +1,217 @@
+"""One cell: train a victim on one pixel set and measure it. Its folder is an artifact; a killed one goes on from its last checkpoint."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version as installed
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ray_ue import exploit
+from ray_ue.artifacts import Folder, Manifest, fingerprint, finish, finished
+from ray_ue.defenses import defend
+from ray_ue.schedules import Schedule
+from ray_ue.sgd import predict
+from ray_ue.stages.answers import open_labels
+from ray_ue.stages.dataset import open_match
+from ray_ue.stages.views import open_views
+from ray_ue.steps import Workers
+from ray_ue.training import Block, Training
+from ray_ue.victims import parse
+
+VERSION = 1
+CHECKPOINT = "checkpoint.safetensors"
+EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
+CURVES = ("epoch", "accuracy", "perturbed", "loss")
+PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "numpy")
+MIXED = ("protected", "clean-part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """Views, and which of their rows: those listed under `column` in a match's `rows.npz`."""
+
+    views: Folder
+    match: Folder
+    column: str
+    sha256: str  # of the views and of the choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that a worker needs to train one cell. What is in `identity` makes its fingerprint; the folders only say where things lie."""
+
+    data: str  # protected, clean, noise or clean-part
+    fraction: float
+    victim: str
+    defense: str
+    seed: int
+    schedule: Schedule
+    size: int
+    flips: float
+    curve_rows: int
+    pixels: Pixels
+    clean: Pixels
+    rows: Pixels  # the labels' rows
+    labels: Folder
+    classes: int
+    labels_sha256: str
+    test: Folder
+    test_sha256: str
+    perturbed: Folder | None
+    perturbed_sha256: str
+    home: Folder
+
+    def identity(self) -> dict[str, object]:
+        victim = parse(self.victim)
+        mixed = self.data in MIXED and self.fraction > 0
+        return {
+            "pixels": self.pixels.sha256,
+            "clean": self.clean.sha256,
+            "mixture": [self.data, self.fraction] if mixed else [],
+            "labels": self.labels_sha256,
+            "rows": self.rows.sha256,
+            "test": self.test_sha256,
+            "perturbed": self.perturbed_sha256,
+            "victim": victim.identity(),
+            "defense": self.defense,
+            "seed": self.seed,
+            "schedule": asdict(self.schedule),
+            "size": self.size,
+            "flips": self.flips,
+            "curve_rows": self.curve_rows,
+        }
+
+    def fingerprint(self) -> str:
+        return fingerprint("cell", version=VERSION, fields=self.identity(), inputs={})
+
+    @property
+    def folder(self) -> Folder:
+        return self.home.child(f"cell-{self.fingerprint()}")
+
+
+@lru_cache(maxsize=16)
+def block(pixels: Pixels) -> Block:
+    """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
+    views, places = open_views(pixels.views)[0], open_match(pixels.match)[pixels.column]
+    return views if len(places) == len(views) and (places == np.arange(len(views))).all() else views[places]
+
+
+def training_of(job: Job) -> Training:
+    """The exploiter's training set, mixture and defense included."""
+    rows = open_match(job.rows.match)[job.rows.column]
+    labels = open_labels(job.labels)[0][rows].astype(np.int64)
+    pixels, clean = block(job.pixels), block(job.clean)
+    if job.data in MIXED and job.fraction > 0:
+        chosen = np.random.default_rng([job.seed, 17]).permutation(len(labels))[: round(job.fraction * len(labels))]
+        if job.data == "clean-part":
+            chosen = np.sort(chosen)
+            pixels, clean, labels = clean[chosen], clean[chosen], labels[chosen]
+        else:
+            pixels = np.array(pixels)
+            pixels[chosen] = clean[chosen]
+    training = Training(pixels=pixels, clean=clean, labels=labels, classes=job.classes)
+    return defend(job.defense, training, rng=np.random.default_rng([job.seed, 41]))
+
+
+def train_cell(job: Job, *, device: torch.device, workers: Workers, compiled: bool, keep: bool, told: Callable[[str], None]) -> dict:
+    """Train and measure one cell; returns its facts. A victim that fails by itself gives {"failed": reason}, also an artifact."""
+    folder = job.folder
+    if finished(folder):
+        return folder.read_json("manifest.json")["facts"]
+    try:
+        facts, weights = _train(job, folder, device=device, workers=workers, compiled=compiled, told=told)
+    except (ValueError, FloatingPointError) as error:
+        facts, weights = {"failed": " ".join(str(error).split())}, {}
+    except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
+        return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
+    if workers.rank == 0:
+        if weights and keep:
+            folder.write("net.safetensors", save(weights))
+        folder.remove(CHECKPOINT)
+        versions = {package: installed(package) for package in PACKAGES}
+        made = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
+        finish(folder, made)
+    return facts
+
+
+def _train(
+    job: Job, folder: Folder, *, device: torch.device, workers: Workers, compiled: bool, told: Callable[[str], None]
+) -> tuple[dict, dict[str, Tensor]]:
+    victim = parse(job.victim)
+    began, saved = time.monotonic(), time.monotonic()
+    training = training_of(job)
+    net = exploit.build(victim, training, size=job.size, seed=job.seed)
+    setting = exploit.Setting(
+        schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled
+    )
+    tests = {"accuracy": _test(job.test, job), **({"perturbed": _test(job.perturbed, job)} if job.perturbed else {})}
+    resume, curves, spent = opened(folder)
+    last = None
+    for last in exploit.follow(victim, training, net=net, setting=setting, resume=resume):
+        if workers.rank:
+            continue
+        curves["epoch"].append(last.epoch)
+        curves["loss"].append(last.loss)
+        for name, (pixels, labels) in tests.items():
+            few = _some(len(labels), job.curve_rows)
+            curves[name].append(_share(predict(net, pixels[few], size=job.size) == labels[few]))
+        told(f"epoch {last.epoch}/{last.epochs}  loss {last.loss:.3g}")
+        if last.epoch < last.epochs and time.monotonic() - saved >= EVERY_SECONDS:
+            checkpoint(folder, last.state(), curves, spent + time.monotonic() - began)
+            saved = time.monotonic()
+    if workers.rank:
+        return {}, {}
+    facts: dict = {f"curve_{name}": values for name, values in curves.items()}
+    for name, (pixels, labels) in tests.items():
+        named = predict(net, pixels, size=job.size)
+        facts[name] = _share(named == labels)
+        if name == "accuracy":
+            facts["class_accuracy"] = [_share(named[labels == kind] == kind) for kind in range(job.classes)]
+    few = _some(len(training.labels), job.curve_rows)
+    facts["train"] = _share(predict(net, training.pixels[few], size=job.size) == training.labels[few])
+    facts |= {
+        "loss": curves["loss"][-1],
+        "rows": len(training.labels),
+        "epochs": int(curves["epoch"][-1]),
+        "images": last.images if last else job.schedule.epochs * len(training.labels),
+        "seconds": round(spent + time.monotonic() - began, 2),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "workers": workers.world,
+    }
+    return facts, {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+
+
+def _test(views: Folder, job: Job) -> tuple[Block, np.ndarray]:
+    """Test pixels and the exploiter's labels for them; perturbed views may lack a few rows."""
+    pixels, ids = open_views(views)
+    every = open_views(job.test)[1]
+    return pixels, open_labels(job.labels)[1][np.searchsorted(every, ids)].astype(np.int64)
+
+
+def _some(rows: int, most: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(19).permutation(rows)[:most])
+
+
+def _share(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def checkpoint(folder: Folder, state: Mapping[str, Tensor], curves: Mapping[str, list[float]], seconds: float) -> None:
+    """The loop's state and, in the same file, what was measured on the way to it."""
+    told = {f"curve/{name}": torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
+    kept = {f"state/{name}": value.contiguous() for name, value in state.items()}
+    folder.write(CHECKPOINT, save({**kept, **told, "seconds": torch.tensor(seconds, dtype=torch.float64)}))
+
+
+def opened(folder: Folder) -> tuple[dict[str, Tensor], dict[str, list[float]], float]:
+    """(state, curves, seconds) of the last checkpoint; all empty before the first."""
+    if not folder.exists(CHECKPOINT):
+        return {}, {name: [] for name in CURVES}, 0.0
+    found = load(folder.read(CHECKPOINT))
+    state = {name.removeprefix("state/"): value for name, value in found.items() if name.startswith("state/")}
+    return state, {name: found[f"curve/{name}"].tolist() for name in CURVES}, float(found["seconds"])

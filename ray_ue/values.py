@@ -1,0 +1,82 @@
+"""Values inside a name such as `jpeg:10`: their ranges, defaults and errors. Knows words and numbers, not what they are for."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def nearest(table: Mapping[str, T], name: str, *, what: str) -> T:
+    """The entry called `name`; a `ValueError` names the nearest one and lists what there is."""
+    if name not in table:
+        near = get_close_matches(name, table, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no {what} is called {name!r}; {hint}There are {', '.join(sorted(table))}")
+    return table[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A whole number from `low` to `high`, both included."""
+
+    about: str
+    default: int
+    low: int
+    high: int
+
+    def read(self, text: str, *, of: str) -> int:
+        found = _number(text, of=of, about=self.about, example=f"{self.default}")
+        if found != int(found) or not self.low <= found <= self.high:
+            raise ValueError(f"{of}: the {self.about} is a whole number from {self.low} to {self.high}, got {text}")
+        return int(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """A number above `above` and up to `high`."""
+
+    about: str
+    default: float
+    above: float
+    high: float
+
+    def read(self, text: str, *, of: str) -> float:
+        found = _number(text, of=of, about=self.about, example=f"{self.default:g}")
+        if not self.above < found <= self.high:
+            raise ValueError(f"{of}: the {self.about} is above {self.above:g} and at most {self.high:g}, got {text}")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One of a few words."""
+
+    about: str
+    default: str
+    words: tuple[str, ...]
+
+    def read(self, text: str, *, of: str) -> str:
+        if text not in self.words:
+            raise ValueError(f"{of}: the {self.about} is {' or '.join(self.words)}, got {text!r}")
+        return text
+
+
+Value = Whole | Real | Word
+
+
+def _number(text: str, *, of: str, about: str, example: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        raise ValueError(f"{of}: the {about} is a number such as {example}, got {text!r}") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{of}: the {about} is a number such as {example}, got {text!r}")
+    return found
+
+
+def named(kinds: list[str]) -> str:
+    """Up to five names in a row, and how many more there are."""
+    return ", ".join(kinds[:5]) + (f" and {len(kinds) - 5} more" if len(kinds) > 5 else "")
