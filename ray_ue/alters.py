@@ -20,6 +20,7 @@ from ray_ue.types import Rng
 
 GREY = 0.5  # what a network sees as 0 after the victims' normalisation
 GROUP = 8  # images that share a draw of torchvision's policies: alone they cost five times as much
+SWING = 2  # of `mix`: on CIFAR-10 under 10 block patterns a small net gains from 17 to 24 % with 1, to 37 % with 2
 DRAWS, HARD = 5, 0.3  # UEraser: the worst of 5 draws, for the first 60 of 200 epochs
 
 
@@ -111,11 +112,11 @@ def adversarial(levels: float, steps: int, images: Images, targets: Targets, mom
 
 
 def mix(deltas: Float32[np.ndarray, "S H W 3"], images: Images, targets: Targets, moment: Moment) -> tuple[Images, Targets]:
-    """One of the `deltas` (in levels), drawn for each image anew and cropped and flipped as an image is, times a weight from -1 to 1."""
+    """One of the `deltas` (in levels), drawn for each image anew and cropped and flipped as an image is, times a weight from -2 to 2."""
     count, size = len(images), images.shape[-1]
     chosen = torch.from_numpy(deltas[moment.rng.integers(0, len(deltas), count)]).permute(0, 3, 1, 2)
     cut = crop(chosen, draw(count, canvas=deltas.shape[1], size=size, flips=0.5, rng=moment.rng))
-    weights = torch.from_numpy(moment.rng.uniform(-1, 1, (count, 1, 1, 1)).astype(np.float32))
+    weights = torch.from_numpy(moment.rng.uniform(-SWING, SWING, (count, 1, 1, 1)).astype(np.float32))
     return (images + (cut * weights / 255).to(images.device)).clamp(0, 1), targets
 
 

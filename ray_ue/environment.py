@@ -10,6 +10,8 @@ LOCAL = {
     # With the default, on two cores idle workers die after a second; each holds 200 to 500 MB, so no more than can work at once.
     "RAY_num_workers_soft_limit": str((os.cpu_count() or 1) + 3),
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    # Each Ray Train run brings about eight small processes; Ray warns when more than four times this many start.
+    "RAY_worker_maximum_startup_concurrency": str(4 * (os.cpu_count() or 1)),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -132,12 +132,9 @@ def test_subtract_finds_and_removes_universal_patterns_whose_clusters_are_unknow
     found = residuals.estimate(pixels, k=k, rng=rng(seed))
     guessed = found.deltas[found.slot_of].reshape(600, -1)
     alike = np.mean([np.corrcoef(one, other)[0, 1] for one, other in zip(guessed, deltas[slots].reshape(600, -1))])
-    assert alike > ALIKE
+    assert alike > 0.85  # 0.96 with k = 10 and 0.94 with k = 20 when written
     left = (residuals.subtract(pixels, found).astype(float) - PHOTOS) ** 2
-    assert left.mean() < LEFT * ((pixels.astype(float) - PHOTOS) ** 2).mean()
-
-
-ALIKE, LEFT = 0.8, 0.35
+    assert left.mean() < 0.25 * ((pixels.astype(float) - PHOTOS) ** 2).mean()  # 0.08 and 0.14 when written
 
 
 def test_mix_adds_one_guessed_pattern_to_each_image() -> None:
@@ -147,7 +144,7 @@ def test_mix_adds_one_guessed_pattern_to_each_image() -> None:
     added = (found - images) * 255
     flat = added.flatten(1)
     assert torch.allclose(flat, flat[:, :1], atol=1e-3)
-    assert flat.abs().max() <= 30.001
+    assert flat.abs().max() <= 60.001
     assert len(torch.unique((flat[:, 0] * 100).round())) > 32
 
 
@@ -226,8 +223,7 @@ def test_orthogonal_projection_makes_class_wise_noise_linearly_unreadable() -> N
     found = defend("orthogonal", given, rng=rng())
     assert linear_accuracy(given.pixels, labels) > 0.9
     assert linear_accuracy(found.pixels, labels) < 0.4  # 0.27 when written
-    changed = np.abs(found.pixels.astype(int) - given.pixels).mean()
-    assert changed < 40  # the picture is still there
+    assert np.abs(found.pixels.astype(int) - given.pixels).mean() < 20  # levels: the picture is still there
 
 
 def test_early_holds_out_clean_rows_that_leave_the_training_set() -> None:

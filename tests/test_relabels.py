@@ -175,7 +175,7 @@ def test_chance_is_the_most_frequent_test_class() -> None:
 
 def test_agreement_of_a_labelling_with_itself_is_whole_and_rows_without_a_slot_do_not_count() -> None:
     labels = np.array([0, 1, 2, 0, 1, 2])
-    assert agreement(labels[::-1].copy() * 0 + labels, labels) == pytest.approx((1, 1))
+    assert agreement(labels, labels) == pytest.approx((1, 1))
     assert agreement(np.array([5, 3, 4, 5, 3, -1]), labels) == pytest.approx((1, 1))
     assert agreement(np.array([0, 0, 0, 0, 0, 0]), labels) == pytest.approx((0, 1 / 3))
     assert np.isnan(agreement(np.full(6, -1), labels)).all()
