@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int32, UInt8
 from torch import Tensor
 
 from ray_ue.types import Rng
@@ -43,14 +43,23 @@ def crop(images: Float[Tensor, "B 3 H W"], crops: Crops) -> Float[Tensor, "B 3 h
     return torch.where(flip, cut.flip(-1), cut)
 
 
-def take(pixels: UInt8[Tensor, "n H W 3"], rows: Int[Tensor, " B"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
-    """The crops of some rows of a resident set as [0, 1] images, channels last in memory, in one gather; not differentiable."""
-    device = pixels.device
+def pack(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -> Int32[Tensor, "n H W"]:
+    """A resident set: one word per pixel, so that a crop is one gather of words, not of bytes."""
+    words = np.zeros((*pixels.shape[:3], 4), np.uint8)
+    words[..., :3] = pixels
+    return torch.from_numpy(words.view(np.int32)[..., 0]).to(device)
+
+
+def take(packed: Int32[Tensor, "n H W"], rows: Int[Tensor, " B"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
+    """The crops of some rows of a packed set as [0, 1] images, channels last in memory; not differentiable."""
+    device, (_, high, wide) = packed.device, packed.shape
     steps = torch.arange(crops.size, device=device) - crops.pad
-    y = _mirrored(torch.from_numpy(crops.top).to(device)[:, None] + steps, side=pixels.shape[1])
-    x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=pixels.shape[2])
+    y = _mirrored(torch.from_numpy(crops.top).to(device)[:, None] + steps, side=high)
+    x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=wide)
     x = torch.where(torch.from_numpy(crops.flip).to(device)[:, None], x.flip(1), x)
-    return pixels[rows[:, None, None], y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2).float().div(255)
+    places = (rows[:, None] * high + y)[:, :, None] * wide + x[:, None, :]
+    found = packed.view(-1).index_select(0, places.view(-1)).view(torch.uint8).view(*places.shape, 4)[..., :3]
+    return found.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _mirrored(places: Int[Tensor, "B h"], *, side: int) -> Int[Tensor, "B h"]:

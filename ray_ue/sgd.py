@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from ray_ue.augment import draw, take
+from ray_ue.augment import draw, pack, take
 from ray_ue.schedules import Schedule
 from ray_ue.steps import Workers, average
 from ray_ue.training import Block, Labels, Moment, Training
@@ -70,7 +70,7 @@ def train(
     does best on it is what remains in the end. Raises `Diverged` when the loss is not finite.
     """
     mine = np.random.default_rng([seed, 3]).permutation(len(training.pixels))[workers.rank :: workers.world] if workers.world > 1 else None
-    pixels = torch.from_numpy(np.array(training.pixels if mine is None else training.pixels[mine])).to(device)
+    pixels = pack(training.pixels if mine is None else training.pixels[mine], device=device)
     labels = torch.from_numpy((training.labels if mine is None else training.labels[mine]).astype(np.int64)).to(device)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = torch.compile(net) if compiled else net

@@ -94,7 +94,7 @@ class Job:
         return self.home.child(f"cell-{self.fingerprint()}")
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def block(pixels: Pixels) -> Block:
     """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
     views, places = open_views(pixels.views)[0], open_match(pixels.match)[pixels.column]
@@ -151,8 +151,10 @@ def _train(
     )
     tests = {"accuracy": _test(job.test, job), **({"perturbed": _test(job.perturbed, job)} if job.perturbed else {})}
     resume, curves, spent = opened(folder)
-    last = None
+    last, looped, entered = None, 0.0, time.monotonic()
     for last in exploit.follow(victim, training, net=net, setting=setting, resume=resume):
+        looped += time.monotonic() - entered
+        entered = time.monotonic()
         if workers.rank:
             continue
         curves["epoch"].append(last.epoch)
@@ -164,6 +166,7 @@ def _train(
         if last.epoch < last.epochs and time.monotonic() - saved >= EVERY_SECONDS:
             checkpoint(folder, last.state(), curves, spent + time.monotonic() - began)
             saved = time.monotonic()
+        entered = time.monotonic()
     if workers.rank:
         return {}, {}
     facts: dict = {f"curve_{name}": values for name, values in curves.items()}
@@ -180,6 +183,7 @@ def _train(
         "epochs": int(curves["epoch"][-1]),
         "images": last.images if last else job.schedule.epochs * len(training.labels),
         "seconds": round(spent + time.monotonic() - began, 2),
+        "looped": round(looped, 3),  # of these seconds, since the last start: passes alone, without measuring and saving
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "workers": workers.world,
     }
