@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -96,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return command(words)
+    except BrokenPipeError:  # `ray-ue … | head`: whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nray-ue: stopped; the same line continues", file=sys.stderr)
         return INTERRUPTED
@@ -168,7 +172,8 @@ def show(run: str) -> int:
 def tell(run: Folder) -> int:
     """The headline of every copy, and where the rest lies."""
     print(run.read("results.md").decode().split("\n## All lines")[0].strip())
-    print(f"\npage      {run.path('report.html')}\ntable     {run.path('results.parquet')}")
+    print(f"\npage          {run.path('report.html')}\ntable         {run.path('results.parquet')}")
+    print(f"keep private  {run.uri}  (it holds clean images, and the page shows some)")
     return 0
 
 

@@ -31,20 +31,13 @@ class Asked:
 
 def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: Grid, format: str, resources: Resources) -> Asked:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
-    from ray_ue import defenses, relabels
-
     if not copies:
         raise ValueError("name at least one protected copy; write for example: ray-ue evaluate photos-protected --test photos-test")
-    grid.check()
     resources.check()
-    for name in grid.defense_names():
-        defenses.check(name)
-    for name in grid.relabel_names(classes=0) if grid.relabels.strip() != "auto" else ():
-        relabels.parse(name)
-    if grid.texts:
-        refuse_no_texts(grid.texts)
     if not test.strip():
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
+    grid.check()
+    refuse_wrong_names(grid)
     reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps)  # type: ignore[arg-type]
     found = [Folder.at(open_copy(uri, format=format)).uri for uri in copies]
     source = clean or claimed_source(found[0])
@@ -63,6 +56,18 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         recipe=reading,
         resources=resources,
     )
+
+
+def refuse_wrong_names(grid: Grid) -> None:
+    """Relabels and defenses that do not exist, and values that they cannot have."""
+    from ray_ue import defenses, relabels  # these bring libraries that take seconds to import
+
+    for name in grid.relabel_names(classes=0) if grid.relabels.strip() != "auto" else ():
+        relabels.parse(name)
+    for name in grid.defense_names():
+        defenses.check(name)
+    if grid.texts:
+        refuse_no_texts(grid.texts)
 
 
 def absolute(uri: str) -> str:

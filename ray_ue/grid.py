@@ -49,7 +49,7 @@ class Grid:
     """Test rows that are measured after every epoch; all are measured at the end."""
     encoder: str = "ssl:plain"
     """Network for the exploiter's pseudo-labels and finer labels: open_clip:…, torchvision:…, or an ssl one trained on the clean rows."""
-    encoder_steps: int = 200
+    encoder_steps: int = 100
     """Training steps of an ssl encoder."""
     texts: str = ""
     """Text encoder for --relabels text:M, such as open_clip:ViT-B-32/openai or open_clip:ViT-B-32@FILE."""

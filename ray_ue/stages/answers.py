@@ -9,6 +9,7 @@ from ray_ue import specs
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.groups import assign
 from ray_ue.labels import Known, agreement
+from ray_ue.progress import say
 from ray_ue.recipe import Recipe
 from ray_ue.relabels import relabel
 from ray_ue.stages.base import Run, stage
@@ -56,6 +57,7 @@ class Answers:
         train, test = data.run(data.clean_uri), data.run(data.test_uri)
         weights = {}
         if specs.parse(data.recipe.surrogate).kind == "ssl":
+            say(f"  encoder  training {data.recipe.surrogate} on the clean rows, for the exploiter's labels")
             weights = surrogate(train, sample=sample(train, index=data.clean_index))
         first = embed(train, index=data.clean_index, weights=weights)
         second = embed(test, index=data.test_index, weights=weights)
