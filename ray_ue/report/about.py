@@ -10,29 +10,39 @@ from ray_ue.report.evaluation import Evaluation
 from ray_ue.report.html import cell, escape, facts, figure, fold, heading, missing, row, table
 
 DATA = ("protected", "clean", "noise", "clean-part")
-LPIPS = "LPIPS is not measured: it needs AlexNet weights, which ray-ue neither holds nor fetches. "
-LPIPS += "To have it, install lpips and apply lpips.LPIPS(net='alex') to the pairs in looks/."
-
 
 def visibility(of: Evaluation) -> str:
     """Largest change, PSNR and SSIM of each copy."""
     rows, absent = [], []
     for _, copy in of.each():
-        about, found = of.about(copy), of.about(copy).get("facts")
+        about, found = of.about(copy), of.about(copy).get("facts") or {}
+        similar = distance(of, copy, absent)
         if not found:
             absent.append(missing(f"Unknown for {copy}:", "its private folder was not at hand, and with it what the export measured."))
-            continue
+            if similar is None:
+                continue
         fields = (("images", ",.0f"), ("most_levels", ".0f"), ("psnr_mean", ".2f"), ("ssim_mean", ".4f"))
         cells = [number(found.get(name), form, column=name) for name, form in fields]
         cells.insert(2, number(about.get("levels"), ".0f", column="levels"))
+        cells.append(number(similar, ".4f", column="lpips"))
         rows.append(row([heading(copy), *cells], data={"copy": copy}))
-    heads = ["copy", "images", "largest change, of 255", "budget, of 255", "PSNR, dB (mean)", "SSIM (mean)"]
+    heads = ["copy", "images", "largest change, of 255", "budget, of 255", "PSNR, dB (mean)", "SSIM (mean)", "LPIPS (mean of the pairs shown)"]
     body = (
         figure("visibility-table", table(heads, rows, label="How visible the change is"), caption="Measured on the exported images")
         if rows
         else ""
     )
-    return body + "".join(absent) + missing("Not here:", LPIPS)
+    return body + "".join(dict.fromkeys(absent))
+
+
+def distance(of: Evaluation, copy: str, absent: list[str]) -> float | None:
+    """The mean LPIPS of the copy's pairs, or None and a line that says why there is none."""
+    looks = of.looks(copy)
+    if looks.exists("lpips.json"):
+        return float(looks.read_json("lpips.json")["mean"])
+    why = looks.read("lpips.txt").decode() if looks.exists("lpips.txt") else "LPIPS is not measured: the pictures of this copy are not there"
+    absent.append(missing("Not here:", why))
+    return None
 
 
 def number(value: float | None, form: str, *, column: str) -> str:

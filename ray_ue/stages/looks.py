@@ -6,6 +6,7 @@ import torch
 
 from ray_ue.artifacts import Folder
 from ray_ue.images import Picture, encode
+from ray_ue.perceptual import absent, lpips
 from ray_ue.stages.copies import Copy, slots
 from ray_ue.stages.dataset import Data
 from ray_ue.stages.embed import fetchable, open_surrogate
@@ -33,21 +34,30 @@ def look(data: Data, copy: Copy, *, home: Folder) -> None:
 
 def draw_pairs(data: Data, copy: Copy, pairs: Pairs, folder: Folder) -> None:
     few = np.linspace(0, len(pairs.clean) - 1, min(PICTURES, len(pairs.clean))).astype(int)
-    shown = 0
+    shown, kept = 0, []
     for place in few.tolist():
         before = data.glance(data.clean_uri, data.clean_index, pairs.clean[place : place + 1])[0]
         after = data.glance(copy.uri, data.index_of(copy.uri), pairs.copy[place : place + 1])[0]
         if before is not None and after is not None and before.shape == after.shape:
             folder.write(f"before-{shown:02d}.png", png(before))
             folder.write(f"after-{shown:02d}.png", png(after))
+            kept.append((middle(before), middle(after)))
             shown += 1
+    if not (lack := absent()) and kept:
+        distances = lpips(kept)
+        folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
+    else:
+        folder.write("lpips.txt", (lack or "LPIPS is not measured: no pair of images could be shown").encode())
+
+
+def middle(rgb: np.ndarray) -> np.ndarray:
+    top, left = (max(0, (side - MOST) // 2) for side in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[top : top + MOST, left : left + MOST])
 
 
 def png(rgb: np.ndarray) -> bytes:
     """The middle of an image, losslessly."""
-    top, left = (max(0, (side - MOST) // 2) for side in rgb.shape[:2])
-    middle = np.ascontiguousarray(rgb[top : top + MOST, left : left + MOST])
-    return encode(Picture(rgb=middle, alpha=None, exif=b"", icc=b""), format="png")
+    return encode(Picture(rgb=middle(rgb), alpha=None, exif=b"", icc=b""), format="png")
 
 
 def draw_clusters(data: Data, copy: Copy, pairs: Pairs, folder: Folder) -> None:
