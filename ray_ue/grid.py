@@ -117,6 +117,15 @@ def _some(text: str, *, flag: str, example: str) -> tuple[str, ...]:
     return found
 
 
+def _purified_names(folders: tuple[str, ...]) -> list[str]:
+    """`purified:` and the folder's last name; as much of its path as it takes to tell all of them apart."""
+    parts = [folder.rstrip("/").split("/") for folder in folders]
+    for taken in range(1, 1 + max(map(len, parts), default=0)):
+        if len(set(names := [f"purified:{'/'.join(part[-taken:])}" for part in parts])) == len(folders):
+            return names
+    return [f"purified:{folder}" for folder in folders]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """One result's place in the grid. `data` is protected, clean, noise or clean-part; `purified` names a purified folder, or nothing."""
@@ -142,8 +151,7 @@ def places(grid: Grid, *, copies: int, relabels: tuple[str, ...]) -> list[Place]
         for copy, victim, relabel, defense, seed in axes:
             for data in ("clean-part", "protected"):
                 found.append(Place(copy=copy, data=data, fraction=fraction, victim=victim, relabel=relabel, defense=defense, seed=seed))
-    for number, folder in enumerate(grid.purified_folders()):
-        name = f"purified:{folder.rstrip('/').rpartition('/')[2]}"
+    for number, name in enumerate(_purified_names(grid.purified_folders())):
         for copy, victim, relabel, seed in product(range(copies), grid.victim_names(), relabels, range(grid.seeds)):
             for data in ("clean", "noise", "protected"):
                 found.append(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ray_ue.augment import draw, pack, take
 from ray_ue.schedules import Schedule
-from ray_ue.steps import Workers, average
+from ray_ue.steps import Workers, average, seeded
 from ray_ue.training import Block, Labels, Moment, Training
 
 MEAN, STD = 0.5, 0.25  # the UC victims' centring; a quarter is closer to the spread of photographs than their half
@@ -95,7 +95,8 @@ def train(
             for alter in training.alters:
                 images, targets = alter(images, targets, moment)
             net.train()
-            loss = F.cross_entropy(_logits(run, images), targets, label_smoothing=schedule.smoothing)
+            with seeded(seed, 23, step, workers.rank, device=device):
+                loss = F.cross_entropy(_logits(run, images), targets, label_smoothing=schedule.smoothing)
             optimiser.zero_grad()
             loss.backward()
             average([value.grad for value in weights if value.grad is not None], workers)

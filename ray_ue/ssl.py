@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ray_ue.nets.small import Backbone
 from ray_ue.sgd import MEAN, STD, floats
-from ray_ue.steps import Step, Workers, average
+from ray_ue.steps import Step, Workers, average, seeded
 from ray_ue.types import PixelBlock
 
 TAU = 0.2  # between SimCLR's 0.5 for CIFAR and 0.1 for ImageNet, and the UC authors' 0.07: small batches want it soft
@@ -171,7 +171,9 @@ def _follow(
         rows = np.sort(np.random.default_rng([seed, step, 7]).choice(len(pixels), take, replace=False))[workers.rank :: workers.world]
         rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step, workers.rank]).generate_state(1)[0]))
         images = floats(pixels[rows], device=device)
-        loss = loss_of(view(images, rng), view(images, rng))
+        both.train()  # whoever looked at the net since the last step may have left it in evaluation mode
+        with seeded(seed, 23, step, workers.rank, device=device):
+            loss = loss_of(view(images, rng), view(images, rng))
         optimiser.zero_grad()
         loss.backward()
         average([value.grad for value in both.parameters() if value.grad is not None], workers)

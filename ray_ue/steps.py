@@ -1,8 +1,10 @@
 """What long loops share: their place among equal workers and the steps that they yield. Knows tensors, not what is trained."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,3 +45,11 @@ def average(values: Iterable[Tensor], workers: Workers) -> None:
     flat = workers.total(torch.cat([value.detach().float().flatten() for value in every])) / workers.world
     for value, mean in zip(every, flat.split([value.numel() for value in every]), strict=True):
         value.copy_(mean.view_as(value))
+
+
+@contextmanager
+def seeded(*seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from torch's global generators: seed them, and put them back. Never yield from a loop inside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ray_ue.augment import Crops, crop, draw, take
+from ray_ue.augment import Crops, crop, draw, pack, take
 from ray_ue.sgd import floats
 
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ ROWS = np.array([7, 3, 3, 11, 0, 5, 9, 1, 2])
 def test_take_is_crop_of_the_same_draws(size: int, flips: float) -> None:
     crops = draw(len(ROWS), canvas=24, size=size, flips=flips, rng=np.random.default_rng(1))
     assert crops.pad == (3 if size == 24 else 0)
-    fast = take(torch.from_numpy(PIXELS), torch.from_numpy(ROWS), crops)
+    fast = take(pack(PIXELS, device=CPU), torch.from_numpy(ROWS), crops)
     assert torch.equal(fast, crop(floats(PIXELS[ROWS], device=CPU), crops))
     assert fast.is_contiguous(memory_format=torch.channels_last)
 
@@ -33,7 +33,7 @@ def test_draws_reach_every_place_and_only_those_inside() -> None:
 
 def test_a_mirrored_border_does_not_repeat_the_edge_and_a_flip_turns_left_and_right() -> None:
     row = np.arange(8, dtype=np.uint8)
-    picture = torch.from_numpy(np.broadcast_to(row[None, None, :, None], (1, 8, 8, 3)).copy())
+    picture = pack(np.broadcast_to(row[None, None, :, None], (1, 8, 8, 3)).copy(), device=CPU)
     corner = Crops(top=np.array([0]), left=np.array([0]), flip=np.array([False]), pad=1, size=8)
     assert (take(picture, torch.tensor([0]), corner)[0, 0, 0] * 255).round().tolist() == [1, 0, 1, 2, 3, 4, 5, 6]
     turned = Crops(top=np.array([0]), left=np.array([0]), flip=np.array([True]), pad=1, size=8)

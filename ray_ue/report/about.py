@@ -11,6 +11,7 @@ from ray_ue.report.html import cell, escape, facts, figure, fold, heading, missi
 
 DATA = ("protected", "clean", "noise", "clean-part")
 
+
 def visibility(of: Evaluation) -> str:
     """Largest change, PSNR and SSIM of each copy."""
     rows, absent = [], []
@@ -26,7 +27,15 @@ def visibility(of: Evaluation) -> str:
         cells.insert(2, number(about.get("levels"), ".0f", column="levels"))
         cells.append(number(similar, ".4f", column="lpips"))
         rows.append(row([heading(copy), *cells], data={"copy": copy}))
-    heads = ["copy", "images", "largest change, of 255", "budget, of 255", "PSNR, dB (mean)", "SSIM (mean)", "LPIPS (mean of the pairs shown)"]
+    heads = [
+        "copy",
+        "images",
+        "largest change, of 255",
+        "budget, of 255",
+        "PSNR, dB (mean)",
+        "SSIM (mean)",
+        "LPIPS (of the pictures shown)",
+    ]
     body = (
         figure("visibility-table", table(heads, rows, label="How visible the change is"), caption="Measured on the exported images")
         if rows
@@ -40,7 +49,7 @@ def distance(of: Evaluation, copy: str, absent: list[str]) -> float | None:
     looks = of.looks(copy)
     if looks.exists("lpips.json"):
         return float(looks.read_json("lpips.json")["mean"])
-    why = looks.read("lpips.txt").decode() if looks.exists("lpips.txt") else "LPIPS is not measured: the pictures of this copy are not there"
+    why = looks.read("lpips.txt").decode() if looks.exists("lpips.txt") else "LPIPS is not measured: this copy has no pictures here"
     absent.append(missing("Not here:", why))
     return None
 
