@@ -37,6 +37,8 @@ def _lenet(side: int, classes: int, sample: Block) -> nn.Module:
 
 def _on_backbone(arch: str) -> Build:
     def build(side: int, classes: int, sample: Block) -> nn.Module:
+        if arch == "small" and side % 2:
+            raise ValueError(f"small cuts images into patches of 2 pixels, which do not fill {side}; use an even --image-size")
         body = BACKBONES[arch](side)
         return nn.Sequential(body, nn.Linear(body.width, classes))
 
@@ -79,15 +81,19 @@ def _torchvision(arch: str) -> Build:
 
         small = side <= STEM
         if arch.startswith("vit_"):
-            patch = max(2, side // 8) if small else 16
-            if side % patch:
-                raise ValueError(f"{arch} cuts images into patches of {patch} pixels, which do not fill {side}; use a multiple of {patch}")
+            patch = min((part for part in range(2, side // 4) if side % part == 0), key=lambda part: abs(part - side / 8), default=0)
+            patch = patch if small else 16
+            if not patch or side % patch:
+                known = "a multiple of 16" if not small else f"{side // 4 * 4}"
+                raise ValueError(f"{arch} cuts images into square patches, of which no number fills {side} pixels; use {known}")
             if not small:
                 return models.get_model(arch, weights=None, num_classes=classes, image_size=side)
             # ViT-B/16's widths; only the patches are smaller.
             return models.VisionTransformer(
                 image_size=side, patch_size=patch, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072, num_classes=classes
             )
+        if arch.startswith("vgg") and side < 32:
+            raise ValueError(f"{arch} halves its images five times, which leaves nothing of {side} pixels; use --image-size 32 or more")
         net = models.get_model(arch, weights=None, num_classes=classes)
         if not small:
             return net

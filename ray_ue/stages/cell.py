@@ -26,6 +26,7 @@ from ray_ue.victims import parse
 VERSION = 1
 CHECKPOINT = "checkpoint.safetensors"
 EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
+COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
 CURVES = ("epoch", "accuracy", "perturbed", "loss")
 PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "numpy")
 MIXED = ("protected", "clean-part")
@@ -118,13 +119,13 @@ def training_of(job: Job) -> Training:
     return defend(job.defense, training, rng=np.random.default_rng([job.seed, 41]))
 
 
-def train_cell(job: Job, *, device: torch.device, workers: Workers, compiled: bool, keep: bool, told: Callable[[str], None]) -> dict:
+def train_cell(job: Job, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
     """Train and measure one cell; returns its facts. A victim that fails by itself gives {"failed": reason}, also an artifact."""
     folder = job.folder
     if finished(folder):
         return folder.read_json("manifest.json")["facts"]
     try:
-        facts, weights = _train(job, folder, device=device, workers=workers, compiled=compiled, told=told)
+        facts, weights = _train(job, folder, device=device, workers=workers, told=told)
     except (ValueError, FloatingPointError) as error:
         facts, weights = {"failed": " ".join(str(error).split())}, {}
     except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
@@ -140,12 +141,14 @@ def train_cell(job: Job, *, device: torch.device, workers: Workers, compiled: bo
 
 
 def _train(
-    job: Job, folder: Folder, *, device: torch.device, workers: Workers, compiled: bool, told: Callable[[str], None]
+    job: Job, folder: Folder, *, device: torch.device, workers: Workers, told: Callable[[str], None]
 ) -> tuple[dict, dict[str, Tensor]]:
     victim = parse(job.victim)
     began, saved = time.monotonic(), time.monotonic()
     training = training_of(job)
     net = exploit.build(victim, training, size=job.size, seed=job.seed)
+    # Compiling takes about a minute: only long trainings win it back.
+    compiled = device.type == "cuda" and job.schedule.epochs * len(training.labels) >= COMPILED_IMAGES
     setting = exploit.Setting(
         schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled
     )

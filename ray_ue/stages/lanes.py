@@ -68,6 +68,11 @@ class Lanes:
         """As many lanes as the machines have room for: one per GPU share, or one per core of a node without GPUs."""
         workers = int(resources.workers) if resources.workers.isdigit() else 1
         room = int(machines.gpus / resources.gpus_per_victim) if machines.gpus else machines.slots()
+        if workers > (most := room if machines.gpus else machines.cpus):
+            kind = f"GPU shares of {resources.gpus_per_victim:g}" if machines.gpus else "CPUs"
+            raise ValueError(
+                f"--workers {workers} asks for more workers per victim than there are {kind} ({most}); ask for {most} or fewer"
+            )
         count = max(1, min(cells, room // workers))
         threads = max(1, machines.cores // max(1, count * workers // machines.nodes))
         return cls(count=count, workers=workers, gpus=resources.gpus_per_victim if machines.gpus else 0.0, threads=threads)
@@ -107,11 +112,7 @@ def train_here(board: Board, *, keep: bool) -> None:
     """One cell after the other in this process: starts fastest, for small grids."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for number, job in enumerate(board.jobs):
-        compiled = device.type == "cuda" and job.schedule.epochs >= COMPILED_EPOCHS
-        board.add(number, train_cell(job, device=device, workers=Workers(), compiled=compiled, keep=keep, told=lambda text: None))
-
-
-COMPILED_EPOCHS = 20  # below that compiling takes longer than it saves
+        board.add(number, train_cell(job, device=device, workers=Workers(), keep=keep, told=lambda text: None))
 
 
 def train_there(board: Board, *, home: Folder, lanes: Lanes, keep: bool) -> None:
@@ -174,8 +175,7 @@ def work(config: dict[str, Any]) -> None:
 
     while (ticket := shared(ray.get(queue.next.remote(lane)) if rank == 0 else None, world=world)) is not None:
         job: Job = ticket[1]
-        compiled = device.type == "cuda" and job.schedule.epochs >= COMPILED_EPOCHS
-        facts = train_cell(job, device=device, workers=workers, compiled=compiled, keep=config["keep"], told=told)
+        facts = train_cell(job, device=device, workers=workers, keep=config["keep"], told=told)
         if rank == 0:
             ray.get(queue.done.remote(lane, facts))
 
