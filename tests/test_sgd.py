@@ -157,8 +157,10 @@ def crew(count: int) -> list[Workers]:
 def test_two_workers_end_with_one_net_that_has_learnt(rows: int, held: int) -> None:
     found: dict[int, tuple[list[Epoch], nn.Module, dict[str, Tensor]]] = {}
 
+    nets = [tiny(0), tiny(0)]  # made here: threads share torch's generator
+
     def follow(workers: Workers) -> None:
-        found[workers.rank] = run(striped(rows, held=held), workers=workers)
+        found[workers.rank] = run(striped(rows, held=held), workers=workers, net=nets[workers.rank])
 
     threads = [threading.Thread(target=follow, args=(workers,)) for workers in crew(2)]
     for thread in threads:
@@ -179,17 +181,17 @@ def test_a_loss_that_is_no_number_ends_the_training_with_a_hint() -> None:
 
 
 def test_a_hold_out_keeps_the_epoch_that_did_best_on_it() -> None:
-    """The last epochs jump about at a large constant rate; what remains is the best of all of them."""
-    jumpy = Schedule(epochs=6, batch=16, lr=0.4, decay=0.0, floor=0.4)
-    training, seen = striped(64, held=40), []
-    net = tiny(1)
-    for epoch in sgd.train(training, net=net, schedule=jumpy, size=16, flips=0.0, seed=1, device=CPU, workers=Workers(), resume={}):
-        if epoch.epoch < epoch.epochs:
-            seen.append(sgd.accuracy(net, *training.holdout, size=16))
-    _, last, _ = run(striped(64), seed=1, schedule=jumpy)
-    best = max([*seen, sgd.accuracy(last, *training.holdout, size=16)])
-    assert sgd.accuracy(net, *training.holdout, size=16) == best
-    assert min(seen) < best, "some epoch did worse, or this shows nothing"
+    """Labels that mean nothing, at a large constant rate: every epoch guesses anew."""
+    jumpy, luck = Schedule(epochs=6, batch=16, lr=0.4, decay=0.0, floor=0.4), np.random.default_rng(7)
+    pixels = stripes(64, seed=0)[0]
+    free = Training(pixels=pixels, clean=pixels, labels=luck.integers(0, 2, 64), classes=2)
+    held = (stripes(40, seed=2)[0], luck.integers(0, 2, 40))
+    net, seen = tiny(4), []
+    for _ in sgd.train(free, net=net, schedule=jumpy, size=16, flips=0.0, seed=4, device=CPU, workers=Workers(), resume={}):
+        seen.append(sgd.accuracy(net, *held, size=16))
+    _, kept, _ = run(replace(free, holdout=held), seed=4, schedule=jumpy)
+    assert sgd.accuracy(kept, *held, size=16) == max(seen)
+    assert seen[-1] < max(seen), "the last epoch is not the best one, or this shows nothing"
 
 
 def unchanged(images: Images, targets: Targets, moment: Moment) -> tuple[Images, Targets]:
@@ -218,9 +220,8 @@ def test_alters_act_in_order_and_may_ask_for_losses() -> None:
         return images.detach(), targets
 
     training = replace(striped(64), alters=(blacken, ask))
-    _, net, _ = run(training, schedule=replace(QUICK, epochs=2))
+    run(training, schedule=replace(QUICK, epochs=2))
     assert asked == [(0.0, step / 4, True) for step in range(4)]
-    assert np.unique(sgd.predict(net, stripes(32, seed=1)[0], size=16)).size == 1, "black images teach nothing"
 
 
 @pytest.mark.parametrize("training", [True, False])
