@@ -1,11 +1,11 @@
 """Lanes: Ray Train runs that work through cells side by side. A lane's workers start once and train one cell after another."""
 
 import os
+import pickle
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
@@ -18,40 +18,15 @@ from ray.train.torch import TorchTrainer
 from ray_ue.artifacts import Folder
 from ray_ue.progress import Progress, say
 from ray_ue.recipe import Resources
-from ray_ue.stages.cell import Job, train_cell
 from ray_ue.stages.loop import RETRIES, total_over
+from ray_ue.stages.queue import Queue
 from ray_ue.stages.session import Machines
 from ray_ue.steps import Workers, alone
 
+if TYPE_CHECKING:
+    from ray_ue.stages.cell import Job
+
 POLL = 0.3  # seconds between looks at the queue
-
-
-class Queue:
-    """Hands each cell to one lane. A lane that comes back without having finished its cell (its workers died) gets the same one again."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        self.waiting = deque(enumerate(jobs))
-        self.taken: dict[int, tuple[int, Job]] = {}
-        self.news: list[tuple[int, dict]] = []
-        self.notes: dict[int, str] = {}
-
-    def next(self, lane: int) -> tuple[int, Job] | None:
-        if lane not in self.taken and self.waiting:
-            self.taken[lane] = self.waiting.popleft()
-        return self.taken.get(lane)
-
-    def done(self, lane: int, facts: dict) -> None:
-        number, _ = self.taken.pop(lane)
-        self.notes.pop(lane, None)
-        self.news.append((number, facts))
-
-    def note(self, lane: int, text: str) -> None:
-        self.notes[lane] = text
-
-    def poll(self) -> tuple[list[tuple[int, dict]], dict[int, str]]:
-        """Cells finished since the last call, and what each lane says of the cell it is at."""
-        news, self.news = self.news, []
-        return news, dict(self.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +57,7 @@ class Lanes:
 class Board:
     """What the driver shows and remembers."""
 
-    jobs: list[Job]
+    jobs: "list[Job]"
     progress: Progress
     facts: dict[int, dict] = field(default_factory=dict)
 
@@ -95,7 +70,7 @@ class Board:
         self.progress.add(1, note=f"{name}: {facts['failed'][:40] if 'failed' in facts else format(100 * facts['accuracy'], '.1f') + ' %'}")
 
 
-def train_all(jobs: list[Job], *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
+def train_all(jobs: "list[Job]", *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
     """The facts of every job, in order; each finished cell is an artifact, so a killed grid goes on where it stopped."""
     progress = Progress(stage="evaluate", total=len(jobs) + skipped, unit="cells")
     progress.skip(skipped)
@@ -110,6 +85,8 @@ def train_all(jobs: list[Job], *, home: Folder, machines: Machines, resources: R
 
 def train_here(board: Board, *, keep: bool) -> None:
     """One cell after the other in this process: starts fastest, for small grids."""
+    from ray_ue.stages.cell import train_cell
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for number, job in enumerate(board.jobs):
         board.add(number, train_cell(job, device=device, workers=Workers(), keep=keep, told=lambda text: None))
@@ -119,7 +96,7 @@ def train_there(board: Board, *, home: Folder, lanes: Lanes, keep: bool) -> None
     """Every lane is a Ray Train run of its own, so that a lost node stops one of them and not the rest."""
     devices = f"{lanes.gpus:g} GPU" if lanes.gpus else f"{lanes.threads} CPU thread{'s' if lanes.threads > 1 else ''}"
     say(f" evaluate  {len(board.jobs)} cells in {lanes.count} lane(s) of {lanes.workers} worker(s), {devices} each")
-    queue = ray.remote(num_cpus=0)(Queue).remote(board.jobs)
+    queue = ray.remote(num_cpus=0)(Queue).remote([pickle.dumps(job) for job in board.jobs])
     failures: dict[int, BaseException] = {}
 
     def drive(lane: int) -> None:
@@ -161,6 +138,8 @@ def trainer(queue: Any, lane: int, *, home: Folder, lanes: Lanes, keep: bool) ->
 
 def work(config: dict[str, Any]) -> None:
     """What every worker of a lane runs: cells until none is left."""
+    from ray_ue.stages.cell import train_cell  # the controller of a lane imports this module too, and needs none of that
+
     context = ray.train.get_context()
     rank, world, lane, queue = context.get_world_rank(), context.get_world_size(), config["lane"], config["queue"]
     torch.set_num_threads(config["threads"] or os.cpu_count() or 1)
@@ -174,7 +153,7 @@ def work(config: dict[str, Any]) -> None:
             queue.note.remote(lane, text)
 
     while (ticket := shared(ray.get(queue.next.remote(lane)) if rank == 0 else None, world=world)) is not None:
-        job: Job = ticket[1]
+        job: Job = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
         facts = train_cell(job, device=device, workers=workers, keep=config["keep"], told=told)
         if rank == 0:
             ray.get(queue.done.remote(lane, facts))
