@@ -75,12 +75,14 @@ class Data:
 
     @cached_property
     def size(self) -> int:
-        """The side at which victims see images."""
+        """The side at which victims see images: the published ones' own, up to a limit."""
         if self.grid.image_size:
             return self.grid.image_size
-        sides = [min(rgb.shape[:2]) for rgb in self.glance(self.clean_uri, self.clean_index, self.wanted[:16]) if rgb is not None]
+        uri = self.copies[0].uri
+        first = np.arange(min(16, self.index_of(uri).facts["rows"]))
+        sides = [min(rgb.shape[:2]) for rgb in self.glance(uri, self.index_of(uri), first) if rgb is not None]
         if not sides:
-            raise ValueError(f"none of the first images of {self.clean_uri} can be read")
+            raise ValueError(f"none of the first images of {uri} can be read")
         middle = int(np.median(sides))
         return middle if middle <= SMALL else 224
 
