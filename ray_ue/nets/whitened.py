@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 PATCH, STRIDE, KEPT = 4, 2, 24  # of 48 directions; each enters with both signs
 WIDTHS = (48, 96, 192)
-LEAST = 5e-4  # added to the variances, so that directions without content are not blown up
+LEAST = 5e-4  # airbench's floor of the variance; a direction below it has no content here, and must not be blown up elsewhere
 SAMPLE, SEEN = 1000, 200_000
 MEAN, STD = 0.5, 0.25
 
 
 def directions(sample: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "K 3 4 4"]:
-    """The principal directions of the images' patches, each scaled to unit variance."""
+    """The principal directions of the images' patches, each scaled to unit variance; zero for one without content.
+
+    Grey images have none in colour: a filter that amplified its nothing would answer a colour photograph with a shout.
+    """
     images = torch.from_numpy(np.ascontiguousarray(sample[:SAMPLE])).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
     patches = F.unfold(images, PATCH, stride=STRIDE).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)[:SEEN].double()
     values, vectors = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T))
-    scaled = vectors.T / (values[:, None] + LEAST).sqrt()
+    scaled = torch.where(values[:, None] > LEAST, vectors.T / (values[:, None] + LEAST).sqrt(), 0)
     return scaled.flip(0)[:KEPT].reshape(KEPT, 3, PATCH, PATCH).float()
 
 

@@ -23,7 +23,7 @@ from ray_ue.steps import Workers
 from ray_ue.training import Block, Training
 from ray_ue.victims import parse
 
-VERSION = 1
+VERSION = 2
 CHECKPOINT = "checkpoint.safetensors"
 EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
@@ -127,6 +127,8 @@ def train_cell(job: Job, *, device: torch.device, workers: Workers, keep: bool, 
     try:
         facts, weights = _train(job, folder, device=device, workers=workers, told=told)
     except (ValueError, FloatingPointError) as error:
+        if isinstance(error.__cause__, OSError):  # no artifact: weights that could not be fetched may be there the next time
+            return {"failed": " ".join(str(error).split())}
         facts, weights = {"failed": " ".join(str(error).split())}, {}
     except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
         return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
