@@ -160,11 +160,11 @@ def measure(asked: Measure) -> int:
 
 def show(run: str) -> int:
     """Write the page anew."""
-    from ray_ue.report import report as write
-
     folder = Folder.at(run)
     if not folder.exists("results.parquet"):
         raise ValueError(f"{folder.uri} holds no results.parquet; name a folder that ray-ue evaluate wrote, once it has finished")
+    from ray_ue.report import report as write  # it brings what draws curves
+
     write(folder)
     return tell(folder)
 

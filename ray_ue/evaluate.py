@@ -38,7 +38,8 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
     grid.check()
     refuse_wrong_names(grid)
-    reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps)  # type: ignore[arg-type]
+    # Rows that cannot be read are left out, however many they are: the copy's own run was asked about them.
+    reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
     found = [Folder.at(open_copy(uri, format=format)).uri for uri in copies]
     source = clean or claimed_source(found[0])
     open_source(source, format=format)
@@ -47,6 +48,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         open_source(folder, format=format)
     home = Folder.at(results or found[0] + AFTER)
     refuse_foreign(home)
+    refuse_inside(home, (*found, absolute(source), absolute(test), *map(absolute, grid.purified_folders())))
     return Asked(
         copies=tuple(found),
         clean=absolute(source),
@@ -101,6 +103,16 @@ def refuse_foreign(home: Folder) -> None:
     ours = ("run.json", "index-", "cell-", "views-")
     if names and not any(name.startswith(ours) for name in names):
         raise ValueError(f"{home.uri} is not empty and holds no evaluation; name a new folder with --results")
+
+
+def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
+    """Results hold clean images: inside a copy they would be published with it, and read as images of it by the next run."""
+    for other in others:
+        for one, two in ((home.uri, other), (other, home.uri)):
+            if one == two or one.startswith(two.rstrip("/") + "/"):
+                raise ValueError(
+                    f"the results {home.uri} and the images {other} lie in each other; write the results to a folder of their own"
+                )
 
 
 def describe(asked: Asked) -> str:

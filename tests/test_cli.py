@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_ue.cli import blame, main
+from ray_ue.cli import EXAMPLES, blame, main
 
+EVALUATE = ["evaluate", "{photos}", "--clean", "{photos}", "--test", "{photos}"]
 WRONG = {
     "no such verb": (["protekt"], "no verb is called 'protekt'; there are protect, index"),
     "no such flag": (["protect", "{photos}", "{out}", "--clutsers", "3"], "--clutsers.*--clusters"),
@@ -33,6 +34,24 @@ WRONG = {
     "inside": (["protect", "{photos}", "{photos}/out"], "lie in each other"),
     "same": (["protect", "{photos}", "{photos}"], "lie in each other"),
     "unwritable": (["protect", "{photos}", "/proc/nowhere/out"], "cannot write to /proc/nowhere"),
+    "no copy": (["evaluate", "--test", "{photos}"], "name at least one protected copy|[Cc]opies.*required|required.*[Cc]opies"),
+    "no test set": (["evaluate", "{photos}", "--clean", "{photos}"], "--test"),
+    "empty test name": (["evaluate", "{photos}", "--clean", "{photos}", "--test", ""], "--test is missing: accuracy is measured on clean"),
+    "no clean images": (["evaluate", "{photos}", "--test", "{photos}"], "--clean is missing and .*photos.ray-ue, which would name"),
+    "no such copy": ([*EVALUATE[:1], "{photos}/nowhere", *EVALUATE[2:]], "there is no .*nowhere"),
+    "no such test set": ([*EVALUATE, "--test", "{photos}/nowhere"], "there is no .*nowhere"),
+    "no such purified folder": ([*EVALUATE, "--purified", "{photos}/nowhere"], "there is no .*nowhere"),
+    "victim": ([*EVALUATE, "--victims", "fast,resnet19"], r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
+    "defense": ([*EVALUATE, "--defenses", "none,grayscal"], r"no defense is called 'grayscal'; did you mean 'grayscale'\?"),
+    "defense value": ([*EVALUATE, "--defenses", "jpeg:200"], "jpeg: the JPEG quality is a whole number from 1 to 95, got 200"),
+    "relabel": ([*EVALUATE, "--relabels", "identiti"], r"no relabel is called 'identiti'; did you mean 'identity'\?"),
+    "texts": ([*EVALUATE, "--texts", "torchvision:resnet18"], "has no text encoder; write for example open_clip"),
+    "training": ([*EVALUATE, "--training", "slow"], "no way of training .* is called 'slow'; there are fast, paper"),
+    "evaluate flag": ([*EVALUATE, "--victim", "fast"], "--victim.*--victims"),
+    "share of a GPU": ([*EVALUATE, "--gpus-per-victim", "0"], "--gpus-per-victim is above 0 and at most 8, got 0"),
+    "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),
+    "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "lie in each other; write the results to a folder of their own"),
+    "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
     "nothing to verify": (["verify", "{empty}"], "cannot be checked; name a folder that ray-ue protect wrote"),
 }
 
@@ -56,6 +75,43 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(case: str, photos: Path, tm
 
     assert re.search(phrase, told), told
     assert not places["out"].exists()
+    assert not photos.with_name("photos.evaluation").exists()
+
+
+def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.format(photos=photos) for word in EVALUATE]
+    assert main([*words, "--victims", "fast,linear", "--seeds", "2", "--clean-fraction", "0.5", "--epochs", "3", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "2 victims x 3 relabels x 4 defenses x 2 seeds = 48 cells per copy" in told
+    assert "96 protected, 144 controls" in told
+    assert "3 epochs, batch 100" in told
+    assert f"results    {photos}.evaluation" in told
+    assert "contrastive" not in told
+    assert main([*words, "--victims", "simclr:fast", "--relabels", "identity", "--defenses", "none", "--dry-run"]) == 0
+    assert "contrastive victims make no supervised steps" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "report"])
+def test_help_of_a_verb_shows_its_example_and_its_flags(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    plain = " ".join(told.replace("│", " ").split())
+    assert EXAMPLES[verb] in plain
+    assert len(told.splitlines()) <= {"evaluate": 150, "report": 20}[verb]
+    wanted = ("--test", "--victims", "--relabels", "--defenses", "--purified", "--dry-run") if verb == "evaluate" else ("RUN",)
+    assert all(flag in plain for flag in wanted)
+
+
+def test_a_field_that_is_none_of_the_grids_is_named() -> None:
+    from ray_ue.evaluate import evaluate
+
+    with pytest.raises(ValueError, match="no field of an evaluation is called 'victim'; there are victims, relabels"):
+        evaluate("out", test="test", victim="fast")
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +125,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
 def test_help_names_every_verb_and_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify"))
+    assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify", "evaluate", "report"))
     assert len(told.splitlines()) <= 24
 
 

@@ -1,7 +1,9 @@
 """The exploiter's labels of an evaluation, and the test set as it would look had it been published. Each is an artifact of the run."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -84,6 +86,8 @@ class Answers:
         }
         if spec.startswith(("pseudo", "finer")):
             fields["encoder"] = data.recipe.values(("surrogate", "image_size", "ssl_steps", "seed"))
+        if spec.startswith("super:") and spec.endswith(".json"):
+            fields["map"] = hashlib.sha256(Path(spec.partition(":")[2]).read_bytes()).hexdigest()
         if spec.startswith("text"):
             fields["texts"] = specs.identity(specs.parse(data.grid.texts)) if data.grid.texts else ""
 
@@ -102,8 +106,8 @@ class Answers:
         return stage(data.run(data.clean_uri), "labels", version=VERSION, fields=fields, inputs=inputs, build=build)
 
     def agreement(self, copy: Copy, labels: Artifact) -> tuple[float | None, float | None]:
-        """(AMI, purity) of the copy's clusters with the exploiter's labels; None for a copy whose clusters are unknown."""
-        if not copy.artifacts:
+        """(AMI, purity) of the copy's clusters with the exploiter's labels; None where the clusters of these rows are unknown."""
+        if not self.data.placed_here(copy):
             return None, None
         rows = open_match(self.data.match(copy, like=copy).folder)["row"]
         return agreement(slots(copy)[self.data.ids[rows]], open_labels(labels.folder)[0][rows])

@@ -22,7 +22,7 @@ from ray_ue.stages.index import index, labels_of
 from ray_ue.stages.matching import Pairs, pair, refuse_strangers
 from ray_ue.stages.seen import Control, Path
 from ray_ue.stages.session import Machines
-from ray_ue.stages.views import Plain, See, open_views, read_few, read_views
+from ray_ue.stages.views import See, open_views, read_few, read_views
 from ray_ue.types import T
 
 VERSION = 1
@@ -127,10 +127,15 @@ class Data:
         name = "noise" if levels else "clean"
         return self.views(self.clean_uri, self.clean_index, self.wanted, see=see, identity=identity, name=name)
 
+    @property
+    def as_it_is(self) -> Control:
+        """No change on the way: decoded whole as the controls are, where `look` would let a JPEG file scale itself down."""
+        return Control(path=Path(canvas=self.canvas, limits=self.recipe.limits(), resize=0, image_format="png"), levels=0, seed=0)
+
     @cached_property
     def test(self) -> Artifact:
-        see = Plain(canvas=self.canvas, limits=self.recipe.limits())
-        return self.views(self.test_uri, self.test_index, self.wanted_test, see=see, identity={"plain": True}, name="test")
+        wanted, identity = self.wanted_test, {"plain": True}
+        return self.views(self.test_uri, self.test_index, wanted, see=self.as_it_is, identity=identity, name="test")
 
     def levels(self, copy: Copy) -> int:
         """The budget that a copy keeps: its recipe's, or for a copy from elsewhere what some of its rows show."""
@@ -173,9 +178,12 @@ class Data:
 
     def copied(self, copy: Copy) -> Artifact:
         """The copy's own images."""
-        see = Plain(canvas=self.canvas, limits=self.recipe.limits())
         wanted = np.sort(self.pairs(copy).copy)
-        return self.views(copy.uri, self.index_of(copy.uri), wanted, see=see, identity={"copy": copy.identity()}, name="copy")
+        return self.views(copy.uri, self.index_of(copy.uri), wanted, see=self.as_it_is, identity={"copy": copy.identity()}, name="copy")
+
+    def placed_here(self, copy: Copy) -> bool:
+        """Whether the copy's clusters are known for these very clean rows: it was made here, from this listing."""
+        return bool(copy.artifacts) and copy.artifacts["index"].fingerprint == self.clean_index.fingerprint
 
     def match(self, copy: Copy, *, like: Copy) -> Artifact:
         """`rows.npz`: for every usable row its place in `ids` (`row`), among the clean views (`clean`) and among the copy's (`copy`).

@@ -26,7 +26,7 @@ def look(data: Data, copy: Copy, *, home: Folder) -> None:
         return
     pairs = data.pairs(copy)
     draw_pairs(data, copy, pairs, folder)
-    if copy.artifacts:
+    if data.placed_here(copy):
         draw_clusters(data, copy, pairs, folder)
     map_features(data, copy, pairs, folder)
     folder.write_json("done.json", stamp)
@@ -79,6 +79,9 @@ def map_features(data: Data, copy: Copy, pairs: Pairs, folder: Folder) -> None:
     if copy.recipe is None or "craft" not in copy.artifacts:
         text = f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
         folder.write("features.txt", text.encode())
+        return
+    if not data.placed_here(copy):
+        folder.write("features.txt", b"the clean images are not listed as they were when the copy was made, so its clusters are unknown")
         return
     few = np.linspace(0, len(pairs.clean) - 1, min(MAPPED, len(pairs.clean))).astype(int)
     clean, copied = pairs.clean[few], pairs.copy[few]

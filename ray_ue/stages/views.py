@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from ray_ue.stages.session import stream
 from ray_ue.types import PixelBlock
 
 
+@runtime_checkable
 class See(Protocol):
     """From the bytes of row `number`, with its label (-1: none), to its view `canvas canvas 3`; raises `Rejected`."""
 
@@ -99,7 +100,7 @@ def read_some(source: Source, shard: Shard, index: Folder, chunk: Chunk, ids: np
     rows = rows_of(index, chunk.shard)
     places = ids - chunk.first_id + chunk.start
     labels = rows["label"].fill_null(-1).to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(places) > 1) + 1).tolist(), len(places)]
+    edges = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
     for begin, end in pairwise(edges):
         blobs = source.read(shard, rows.slice(int(places[begin]), end - begin))
         for blob, number, place in zip(blobs, ids[begin:end].tolist(), places[begin:end].tolist()):
