@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -374,19 +373,20 @@ def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: P
     asked = fields(SMALL, seeds=4, victims="plain", epochs=4)
     here = run(made, f"here-{tmp_path.name}", **asked)
     killed: list[int] = []
+    over = threading.Event()
     there = made / f"there-{tmp_path.name}"
 
     def kill() -> None:
-        for _ in range(3000):
+        while not over.wait(0.05):
             if cells(there) and (found := lane_workers()):
                 os.kill(found[-1], signal.SIGKILL)
                 killed.append(found[-1])
                 return
-            time.sleep(0.02)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     run(made, there.name, resources=Resources(workers="auto"), **asked)
+    over.set()
     thread.join()
     assert killed
     timeless = [name for name in results.SCHEMA.names if name != "seconds"]
