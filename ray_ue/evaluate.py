@@ -38,6 +38,10 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
     grid.check()
     refuse_wrong_names(grid)
+    if grid.purified_folders() and len(copies) > 1:
+        raise ValueError(
+            f"--purified needs one protected copy, the one that was purified; {len(copies)} are named: evaluate them one by one"
+        )
     # Rows that cannot be read are left out, however many they are: the copy's own run was asked about them.
     reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
     found = [Folder.at(open_copy(uri, format=format)).uri for uri in copies]

@@ -38,7 +38,7 @@ class Grid:
     learning_rate: float = 0.0
     """Largest step size; 0 keeps that of --training."""
     flips: float = 0.5
-    """Share of mirrored training images: 0 for data in which left and right differ, such as digits or text."""
+    """Share of mirrored training images: 0 where left and right differ, as in digits or text (contrastive views always mirror)."""
     image_size: int = 0
     """Side at which victims see images; 0 takes the images' own up to 64 pixels, else 224."""
     train_rows: int = 0
@@ -78,9 +78,13 @@ class Grid:
         return replace(found, **{name: value for name, value in changes.items() if value})  # type: ignore[arg-type]
 
     def schedule_for(self, victim: str) -> Schedule:
-        """The schedule of one victim: a tenth of the fast one's rate for networks without batch norm, the papers' as they are."""
+        """The schedule of one victim: a tenth of the fast rate without batch norm or from given weights, the papers' as they are."""
         found, asked = self.schedule(), victims.parse(victim)
-        calm = self.training == "fast" and not self.learning_rate and asked.how == "scratch" and asked.arch in victims.UNNORMALISED
+        calm = (
+            self.training == "fast"
+            and not self.learning_rate
+            and (asked.how == "finetune" or (asked.how == "scratch" and asked.arch in victims.UNNORMALISED))
+        )
         return replace(found, lr=found.lr / 10) if calm else found
 
     def victim_names(self) -> tuple[str, ...]:

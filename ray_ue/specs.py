@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +91,16 @@ def identity(spec: Spec) -> dict[str, str]:
     """What tells two surrogates apart: for a file its content, never its path."""
     if not spec.weights.startswith("@"):
         return {"kind": spec.kind, "arch": spec.arch, "weights": spec.weights}
-    with spec.file.open("rb") as file:
-        return {"kind": spec.kind, "arch": spec.arch, "weights": f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"}
+    _check_file(spec)
+    facts = spec.file.stat()
+    return {"kind": spec.kind, "arch": spec.arch, "weights": f"sha256:{_digest(spec.file, facts.st_size, facts.st_mtime_ns)}"}
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """The sha256 of a file, read once per process as long as it stays as it is."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def geometry(spec: Spec, *, image_size: int) -> tuple[int, int]:

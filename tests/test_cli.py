@@ -40,6 +40,10 @@ WRONG = {
     "no clean images": (["evaluate", "{photos}", "--test", "{photos}"], "--clean is missing and .*photos.ray-ue, which would name"),
     "no such copy": ([*EVALUATE[:1], "{photos}/nowhere", *EVALUATE[2:]], "there is no .*nowhere"),
     "no such test set": ([*EVALUATE, "--test", "{photos}/nowhere"], "there is no .*nowhere"),
+    "purified of two": (
+        ["evaluate", "{photos}", "{photos}/cats", *EVALUATE[2:], "--purified", "{photos}/dogs"],
+        "--purified needs one protected copy, the one that was purified; 2 are named",
+    ),
     "no such purified folder": ([*EVALUATE, "--purified", "{photos}/nowhere"], "there is no .*nowhere"),
     "victim": ([*EVALUATE, "--victims", "fast,resnet19"], r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
     "defense": ([*EVALUATE, "--defenses", "none,grayscal"], r"no defense is called 'grayscal'; did you mean 'grayscale'\?"),

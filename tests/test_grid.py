@@ -96,11 +96,15 @@ def test_a_schedule_is_the_named_one_with_what_was_overridden() -> None:
         (Grid(), "linear", 0.1),
         (Grid(), "vit_b_16", 0.1),
         (Grid(), "simclr:lenet5", 1.0),
+        (Grid(), "torchvision:resnet18", 0.1),
+        (Grid(training="paper"), "torchvision:resnet18", 1.0),
         (Grid(learning_rate=0.2), "linear", 1.0),
         (Grid(training="paper"), "linear", 1.0),
     ],
 )
-def test_nets_without_batch_norm_get_a_tenth_of_the_fast_rate_unless_one_was_given(grid: Grid, victim: str, share: float) -> None:
+def test_nets_without_batch_norm_and_given_weights_get_a_tenth_of_the_fast_rate_unless_one_was_given(
+    grid: Grid, victim: str, share: float
+) -> None:
     assert grid.schedule_for(victim).lr == pytest.approx(grid.schedule().lr * share)
 
 

@@ -91,6 +91,11 @@ class Job:
         return fingerprint("cell", version=VERSION, fields=self.identity(), inputs={})
 
     @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.data} · {self.victim} · {self.defense} · seed {self.seed}"
+
+    @property
     def folder(self) -> Folder:
         return self.home.child(f"cell-{self.fingerprint()}")
 
@@ -109,6 +114,8 @@ def training_of(job: Job) -> Training:
     pixels, clean = block(job.pixels), block(job.clean)
     if job.data in MIXED and job.fraction > 0:
         chosen = np.random.default_rng([job.seed, 17]).permutation(len(labels))[: round(job.fraction * len(labels))]
+        if not len(chosen):
+            raise ValueError(f"a clean fraction of {job.fraction:g} of {len(labels)} images is none; ask for a larger one")
         if job.data == "clean-part":
             chosen = np.sort(chosen)
             pixels, clean, labels = clean[chosen], clean[chosen], labels[chosen]
@@ -132,6 +139,10 @@ def train_cell(job: Job, *, device: torch.device, workers: Workers, keep: bool, 
         facts, weights = {"failed": " ".join(str(error).split())}, {}
     except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
         return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
+    except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
+        if workers.world > 1:
+            raise  # the other workers wait for this one
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     if workers.rank == 0:
         if weights and keep:
             folder.write("net.safetensors", save(weights))
@@ -167,7 +178,7 @@ def _train(
         for name, (pixels, labels) in tests.items():
             few = _some(len(labels), job.curve_rows)
             curves[name].append(_share(predict(net, pixels[few], size=job.size) == labels[few]))
-        told(f"epoch {last.epoch}/{last.epochs}  loss {last.loss:.3g}")
+        told(f"{job.name}: epoch {last.epoch}/{last.epochs}, loss {last.loss:.3g}")
         if last.epoch < last.epochs and time.monotonic() - saved >= EVERY_SECONDS:
             checkpoint(folder, last.state(), curves, spent + time.monotonic() - began)
             saved = time.monotonic()

@@ -177,6 +177,8 @@ def fulfil(cells: list[tuple[Place, Job | None]], *, home: Folder, machines: Mac
             jobs.setdefault(job.fingerprint(), job)
     known = {name: opened(job.folder).facts for name, job in jobs.items() if finished(job.folder)}
     waiting = [name for name in jobs if name not in known]
+    if failed := [jobs[name].folder.uri for name, facts in known.items() if "failed" in facts]:
+        say(f" evaluate  {len(failed)} cells failed before and stay so; to try them again remove {failed[0]} and its like")
     trained = train_all([jobs[name] for name in waiting], home=home, machines=machines, resources=resources, skipped=len(known))
     facts = known | dict(zip(waiting, trained, strict=True))
     return [facts[job.fingerprint()] if job is not None else {} for _, job in cells]

@@ -63,8 +63,7 @@ class Board:
 
     def add(self, number: int, facts: dict) -> None:
         self.facts[number] = facts
-        job = self.jobs[number]
-        name = f"{job.data} · {job.victim} · {job.defense} · seed {job.seed}"
+        name = self.jobs[number].name
         if "failed" in facts:
             say(f"  failed   {name}: {facts['failed']}")
         self.progress.add(1, note=f"{name}: {facts['failed'][:40] if 'failed' in facts else format(100 * facts['accuracy'], '.1f') + ' %'}")
@@ -110,9 +109,11 @@ def train_there(board: Board, *, home: Folder, lanes: Lanes, keep: bool) -> None
         thread.start()
     while True:
         running = any(thread.is_alive() for thread in threads)
-        news, _ = ray.get(queue.poll.remote())
+        news, notes = ray.get(queue.poll.remote())
         for number, facts in news:
             board.add(number, facts)
+        if notes and not news:
+            board.progress.add(0, note="; ".join(notes[lane] for lane in sorted(notes)[:2]))
         if not running and not news:
             break
         time.sleep(POLL)
@@ -150,7 +151,7 @@ def work(config: dict[str, Any]) -> None:
     def told(text: str) -> None:
         if time.monotonic() - noted["at"] > 2:
             noted["at"] = time.monotonic()
-            queue.note.remote(lane, text)
+            queue.note.remote(lane, text)  # nobody waits for it
 
     while (ticket := shared(ray.get(queue.next.remote(lane)) if rank == 0 else None, world=world)) is not None:
         job: Job = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
