@@ -103,7 +103,7 @@ class Line:
     noise: Score
     part: Score  # the clean rows of the mixture alone; n = 0 where nothing is mixed
     perturbed: Score  # the protected victims on the perturbed test rows
-    undefended: Score  # the clean control without a defense
+    undefended: Score  # the clean control without a defense, of the victim that does best with these labels
     chance: float
     ami: float
     purity: float
@@ -123,7 +123,10 @@ class Line:
 
     @property
     def kept(self) -> float:
-        """Share of what clean images teach (above chance, undefended) that the protected victim still has; nan where they teach nothing."""
+        """Share of what clean images teach the best undefended victim above chance that this protected one has; nan where it is nothing.
+
+        The best victim is the measure for all, for the exploiter chooses: a weak network that never learnt much is no worst case.
+        """
         return share(self.protected.mean - self.chance, self.undefended.mean - self.chance)
 
     @property
@@ -165,7 +168,7 @@ def _line(key: tuple, cells: Mapping[tuple, list[dict]]) -> Line:
     copy, fraction, victim, relabel, defense = key
     mine, part = (cells.get((data, *key), []) for data in ("protected", "clean-part"))
     clean, noise = (cells.get((data, copy, 0.0, victim, relabel, defense), []) for data in ("clean", "noise"))
-    base = cells.get(("clean", copy, 0.0, victim, relabel, UNDEFENDED), [])
+    base = _best(cells, copy=copy, relabel=relabel)
     every = [*mine, *part, *clean, *noise]
     known = [*every, *base]
     return Line(
@@ -187,13 +190,20 @@ def _line(key: tuple, cells: Mapping[tuple, list[dict]]) -> Line:
     )
 
 
+def _best(cells: Mapping[tuple, list[dict]], *, copy: str, relabel: str) -> list[dict]:
+    """The undefended clean controls of the victim with the highest mean accuracy."""
+    every = [rows for key, rows in cells.items() if key[:3] == ("clean", copy, 0.0) and key[4:] == (relabel, UNDEFENDED)]
+    means = [(Score.of(_done(rows, "accuracy")).mean, rows[0]["victim"], rows) for rows in every]
+    return max((one for one in means if not math.isnan(one[0])), key=lambda one: one[:2], default=(0.0, "", []))[2]
+
+
 def _done(rows: Iterable[dict], name: str) -> Iterator[float | None]:
     return (row[name] for row in rows if row["status"] == "done")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The worst case of one copy: the pure line that keeps most of what clean images teach. All differences are shares, not points."""
+    """The worst case of one copy: the pure line that keeps most of what clean images teach the best victim. Differences are shares."""
 
     copy: str
     lines: tuple[Line, ...]  # those that were compared, the worst first; empty where nothing could be
@@ -205,7 +215,7 @@ class Headline:
 
     @property
     def drop(self) -> float:
-        """Undefended clean control minus protected: the defense's own cost is in it."""
+        """The best undefended clean control minus protected: the costs of the defense and of a weaker victim are in it."""
         return self.worst.undefended.mean - self.worst.protected.mean
 
     @property

@@ -108,6 +108,14 @@ def test_the_worst_case_keeps_the_largest_share_not_the_largest_accuracy() -> No
     assert [line.relabel for line in head.lines].count("halves") == 1
 
 
+def test_a_weak_victim_is_no_worst_case_because_it_never_learnt_much() -> None:
+    strong, weak = cells(0.5, 0.9, 0.89, victim="fast"), cells(0.3, 0.31, 0.31, victim="linear")
+    head = headline(summary(table(*strong, *weak)), "uc")
+    assert head.worst.victim == "fast"
+    assert head.worst.kept == pytest.approx(0.4 / 0.8)
+    assert head.lines[1].kept == pytest.approx(0.2 / 0.8)  # of what the best victim learns from clean images, not of its own 0.21
+
+
 def test_below_chance_nothing_is_kept() -> None:
     assert headline(summary(table(*cells(0.05, 0.9, 0.88))), "uc").worst.kept == 0
 
@@ -142,7 +150,7 @@ def test_one_seed_shows_nothing() -> None:
 
 def test_the_cost_of_a_defense_is_not_the_protection() -> None:
     told = said(*cells(0.2, 0.9, 0.88), *cells(0.6, 0.61, 0.6, defense="adversarial"))
-    assert "Beyond what the defense costs on clean images too (29.0 points), nothing was shown" in told
+    assert "Beyond what this victim and defense cost on clean images too (29.0 points), nothing was shown" in told
 
 
 def test_a_defense_that_owns_clean_images_is_flagged_and_the_next_one_named() -> None:

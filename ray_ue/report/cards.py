@@ -35,7 +35,7 @@ def figures(head: Headline, number: int) -> str:
         f"<span>worst-case accuracy<br>{seeds}</span></p>"
         f'<p class="place">{escape(worst.victim)} · labels <b>{escape(worst.relabel)}</b> · defense <b>{escape(worst.defense)}</b></p>'
     )
-    marks = [("protected", "protected", worst.protected.mean), ("clean", "clean, no defense", worst.undefended.mean)]
+    marks = [("protected", "protected", worst.protected.mean), ("clean", "clean, best victim", worst.undefended.mean)]
     same = "" if worst.defense == UNDEFENDED else f", {worst.defense}"
     if same and worst.clean.n:
         marks.append(("clean-defended", f"clean{same}", worst.clean.mean))

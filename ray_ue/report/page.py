@@ -41,8 +41,8 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evaluation], str]], ...] = (
     (
         "heat",
         "Defenses and labels",
-        "Large: how much is kept of what clean images teach an undefended victim above chance. Small: accuracy of the protected and of the "
-        "clean copy with the same defense. All in percent.",
+        "Large: how much is kept of what clean images teach the best undefended victim above chance. Small: accuracy of the protected and "
+        "of the clean copy with the same defense. All in percent.",
         tables.heat,
     ),
     ("curves", "Accuracy over the epochs", "On a sample of the test images: curve_rows of them, see “How this was made”.", curves.curves),

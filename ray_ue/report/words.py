@@ -39,8 +39,8 @@ def verdict(head: Headline) -> list[str]:
     worst, noise = head.worst, head.worst.noise
     first = f"Worst case of {len(head.lines)}: {worst.place}." if len(head.lines) > 1 else f"The only case: {worst.place}."
     found = [
-        f"{first} Victims reach {spoken(worst.protected)} on clean test images; on clean copies and without a defense they reach "
-        f"{spoken(worst.undefended)}, and chance is {percent(worst.chance)} %.",
+        f"{first} Victims reach {spoken(worst.protected)} on clean test images; the best victim on clean copies without a "
+        f"defense reaches {spoken(worst.undefended)}, and chance is {percent(worst.chance)} %.",
         f"That is {_fall(head.drop)}, and {percent(worst.kept)} % of what clean images teach is kept.",
     ]
     if noise.n:
@@ -74,7 +74,7 @@ def _weak(head: Headline) -> Iterator[str]:
         yield f"No clean control with the defense {worst.defense} finished, so what the defense itself costs is unknown."
     elif worst.defense != UNDEFENDED and not worst.protected.below(worst.clean):
         cost = percent(worst.undefended.mean - worst.clean.mean)
-        yield f"Beyond what the defense costs on clean images too ({cost} points), nothing was shown."
+        yield f"Beyond what this victim and defense cost on clean images too ({cost} points), nothing was shown."
     if worst.owns_clean:
         yield f"The defense {worst.defense} assumes that the exploiter owns clean images.{_otherwise(head)}"
 
