@@ -1,5 +1,6 @@
 """An evaluation on one local Ray: every place filled and beside its controls, nothing trained twice, and honest about what it cannot do."""
 
+import json
 import os
 import re
 import shutil
@@ -307,9 +308,11 @@ def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, chang
     ran = run(tmp_path, "results", **fields(SMALL, test=str(test), image_size=32))
     (copy,) = open_copies((str(tmp_path / "out"),))
     assert (copy.resize, copy.image_format) == (change.get("resize", 0), change.get("image_format", "png"))
-    views = [child for child in ran.glob("views-*") if '"control"' in (child / "manifest.json").read_text()]
-    clean = next(child for child in views if '"levels": 0' in (child / "manifest.json").read_text())
-    noisy = next(child for child in views if '"levels": 16' in (child / "manifest.json").read_text())
+    fields_of = {child: json.loads((child / "manifest.json").read_text())["fields"] for child in ran.glob("views-*")}
+    controls = {child: found["control"] for child, found in fields_of.items() if "control" in found}
+    mine = {child: control for child, control in controls.items() if control["path"]["image_format"] == copy.image_format}
+    mine = {child: control for child, control in mine.items() if control["path"]["resize"] == copy.resize}
+    clean, noisy = (next(child for child, control in mine.items() if control["levels"] == levels) for levels in (0, 16))
     expected = []
     for path in sorted(photos.rglob("*.png")):
         picture = decode(path.read_bytes(), limits=Limits())
