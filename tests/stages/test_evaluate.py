@@ -184,6 +184,214 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, m
     run(made, cut.name, **asked)
     assert seen == [3, 1, 2, 3, 1, 2, 3]
     assert not list(cut.glob("cell-*/checkpoint.safetensors"))
+    timeless = [name for name in results.SCHEMA.names if name != "seconds"]
+    assert table(cut).select(timeless).equals(table(calm).select(timeless))
+
+
+def test_a_cell_that_fails_is_marked_with_its_reason_and_the_rest_goes_on(made: Path, tmp_path: Path) -> None:
+    asked = fields(SMALL, victims="simclr:small,linear", defenses="none,cutmix", train_rows=40)
+    found = rows(run(made, f"failed-{tmp_path.name}", **asked))
+    for row in found:
+        bad = row["victim"] == "simclr:small" and row["defense"] == "cutmix"
+        assert row["status"] == ("failed" if bad else "done")
+        assert (row["accuracy"] is None) is bad
+        assert ("simclr:small makes none; only ones that rewrite images act" in row["reason"]) is bad
+
+
+def test_a_victim_that_diverges_is_a_failed_one(made: Path, tmp_path: Path) -> None:
+    asked = fields(SMALL, victims="mlp2", learning_rate=1e30, batch=10)
+    found = rows(run(made, f"diverged-{tmp_path.name}", **asked))
+    assert {row["status"] for row in found} == {"failed"}
+    assert all(re.search("the training loss is (nan|inf) in epoch 1; a lower --learning-rate than 1e\\+30", row["reason"]) for row in found)
+
+
+def test_a_relabel_that_cannot_be_made_is_failed_and_the_others_go_on(made: Path, tmp_path: Path) -> None:
+    found = rows(run(made, f"relabels-{tmp_path.name}", **fields(SMALL, relabels="identity,super:3")))
+    assert {(row["relabel"], row["status"]) for row in found} == {("identity", "done"), ("super:3", "failed")}
+    assert all("super:3 is not fewer than the 3 classes" in row["reason"] for row in found if row["relabel"] == "super:3")
+
+
+def test_a_map_that_was_changed_is_read_anew(made: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "map.json"
+    names = []
+    for pet in ("cats", "dogs"):
+        chosen.write_text(str({name: "pet" if name == pet else "wild" for name in CLASSES}).replace("'", '"'))
+        ran = run(made, f"map-{tmp_path.name}", **fields(SMALL, relabels=f"super:{chosen}"))
+        names.append({row["cell"] for row in rows(ran)})
+    assert not names[0] & names[1]
+
+
+@pytest.fixture(scope="module")
+def foreign(made: Path) -> Path:
+    """A copy from elsewhere: no work folder, other names of the files' endings, a known budget."""
+    copy = made / "foreign"
+    for path in sorted((made / "photos").rglob("*.png")):
+        rgb = decode(path.read_bytes(), limits=Limits()).rgb.astype(np.int16)
+        sign = np.random.default_rng(int(path.stem)).choice([-6, 6], rgb.shape)
+        target = copy / path.relative_to(made / "photos").with_suffix(".webp")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        changed = np.clip(rgb + sign, 0, 255).astype(np.uint8)
+        target.write_bytes(encode(Picture(rgb=changed, alpha=None, exif=b"", icc=b""), format="webp"))
+    return copy
+
+
+def test_a_copy_from_elsewhere_is_evaluated_without_what_cannot_be_known(made: Path, foreign: Path, tmp_path: Path) -> None:
+    ran = run(made, f"foreign-{tmp_path.name}", str(foreign), clean=str(made / "photos"), **SMALL)
+    assert {(row["ami"], row["purity"], row["perturbed"], row["status"]) for row in rows(ran)} == {(None, None, None, "done")}
+    (copy,) = Folder(str(ran)).read_json("run.json")["copies"]
+    assert (copy["name"], copy["levels"], copy["recipe"]) == ("foreign", 6, None)
+    assert (ran / "looks" / "foreign" / "features.txt").is_file()
+    with pytest.raises(ValueError, match=r"--clean is missing and .*foreign.ray-ue, which would name the source"):
+        run(made, "never", str(foreign), **SMALL)
+
+
+def test_copies_share_their_clean_controls(made: Path, foreign: Path, tmp_path: Path) -> None:
+    ran = run(made, f"both-{tmp_path.name}", str(made / "out"), str(foreign), **SMALL)
+    found = {(row["copy"], row["data"]): row["cell"] for row in rows(ran)}
+    assert found["out", "clean"] == found["foreign", "clean"]
+    assert found["out", "noise"] != found["foreign", "noise"], "16 and 6 levels"
+    assert len(cells(ran)) == 5
+
+
+def test_a_purified_folder_is_evaluated_like_a_defense(made: Path, tmp_path: Path) -> None:
+    purified = Path(shutil.copytree(made / "out", tmp_path / "blurred"))
+    (purified / "cats" / "000.png").unlink()
+    ran = run(made, f"purified-{tmp_path.name}", purified=str(purified), **SMALL)
+    found = {(row["defense"], row["data"]): row for row in rows(ran)}
+    assert len(found) == 6
+    assert {row["status"] for row in found.values()} == {"done"}
+    assert found["purified:blurred", "protected"]["rows"] == 59
+    assert found["purified:blurred", "protected"]["cell"] != found["none", "protected"]["cell"]
+    assert found["purified:blurred", "clean"]["cell"] == found["none", "clean"]["cell"]
+
+
+def test_copies_of_other_images_are_refused(made: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", range(200, 260))
+    with pytest.raises(ValueError, match=r"is no copy of the clean source: .* only 0 carry a name .*; give --clean the images"):
+        run(made, f"no-{tmp_path.name}", str(other), clean=str(made / "test"), **fields(SMALL, test=str(made / "photos")))
+    renamed = tmp_path / "renamed"
+    for name in CLASSES:
+        (renamed / name).mkdir(parents=True)
+        for one, two in zip(sorted((other / name).iterdir()), sorted((made / "photos" / name).iterdir())):
+            shutil.copy(one, renamed / name / two.name)
+    with pytest.raises(ValueError, match="do not look like those of the clean source under the same names"):
+        run(made, f"no-{tmp_path.name}", str(renamed), clean=str(made / "photos"), **SMALL)
+
+
+def test_a_test_set_that_shares_images_with_the_training_set_is_refused(made: Path, tmp_path: Path) -> None:
+    test = Path(shutil.copytree(made / "test", tmp_path / "test"))
+    for number in (0, 3, 6):
+        shutil.copy(made / "photos" / "cats" / f"{number:03d}.png", test / "cats" / f"train-{number}.png")
+    with pytest.raises(ValueError, match=r"3 of the 33 test images are also training images, .* give --test images that the copy was not"):
+        run(made, f"shared-{tmp_path.name}", test=str(test), **SMALL)
+
+
+def test_images_without_labels_say_which_relabels_work(made: Path, tmp_path: Path) -> None:
+    photos, test = write(tmp_path / "photos", range(60), flat=True), write(tmp_path / "test", range(100, 130), flat=True)
+    copy = Path(shutil.copytree(photos, tmp_path / "copy"))
+    with pytest.raises(
+        ValueError, match=r"60 of 60 training images have no label, which identity needs; without labels use pseudo, random"
+    ):
+        run(made, f"flat-{tmp_path.name}", str(copy), clean=str(photos), **fields(SMALL, test=str(test)))
+    asked = fields(SMALL, test=str(test), relabels="random:3")
+    found = rows(run(made, f"flat-{tmp_path.name}", str(copy), clean=str(photos), **asked))
+    assert {row["status"] for row in found} == {"done"}
+
+
+@pytest.mark.parametrize("change", [{"image_format": "jpeg"}, {"resize": 24}, {"image_format": "jpeg", "resize": 48}])
+def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, change: dict[str, Any]) -> None:
+    from ray_ue.stages.copies import open_copies
+    from ray_ue.stages.views import open_views
+
+    photos, test = write(tmp_path / "photos", range(12), side=130), write(tmp_path / "test", range(100, 112), side=130)
+    protect(str(photos), str(tmp_path / "out"), resources=LOCAL, **fields(CRAFT, craft_sample=10, **change))
+    ran = run(tmp_path, "results", **fields(SMALL, test=str(test), image_size=32))
+    (copy,) = open_copies((str(tmp_path / "out"),))
+    assert (copy.resize, copy.image_format) == (change.get("resize", 0), change.get("image_format", "png"))
+    fields_of = {child: json.loads((child / "manifest.json").read_text())["fields"] for child in ran.glob("views-*")}
+    controls = {child: found["control"] for child, found in fields_of.items() if "control" in found}
+    mine = {child: control for child, control in controls.items() if control["path"]["image_format"] == copy.image_format}
+    mine = {child: control for child, control in mine.items() if control["path"]["resize"] == copy.resize}
+    clean, noisy = (next(child for child, control in mine.items() if control["levels"] == levels) for levels in (0, 16))
+    expected = []
+    for path in sorted(photos.rglob("*.png")):
+        picture = decode(path.read_bytes(), limits=Limits())
+        picture = resized(picture, size=change["resize"]) if "resize" in change else picture
+        saved = decode(encode(picture, format=copy.image_format), limits=Limits()).rgb
+        expected.append(look_at(saved, size=32))
+    pixels, _ = open_views(Folder(str(clean)))
+    assert (pixels == np.stack(expected)).all()
+    assert not (open_views(Folder(str(noisy)))[0] == pixels).all()
+    copied = next(child for child in ran.glob("views-*") if '"copy"' in (child / "manifest.json").read_text())
+    exported = [look_at(decode(path.read_bytes(), limits=Limits()).rgb, size=32) for path in sorted((tmp_path / "out").rglob("*.*g"))]
+    assert (open_views(Folder(str(copied)))[0] == np.stack(exported)).all()
+
+
+def test_a_resized_copy_is_seen_at_its_own_side(tmp_path: Path) -> None:
+    photos, test = write(tmp_path / "photos", range(12), side=130), write(tmp_path / "test", range(100, 112), side=130)
+    protect(str(photos), str(tmp_path / "out"), resources=LOCAL, **fields(CRAFT, craft_sample=10, resize=24))
+    ran = run(tmp_path, "results", **fields(SMALL, test=str(test)))
+    assert Folder(str(ran)).read_json("run.json")["chosen"]["image_size"] == 24
+
+
+def test_clean_images_of_another_listing_do_not_borrow_the_copys_clusters(made: Path, tmp_path: Path) -> None:
+    """Row ids are those of one listing: with more images in the source, the copy's slots belong to other rows."""
+    clean = Path(shutil.copytree(made / "photos", tmp_path / "clean"))
+    write(clean, range(300, 303))
+    found = rows(run(made, f"listing-{tmp_path.name}", clean=str(clean), **SMALL))
+    assert {row["status"] for row in found} == {"done"}
+    assert {row["ami"] for row in found} == {None}
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_do_not_stop_the_encoder(tmp_path: Path) -> None:
+    photos, test = write(tmp_path / "photos", range(30)), write(tmp_path / "test", range(100, 115))
+    for number in range(3):
+        (photos / "cats" / f"bad{number}.png").write_bytes(b"nothing")
+    protect(str(photos), str(tmp_path / "out"), resources=LOCAL, max_rejected=0.2, **CRAFT)
+    found = rows(run(tmp_path, "results", **fields(SMALL, test=str(test), relabels="pseudo:2")))
+    assert {(row["status"], row["rows"]) for row in found} == {("done", 30)}
+
+
+def test_results_inside_a_copy_are_refused(made: Path) -> None:
+    """A report shows clean images: inside the copy they would be published with it."""
+    for place in ("out/results", "photos/results", "test"):
+        with pytest.raises(ValueError, match=r"lie in each other; write the results to a folder of their own|is not empty and holds no"):
+            run(made, place, **SMALL)
+        assert not (made / place / "run.json").exists()
+
+
+def lane_workers() -> list[int]:
+    """Process ids of this session's Ray Train workers, the youngest last."""
+    import ray
+
+    raylet = ray._private.worker._global_node.all_processes["raylet"][0].process.pid  # type: ignore[union-attr]
+    told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    found = [line.split(None, 2) for line in told.splitlines()[1:]]
+    return [int(pid) for pid, parent, words in found if int(parent) == raylet and "RayTrainWorker" in words]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: Path, tmp_path: Path) -> None:
+    asked = fields(SMALL, seeds=4, victims="plain", epochs=4)
+    here = run(made, f"here-{tmp_path.name}", **asked)
+    killed: list[int] = []
+    over = threading.Event()
+    there = made / f"there-{tmp_path.name}"
+
+    def kill() -> None:
+        while not over.wait(0.05):
+            if cells(there) and (found := lane_workers()):
+                os.kill(found[-1], signal.SIGKILL)
+                killed.append(found[-1])
+                return
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    run(made, there.name, resources=Resources(workers="auto"), **asked)
+    over.set()
+    thread.join()
+    assert killed
     measured = ("loss", "accuracy", "perturbed", "train", "class_accuracy", "curve_loss", "curve_accuracy", "curve_perturbed")
     exact = [name for name in results.SCHEMA.names if name not in (*measured, "seconds")]
     assert table(there).select(exact).equals(table(here).select(exact))
