@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from ray_ue import specs, ssl, surrogates
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget, noise_like
-from ray_ue.methods import View
+from ray_ue.methods import View, by_group
 from ray_ue.methods.uc import UC
 from ray_ue.nets.small import classifier
 from ray_ue.poisons import Additive
@@ -178,7 +178,8 @@ def view(data: Data, net: surrogates.Surrogate, *, k: int, seed: int) -> View:
     assert means.index is not None
     assert means.centroids is not None
     _, nearest = means.index.search(features, 1)
-    return View(pixels=pixels, slot_of=nearest[:, 0].astype(np.int32), centers=means.centroids.copy(), surrogate=net)
+    groups = nearest[:, 0].astype(np.int32)
+    return by_group(pixels, group_of=groups, centers=means.centroids.copy(), surrogate=net, budget=Budget(levels=16))
 
 
 def by_label(seen: View, labels: np.ndarray) -> View:
@@ -187,7 +188,8 @@ def by_label(seen: View, labels: np.ndarray) -> View:
         parts = [seen.surrogate.features(floats(seen.pixels[i : i + 500], device=CPU)).numpy() for i in range(0, len(seen.pixels), 500)]
     features = np.concatenate(parts)
     centers = np.stack([features[labels == label].mean(0) for label in range(labels.max() + 1)])
-    return replace(seen, slot_of=labels.astype(np.int32), centers=centers)
+    told = labels.astype(np.int32)
+    return by_group(seen.pixels, group_of=told, centers=centers, surrogate=seen.surrogate, budget=Budget(levels=16))
 
 
 def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[np.ndarray, dict]:
@@ -211,15 +213,15 @@ def publish(setting: Setting, data: Data, folder: Path, *, seed: int) -> tuple[n
     for last in setting.uc.craft(seen, budget=budget, aim=aim, seed=seed, workers=Workers(), resume={}):
         losses.append(last.loss)
     assert last is not None
-    bank = setting.uc.bank(last.state(), budget=budget)
-    poison = Additive(bank=bank, budget=budget)
+    poison = setting.uc.poison(last.state(), deltas=seen.deltas, budget=budget)
+    assert isinstance(poison, Additive)
     made = np.stack([poison.apply(row, slot) for row, slot in zip(pixels, seen.slot_of, strict=True)])
     labels = data.train[1]
     purity = sum(np.bincount(labels[seen.slot_of == slot]).max(initial=0) for slot in range(len(seen.centers))) / len(labels)
     facts = {"loss_first": np.mean(losses[:5]), "loss_last": np.mean(losses[-5:]), "images": last.images, "purity": purity}
     return made, {name: round(float(value), 5) for name, value in facts.items()} | {
         "craft_s": round(time.perf_counter() - begun, 1),
-        "mean_levels": round(float(np.abs(bank.astype(int)).mean()), 2),
+        "mean_levels": round(float(np.abs(poison.bank.astype(int)).mean()), 2),
     }
 
 

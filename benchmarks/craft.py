@@ -14,10 +14,11 @@ from ray_ue import specs, surrogates
 from ray_ue.aims import AIMS
 from ray_ue.images import look
 from ray_ue.losses import LOSSES
-from ray_ue.methods import View, build
+from ray_ue.methods import View, build, by_group
+from ray_ue.methods.uc import UC
 from ray_ue.recipe import Recipe
 from ray_ue.sgd import floats
-from ray_ue.stages.craft import reference_passes
+from ray_ue.stages.craft import uc_passes
 from ray_ue.stages.surrogate import BATCH as SSL_BATCH
 from ray_ue.steps import Step, Workers
 
@@ -35,10 +36,10 @@ def measure(bench: Bench) -> Iterator[Measure]:
 
 def passes(recipe: Recipe) -> Iterator[Measure]:
     """Arithmetic from the recipe's defaults; no image is read."""
-    spent = recipe.steps * recipe.batch
+    spent = build(recipe.method, asdict(recipe)).passes(recipe.craft_sample)
     training = recipe.ssl_steps * SSL_BATCH * VIEWS
     for rows in SIZES:
-        reference = reference_passes(recipe.clusters, rows)
+        reference = uc_passes(recipe.clusters, rows)
         detail = {"passes": spent, "reference": reference, "with_ssl_training": round((spent + training) / reference, 4)}
         yield Measure(what=f"craft: image passes / reference's, N = {rows:,}", value=spent / reference, most=GOAL, detail=detail)
 
@@ -48,13 +49,15 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
     torch.set_num_threads(cores())
     view = sampled(recipe, bench)
     aim = AIMS[recipe.aim](view.centers, np.random.default_rng(0))
-    steps = build(recipe.method, asdict(recipe)).craft(view, budget=recipe.levels(), aim=aim, seed=0, workers=Workers(), resume={})
+    method = build(recipe.method, asdict(recipe))
+    steps = method.craft(view, budget=recipe.levels(), aim=aim, seed=0, workers=Workers(), resume={})
     batch = next(steps).images  # the batch is dealt evenly to the clusters, so a step may see fewer images than were asked for
     images = floats(view.pixels[:batch], device=view.surrogate.device)
     images = images[:, :, : view.surrogate.size, : view.surrogate.size]
     aimed = torch.from_numpy(view.centers[np.arange(batch) % len(view.centers)]).to(view.surrogate.device)
     crafting, bare_time, rounds = 0.0, 0.0, 3 if bench.quick else 10
-    assert (rounds + 1) * BLOCK < recipe.steps
+    assert isinstance(method, UC)
+    assert (rounds + 1) * BLOCK < method.steps
     follow(steps)
     bare(view, images, aimed, recipe)  # these two warm up
     for _ in range(rounds):
@@ -78,7 +81,7 @@ def sampled(recipe: Recipe, bench: Bench) -> View:
     with torch.inference_mode():
         features = surrogate.features(floats(pixels, device=device)).cpu().numpy()
     centers = np.stack([features[slots == slot].mean(0) for slot in range(recipe.clusters)])
-    return View(pixels=pixels, slot_of=slots, centers=centers, surrogate=surrogate)
+    return by_group(pixels, group_of=slots, centers=centers, surrogate=surrogate, budget=recipe.levels())
 
 
 def follow(steps: Iterator[Step]) -> float:

@@ -11,7 +11,7 @@ from benchmarks.data import as_folder, origin, photos
 from benchmarks.job import Stages, finished_at, job, steady_rate
 from benchmarks.measure import Bench, Measure
 from ray_ue.images import Picture, decode, encode
-from ray_ue.poisons import Additive
+from ray_ue.poisons import Poison
 from ray_ue.recipe import Recipe
 from ray_ue.stages.cluster import open_groups
 from ray_ue.stages.craft import open_poison
@@ -55,7 +55,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
     )
 
 
-def bare(blobs: list[bytes], slots: np.ndarray, poison: Additive, recipe: Recipe, *, threads: int) -> float:
+def bare(blobs: list[bytes], slots: np.ndarray, poison: Poison, recipe: Recipe, *, threads: int) -> float:
     """Rows per second of the work that cannot be left out, from bytes in memory to bytes in memory."""
     limits = recipe.limits()
 

@@ -1,23 +1,27 @@
-"""ray-ue makes image collections unlearnable. `protect` makes a copy, `evaluate` measures what protection is left.
+"""ray-ue makes image collections unlearnable. `protect` makes a copy, `evaluate` finds what protection is left, `measure` estimates
+the mutual information that MI-UE explains it with.
 
-Everything that can be asked for is a field of `Recipe`, `Grid` or `Resources`.
+Everything that can be asked for is a field of `Recipe`, `Grid`, `Measurement` or `Resources`.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_ue.evaluate import evaluate
+    from ray_ue.evaluation import evaluate
     from ray_ue.grid import Grid
+    from ray_ue.measurement import Measurement, measure
     from ray_ue.pipeline import protect
     from ray_ue.recipe import Recipe, Resources
 
-__all__ = ["Grid", "Recipe", "Resources", "evaluate", "protect"]
+__all__ = ["Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect"]
 
 HOMES = {
     "Grid": "ray_ue.grid",
+    "Measurement": "ray_ue.measurement",
     "Recipe": "ray_ue.recipe",
     "Resources": "ray_ue.recipe",
-    "evaluate": "ray_ue.evaluate",
+    "evaluate": "ray_ue.evaluation",
+    "measure": "ray_ue.measurement",
     "protect": "ray_ue.pipeline",
 }
 

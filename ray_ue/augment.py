@@ -21,7 +21,7 @@ class Crops:
     pad: int
     size: int
 
-    def of(self, rows: slice) -> "Crops":
+    def of(self, rows: slice | Bool[np.ndarray, " B"]) -> "Crops":
         """The same draws for some images of the batch."""
         return Crops(top=self.top[rows], left=self.left[rows], flip=self.flip[rows], pad=self.pad, size=self.size)
 

@@ -14,9 +14,10 @@ from typing import Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from ray_ue import evaluate, pipeline
+from ray_ue import evaluation, measurement, pipeline
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.grid import Grid
+from ray_ue.measurement import Measurement
 from ray_ue.recipe import Recipe, Resources
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
@@ -43,7 +44,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Exploit:
     copies: Positional[tuple[str, ...]]
     """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
     test: str
@@ -61,6 +62,14 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measure:
+    runs: Positional[tuple[str, ...]]
+    """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
+    measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Show:
     run: Positional[str]
     """A folder that ray-ue evaluate wrote."""
@@ -75,10 +84,12 @@ VERBS = {
     "export": ("export", "Write the protected copy."),
     "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
     "evaluate": ("", "Train exploiters on copies and controls: what protection is left?"),
+    "measure": ("", "Estimate the mutual information that MI-UE explains protection with, in the victims of finished evaluations."),
     "report": ("", "Write the page and the table of an evaluation: ray-ue report RUN."),
 }
 EXAMPLES = {
     "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
+    "measure": "ray-ue measure photos-protected.evaluation/ --estimators histogram,knn,kde",
     "report": "ray-ue report photos-protected.evaluation/",
     "verify": "ray-ue verify photos-protected/",
 }
@@ -130,6 +141,8 @@ def command(words: list[str]) -> int:
         made = pipeline.reopen(check.output, resources=check.resources)
         return report(made, pipeline.run(made, until="verify"), until)
     if verb == "evaluate":
+        return exploit(parse(Exploit, verb, what, rest))
+    if verb == "measure":
         return measure(parse(Measure, verb, what, rest))
     if verb == "report":
         return show(parse(Show, verb, what, rest).run)
@@ -141,9 +154,9 @@ def command(words: list[str]) -> int:
     return report(made, pipeline.run(made, until=until), until)
 
 
-def measure(asked: Measure) -> int:
+def exploit(asked: Exploit) -> int:
     """Evaluate, and print the headline."""
-    made = evaluate.plan(
+    made = evaluation.plan(
         asked.copies,
         clean=asked.clean,
         test=asked.test,
@@ -153,9 +166,19 @@ def measure(asked: Measure) -> int:
         resources=asked.resources,
     )
     if asked.dry_run:
-        print(evaluate.describe(made))
+        print(evaluation.describe(made))
         return 0
-    return tell(evaluate.run(made))
+    return tell(evaluation.run(made))
+
+
+def measure(asked: Measure) -> int:
+    """Measure, and print the correlations."""
+    made = measurement.plan(asked.runs, measurement=asked.measurement, resources=asked.resources)
+    run = measurement.run(made)
+    print(run.read("information.md").decode().split("\n## ")[1].partition("\n")[2].strip())
+    print(f"\nall lines     {run.path('information.md')}\npage          {run.path('report.html')}")
+    print(f"table         {run.path('information.parquet')}")
+    return 0
 
 
 def show(run: str) -> int:

@@ -1,15 +1,20 @@
 """The plan of a run before it runs: rows, passes, disk, devices. It looks at a few images and starts nothing."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ray_ue.artifacts import Folder
 from ray_ue.images import Limits, Picture, Rejected, decode, encode
+from ray_ue.progress import duration
 from ray_ue.recipe import Recipe
 from ray_ue.sources import Shard, Source
+
+if TYPE_CHECKING:
+    from ray_ue.methods import Method
 
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
 SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
@@ -32,10 +37,23 @@ def estimate(source: Source, *, recipe: Recipe) -> Estimate:
     shards = source.shards()
     rows, counted = count(source, shards)
     pixels, looked, bad = look_at_some(source, shards, recipe.limits())
-    canvas, _ = recipe.geometry()
     area = recipe.resize**2 if recipe.resize else pixels
     copy = rows * area * 3 * per_byte(recipe.image_format)
-    return Estimate(rows=rows, counted=counted, looked=looked, bad=bad, copy=copy, work=2 * min(recipe.craft_sample, rows) * canvas**2 * 3)
+    return Estimate(rows=rows, counted=counted, looked=looked, bad=bad, copy=copy, work=work_bytes(recipe, rows=rows))
+
+
+def work_bytes(recipe: Recipe, *, rows: int) -> float:
+    """Views for the surrogate and for crafting (while they are joined, twice), and both sides of a table of one delta per image."""
+    from ray_ue.methods import build
+
+    method = build(recipe.method, asdict(recipe))
+    own = (method.per if recipe.per == "auto" else recipe.per) == "image"
+    canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
+    seen = rows if own else min(recipe.craft_sample, rows)
+    views = 2 * seen * canvas**2 * 3
+    if recipe.groups == "kmeans" and not method.frozen:
+        views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
+    return views + (3 * rows * canvas**2 * 3 if own else 0)
 
 
 def check_room(found: Estimate, *, output: Folder) -> None:
@@ -52,23 +70,51 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
     """The plan as text, a line per fact."""
     import torch
 
-    _, size = recipe.geometry()
-    images = recipe.steps * recipe.batch
+    from ray_ue.methods import build
+
+    method = build(recipe.method, asdict(recipe))
+    per = method.per if recipe.per == "auto" else recipe.per
+    images = method.passes(found.rows if per == "image" else min(recipe.craft_sample, found.rows))
+    embeds = method.frozen or recipe.groups == "kmeans"
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
     groups = "one group per label" if recipe.groups == "label" else f"{recipe.clusters} clusters"
-    reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if recipe.groups == "kmeans" else ""
+    compared = recipe.groups == "kmeans" and recipe.method == "uc"
+    reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if compared else ""
     lines = {
         "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
         "output": f"{output.uri}, private files in {work.uri}",
         "rows": f"{'' if found.counted else 'about '}{found.rows:,}"
         + (f", {found.bad} of {found.looked} looked at cannot be used" if found.bad else ""),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
-        "surrogate": f"{recipe.surrogate}, sees {size}x{size}" + (f", trained here for {recipe.ssl_steps} steps" if is_ssl(recipe) else ""),
-        "passes": f"embed, export and verify read every row once; crafting takes {images:,} image passes{reference}",
+        "method": f"{recipe.method}, one perturbation per {per}" + ("" if method.bounded else "; it keeps no budget: it replaces pixels"),
+        "surrogate": surrogate_line(recipe) if embeds else "none: the method needs neither clusters nor a frozen network",
+        "passes": f"{'embed, ' if embeds else ''}export and verify read every row once; crafting takes {images:,} image passes{reference}",
+        **(training_lines(method, images, side=recipe.image_size) if method.trains else {}),
         "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
+
+
+def training_lines(method: "Method", images: int, *, side: int) -> dict[str, str]:
+    """What the passes take, in time and memory, at the pace that is measured here, now, on one worker."""
+    import torch
+
+    from ray_ue.methods.pace import pace
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = pace(method.trains, side=side, device=device)
+    memory, kind = found.bytes * method.together / 2**30, "GPU memory" if device.type == "cuda" else "memory"
+    return {
+        "time": f"crafting about {duration(images / found.images)} on one worker like this one "
+        f"({found.images:,.0f} images/s through {method.trains} and back, measured now)",
+        "memory": f"about {memory:.1f} GiB of {kind} per worker for batches of {method.together}, beside the network and the page cache",
+    }
+
+
+def surrogate_line(recipe: Recipe) -> str:
+    size = recipe.geometry()[1]
+    return f"{recipe.surrogate}, sees {size}x{size}" + (f", trained here for {recipe.ssl_steps} steps" if is_ssl(recipe) else "")
 
 
 def is_ssl(recipe: Recipe) -> bool:

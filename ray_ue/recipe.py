@@ -27,9 +27,13 @@ class Recipe:
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
     groups: Literal["kmeans", "label"] = "kmeans"
-    """Images that share a perturbation: a cluster (whatever the labels), or a class (only against those who use the same labels)."""
+    """What the method is told of an image: its cluster (whatever the labels), or its class (only against those who use the same labels)."""
+    per: Literal["auto", "group", "image"] = "auto"
+    """One perturbation for a whole group, or one for every image; auto takes the method's own way."""
     clusters: int = 10
-    """Number of k-means clusters, which is the number of perturbations."""
+    """Number of k-means clusters."""
+    also_clusters: str = ""
+    """Further numbers of clusters, comma-separated, that a method which trains its own network aims at together: 20,50,100."""
     restarts: int = 5
     """k-means runs from new seeds; the best is kept."""
     fit_sample: int = 1_000_000
@@ -37,15 +41,17 @@ class Recipe:
     budget: str = "16/255"
     """Largest change of a channel: 16, 16/255 or 0.0627."""
     method: str = "uc"
-    """How the perturbation is crafted."""
+    """How the perturbation is crafted: ray-ue methods lists them with their settings."""
+    settings: str = ""
+    """Further settings of the method, comma-separated: epochs=30,network=fast."""
     aim: str = "shift"
-    """Which wrong centre each cluster is pushed toward: shift, random or farthest."""
-    steps: int = 400
-    """Crafting steps: the cost, whatever the size of the collection."""
-    batch: int = 100
-    """Images per crafting step, shared by all clusters."""
-    learning_rate: float = 0.1
-    """Crafting step size."""
+    """Which wrong centre each group is pushed toward: shift, random or farthest."""
+    steps: int = 0
+    """Crafting steps of UC (the cost, whatever the size of the collection), sign steps of others; 0 takes the method's own number."""
+    batch: int = 0
+    """Images per crafting or training step; 0 takes the method's own number."""
+    learning_rate: float = 0.0
+    """Crafting step size of UC, learning rate of a method's own network; 0 takes the method's own."""
     parameterization: Literal["pixels", "generator"] = "pixels"
     """What is trained per cluster: the perturbation itself, or the papers' ResNet generator."""
     data_scope: Literal["own", "all"] = "own"
@@ -77,11 +83,21 @@ class Recipe:
             raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
         if not 0 <= self.max_rejected <= 1:
             raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
+        self.other_clusters()
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.resize and self.resize < 8:
             raise ValueError(f"--resize {self.resize} is too small; give 8 or more, or 0 to keep every image's size")
+
+    def other_clusters(self) -> tuple[int, ...]:
+        """Numbers of clusters beside the first."""
+        words = [word.strip() for word in self.also_clusters.split(",") if word.strip()]
+        if wrong := [word for word in words if not word.isdigit() or int(word) < 2]:
+            raise ValueError(f"--also-clusters is a list of numbers from 2, such as 20,50,100; got {wrong[0]!r}")
+        if words and self.groups == "label":
+            raise ValueError("--also-clusters goes with --groups kmeans; with --groups label there are no clusters")
+        return tuple(dict.fromkeys(int(word) for word in words if int(word) != self.clusters))
 
     def levels(self) -> Budget:
         return Budget.parse(self.budget)
@@ -107,8 +123,9 @@ class Recipe:
 LEAST = {
     "restarts": 1,
     "fit_sample": 2,
-    "steps": 1,
-    "batch": 1,
+    "steps": 0,
+    "batch": 0,
+    "learning_rate": 0,
     "craft_sample": 2,
     "max_pixels": 64,
     "image_size": 16,

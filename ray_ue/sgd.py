@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ray_ue.augment import draw, pack, take
 from ray_ue.schedules import Schedule
-from ray_ue.steps import Workers, average, seeded
+from ray_ue.steps import Workers, average, optimiser_state, restore_optimiser, seeded, under
 from ray_ue.training import Block, Labels, Moment, Training
 
 MEAN, STD = 0.5, 0.25  # the UC victims' centring; a quarter is closer to the spread of photographs than their half
@@ -135,26 +135,16 @@ def _better(best: _Best, net: nn.Module, training: Training, *, size: int) -> _B
 
 
 def _state(net: nn.Module, optimiser: torch.optim.SGD, best: _Best, epoch: int) -> dict[str, Tensor]:
-    found = {f"net.{name}": value for name, value in net.state_dict().items()}
-    for i, entry in optimiser.state_dict()["state"].items():
-        if entry["momentum_buffer"] is not None:
-            found[f"momentum.{i}"] = entry["momentum_buffer"]
-    found |= {f"best.{name}": value for name, value in best.weights.items()}
-    copies = {name: value.detach().cpu().clone() for name, value in found.items()}
-    return copies | {"epoch": torch.tensor(epoch), "best_accuracy": torch.tensor(best.accuracy, dtype=torch.float64)}
+    kept = {f"best.{name}": value.detach().cpu().clone() for name, value in best.weights.items()}
+    ends = {"epoch": torch.tensor(epoch), "best_accuracy": torch.tensor(best.accuracy, dtype=torch.float64)}
+    return optimiser_state(net, optimiser) | kept | ends
 
 
 def _restore(net: nn.Module, optimiser: torch.optim.SGD, resume: Mapping[str, Tensor]) -> _Best:
     if not resume:
         return _Best(accuracy=-1.0, weights={})
-    net.load_state_dict(_under("net.", resume))
-    state = {int(i): {"momentum_buffer": value} for i, value in _under("momentum.", resume).items()}
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return _Best(accuracy=float(resume["best_accuracy"]), weights=_under("best.", resume))
-
-
-def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
+    restore_optimiser(net, optimiser, resume)
+    return _Best(accuracy=float(resume["best_accuracy"]), weights=under("best.", resume))
 
 
 def _logits(net: Callable[[Tensor], Tensor], images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B K"]:

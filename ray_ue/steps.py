@@ -1,12 +1,13 @@
 """What long loops share: their place among equal workers and the steps that they yield. Knows tensors, not what is trained."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def alone(value: Tensor) -> Tensor:
@@ -27,7 +28,8 @@ class Workers:
 class Step:
     """What a long loop yields: `step` of `steps` are done, over `images` image passes.
 
-    `state()` copies all that resuming needs into a flat dict; call it before asking for the next step.
+    `state()` copies all that resuming needs into a flat dict; call it before asking for the next step. A step that `must` be saved is
+    followed by work that overwrites what its state needs.
     """
 
     step: int
@@ -35,16 +37,46 @@ class Step:
     loss: float
     images: int
     state: Callable[[], dict[str, Tensor]]
+    saved: Literal["may", "must"] = "may"
 
 
-def average(values: Iterable[Tensor], workers: Workers) -> None:
-    """Make tensors equal on all workers, in place, by their mean: one flat message, whatever their number."""
+def add(values: Iterable[Tensor], workers: Workers) -> None:
+    """Replace tensors on all workers, in place, by their sum: one flat message, whatever their number."""
     every = [value for value in values if value.is_floating_point()]
     if workers.world == 1 or not every:
         return
-    flat = workers.total(torch.cat([value.detach().float().flatten() for value in every])) / workers.world
-    for value, mean in zip(every, flat.split([value.numel() for value in every]), strict=True):
-        value.copy_(mean.view_as(value))
+    flat = workers.total(torch.cat([value.detach().float().flatten() for value in every]))
+    for value, total in zip(every, flat.split([value.numel() for value in every]), strict=True):
+        value.copy_(total.view_as(value))
+
+
+def average(values: Iterable[Tensor], workers: Workers) -> None:
+    """Make tensors equal on all workers, in place, by their mean."""
+    every = [value for value in values if value.is_floating_point()]
+    add(every, workers)
+    for value in every if workers.world > 1 else []:
+        value.div_(workers.world)
+
+
+def optimiser_state(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
+    """The network's tensors as `net.NAME` and the optimiser's momentum as `momentum.I`, copied to the CPU."""
+    found = {f"net.{name}": value for name, value in net.state_dict().items()}
+    for i, entry in optimiser.state_dict()["state"].items():
+        if entry["momentum_buffer"] is not None:
+            found[f"momentum.{i}"] = entry["momentum_buffer"]
+    return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+
+def restore_optimiser(net: nn.Module, optimiser: torch.optim.SGD, state: Mapping[str, Tensor]) -> None:
+    """Put back what `optimiser_state` gave."""
+    net.load_state_dict(under("net.", state))
+    buffers = {int(i): {"momentum_buffer": value} for i, value in under("momentum.", state).items()}
+    optimiser.load_state_dict({"state": buffers, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries whose names begin with `prefix`, copied, without it."""
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
 
 
 @contextmanager

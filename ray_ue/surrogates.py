@@ -41,6 +41,12 @@ class Surrogate:
             return self.net(normal).float()
 
 
+def blank(side: int, *, device: torch.device) -> Surrogate:
+    """No surrogate: all that it says is at which size images are seen, and where."""
+    zero = torch.zeros((1, 3, 1, 1), device=device)
+    return Surrogate(name="none", net=nn.Identity(), mean=zero, std=zero, size=side, canvas=side, width=0)
+
+
 def fit(images: Images, *, canvas: int, size: int) -> Float[Tensor, "B 3 size size"]:
     """Scale the shorter side to the canvas unless the images already have the network's size, then crop the centre."""
     high, wide = images.shape[2:]

@@ -56,6 +56,9 @@ WRONG = {
     "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),
     "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "lie in each other; write the results to a folder of their own"),
     "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
+    "nothing to measure": (["measure", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
+    "no run to measure": (["measure"], "name at least one run|[Rr]uns.*required|required.*[Rr]uns"),
+    "measure flag": (["measure", "{empty}", "--estimator", "knn"], "--estimator.*--estimators"),
     "nothing to verify": (["verify", "{empty}"], "cannot be checked; name a folder that ray-ue protect wrote"),
 }
 
@@ -98,7 +101,7 @@ def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "report"])
+@pytest.mark.parametrize("verb", ["evaluate", "measure", "report"])
 def test_help_of_a_verb_shows_its_example_and_its_flags(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
@@ -106,13 +109,17 @@ def test_help_of_a_verb_shows_its_example_and_its_flags(verb: str, capsys: pytes
     told = capsys.readouterr().out
     plain = " ".join(told.replace("│", " ").split())
     assert EXAMPLES[verb] in plain
-    assert len(told.splitlines()) <= {"evaluate": 150, "report": 20}[verb]
-    wanted = ("--test", "--victims", "--relabels", "--defenses", "--purified", "--dry-run") if verb == "evaluate" else ("RUN",)
+    assert len(told.splitlines()) <= {"evaluate": 150, "measure": 70, "report": 20}[verb]
+    wanted = {
+        "evaluate": ("--test", "--victims", "--relabels", "--defenses", "--purified", "--dry-run"),
+        "measure": ("Folders that ray-ue evaluate wrote", "--victims", "--estimators", "--slices", "--mine-steps", "--layers"),
+        "report": ("RUN",),
+    }[verb]
     assert all(flag in plain for flag in wanted)
 
 
 def test_a_field_that_is_none_of_the_grids_is_named() -> None:
-    from ray_ue.evaluate import evaluate
+    from ray_ue.evaluation import evaluate
 
     with pytest.raises(ValueError, match="no field of an evaluation is called 'victim'; there are victims, relabels"):
         evaluate("out", test="test", victim="fast")
@@ -129,7 +136,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
 def test_help_names_every_verb_and_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
-    assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify", "evaluate", "report"))
+    assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify", "evaluate", "measure", "report"))
     assert len(told.splitlines()) <= 24
 
 

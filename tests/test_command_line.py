@@ -57,3 +57,12 @@ def test_a_job_killed_in_three_stages_ends_in_the_copy_of_an_undisturbed_one(pho
     _, log = broken.communicate(timeout=300)
     assert broken.returncode == 1
     assert log.splitlines()[-1].startswith("ray-ue: 1 images are missing from the copy: cats/000.png")
+
+
+def test_the_functions_of_the_package_can_be_called_again_and_again() -> None:
+    """A module of the same name would take a function's place as soon as it is imported."""
+    import ray_ue
+
+    for _ in range(2):
+        for name in ("protect", "evaluate", "measure"):
+            assert callable(getattr(ray_ue, name)), name

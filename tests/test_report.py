@@ -18,7 +18,7 @@ import pytest
 from conftest import image_bytes
 from PIL import Image
 
-from ray_ue import results
+from ray_ue import gaps, results
 from ray_ue.artifacts import Folder
 from ray_ue.report import Report, report
 from ray_ue.report.geometry import measure, pairs, plane
@@ -65,6 +65,23 @@ def about(**of_copy: object) -> dict:
     }  # fmt: skip
 
 
+def measured() -> list[dict]:
+    """A measurement of every undefended victim of the true labels; what it says depends on nothing but its place."""
+    found = []
+    for one in rows():
+        if (one["relabel"], one["defense"], one["fraction"], one["status"]) == ("identity", "none", 0.0, "done"):
+            place = {name: one[name] for name in ("copy", "data", "victim", "relabel", "seed", "accuracy", "cell")}
+            value = {"clean": 0.7, "noise": 0.65, "protected": 0.5}[one["data"]] + len(one["copy"]) / 100 + one["seed"] / 50
+            for estimator in ("histogram", "knn"):
+                rest = {"value": value, "corrected": None, "stderr": 0.01, "slices": 4, "rows": 100, "logdet": -9.5, "intra": 0.8}
+                found.append(
+                    place
+                    | {"run": f"/runs/{HOSTILE}", "status": "done", "reason": "", "layer": "penultimate", "estimator": estimator}
+                    | {"settings": '{"slices": 4}', "inter": 0.1, "fingerprint": "f", **rest}
+                )
+    return [*found, {**found[0], "status": "skipped", "reason": HOSTILE, "cell": "gone"}]
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A run folder with everything in it."""
@@ -73,6 +90,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     craft = {"images": 4000, "seconds": 9.5, "reference_images": 100}
     run.write_json("run.json", about(levels=16, recipe={"method": "uc"}, fingerprints={"craft": "00ff"}, facts=facts, craft=craft))
     results.write(run, rows())
+    gaps.write(run, measured())
     rng = np.random.default_rng(0)
     for copy in COPIES:
         looks = run.child("looks").child(copy)
@@ -139,7 +157,10 @@ def expected_figures() -> set[str]:
     heats = {f"heat-{copy}-{victim}" for copy in (0, 1) for victim in (0, 1)}
     curves = {f"curve-{copy}-{group}-{defense}" for copy in (0, 1) for group in range(4) for defense in (0, 1)}
     classes = {f"classes-{copy}-{group}" for copy in (0, 1) for group in range(4)}
-    return both | heats | curves | classes | {"mixed-0", "mixture-0-0", "visibility-table", "cost-table", "failed"}
+    return both | heats | curves | classes | {"mixed-0", "mixture-0-0", "visibility-table", "cost-table", "failed", *INFORMATION}
+
+
+INFORMATION = ("gaps-0", "gaps-1", "information-0", "information-1", "depth")
 
 
 def means(table: pa.Table) -> dict[tuple, float]:
@@ -198,6 +219,53 @@ def test_markdown_lies_beside_the_page(written: Report) -> None:
     text = Path(written.text).read_text()
     assert "Worst case of" in text
     assert "small | identity | none" in text
+
+
+def test_mutual_information_has_its_gaps_its_correlation_and_its_limits(page: str, written: Report) -> None:
+    lines = gaps.lines(gaps.read(Folder(str(Path(written.page).parent))))
+    seen = Seen(page)
+    shown: dict[tuple[str, ...], float] = {}
+    here, line = "", {}
+    for tag, told in seen.tags:
+        here = told.get("id", "") if tag == "figure" else here
+        line = told if tag == "tr" else line
+        if tag == "td" and here.startswith("information") and told.get("data-column") in ("gap", "information"):
+            shown[here, line["data-method"], line["data-victim"], told["data-column"]] = float(told.get("data-value", "nan"))
+    expected = {}
+    for one in lines:
+        place = (f"information-{('histogram', 'knn').index(one.estimator)}", one.name, one.victim)
+        expected |= {(*place, "information"): one.information.mean, (*place, "gap"): one.gap}
+    assert shown == pytest.approx(expected, nan_ok=True)
+    assert len(expected) == 2 * 2 * 2 * (1 + 1 + 2), "one clean and one noise control, for both copies share theirs"
+    for said in (
+        "histogram (slices 4), victim small, relabel identity: accuracy gap against information gap has Spearman",
+        "over 3 points", "victims with features of another kind are mixed here", "it does not show that the one causes the other",
+        "all settings are ours", f"1 victim skipped: {HOSTILE}",
+    ):  # fmt: skip
+        assert said in seen.words, said
+    text = Path(written.page).with_name("information.md").read_text()
+    assert "over 3 points" in text
+    assert "## By depth" in text
+
+
+def test_a_page_without_measurements_has_no_section_of_them(tmp_path: Path) -> None:
+    run = Folder.at(str(tmp_path))
+    run.write_json("run.json", about())
+    results.write(run, rows())
+    page = Path(report(run).page).read_text()
+    assert "Mutual information" not in check_page(page).words
+    assert not run.exists("information.md")
+
+
+def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
+    run = Folder.at(str(tmp_path))
+    run.write_json("run.json", about())
+    results.write(run, rows())
+    odd = r"$\frac{$"
+    gaps.write(run, [row | {"victim": odd if row["victim"] == "small" else row["victim"]} for row in measured()])
+    page = Path(report(run).page).read_text()
+    assert check_page(page)
+    assert f">uc, {odd}</text>" in page
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -1,20 +1,77 @@
 """The methods by name, and how a recipe's values become one."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
+from difflib import get_close_matches
 from typing import Any, cast
 
-from ray_ue.methods.base import Method, View
+from ray_ue.methods.ar import AR
+from ray_ue.methods.base import Method, Per, View, by_group
+from ray_ue.methods.cuda import CUDA
+from ray_ue.methods.em import EM
+from ray_ue.methods.given import Given
+from ray_ue.methods.gue import GUE
+from ray_ue.methods.lsp import LSP
+from ray_ue.methods.miue import MIUE
 from ray_ue.methods.noise import RandomNoise
+from ray_ue.methods.ops import OPS
+from ray_ue.methods.rem import REM, SEM
+from ray_ue.methods.tap import TAP
+from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.types import pick
 
-__all__ = ["METHODS", "Method", "View", "build"]
+__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "settings_of"]
 
-METHODS: dict[str, type[Method]] = {"uc": UC, "noise": RandomNoise}
+METHODS: dict[str, type[Method]] = {
+    "uc": UC,
+    "mi-ue": MIUE,
+    "em": EM,
+    "tap": TAP,
+    "rem": REM,
+    "sem": SEM,
+    "tue": TUE,
+    "gue": GUE,
+    "lsp": LSP,
+    "ar": AR,
+    "ops": OPS,
+    "cuda": CUDA,
+    "noise": RandomNoise,
+    "given": Given,
+}
+FLAGS = ("steps", "batch", "learning_rate")  # recipe fields that many methods have; 0 keeps the method's own
+STYLES = ("parameterization", "data_scope", "loss", "augment")  # recipe fields with a value of their own
+
+
+def settings_of(method: type[Method]) -> dict[str, Field]:
+    """A method's settings by name, with their types and defaults."""
+    return {field.name: field for field in fields(cast(Any, method))}
 
 
 def build(name: str, values: Mapping[str, object]) -> Method:
-    """The method called `name` with those of `values` that it has a field for."""
+    """The method called `name` with what a recipe says: its flags where they are set, then `settings`, which win."""
     method = pick(METHODS, name, what="method")
-    return method(**{field.name: values[field.name] for field in fields(cast(Any, method))})
+    known = settings_of(method)
+    if strange := [flag for flag in FLAGS if values.get(flag) and flag not in known]:
+        raise ValueError(f"--{strange[0].replace('_', '-')} is no setting of {name}; it has {', '.join(known) or 'none'}")
+    chosen = {flag: values[flag] for flag in FLAGS if values.get(flag)}
+    chosen |= {style: values[style] for style in STYLES if style in known and style in values}
+    for part in filter(None, (word.strip() for word in str(values.get("settings", "")).split(","))):
+        key, equals, text = (word.strip() for word in part.partition("="))
+        if not equals or key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE")
+        chosen[key] = _value(text, known[key], part=part)
+    return method(**chosen)
+
+
+def _value(text: str, field: Field, *, part: str) -> object:
+    if field.type is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"--settings {part}: write true or false")
+        return text.lower() == "true"
+    try:
+        return cast(type, field.type)(text)
+    except ValueError:
+        raise ValueError(f"--settings {part}: {text!r} is no {cast(type, field.type).__name__}; the default is {field.default}") from None

@@ -1,50 +1,127 @@
-"""What a method is, and what it may look at: a sample of the collection, its slots and a surrogate. Knows no files and no engine."""
+"""What a method is, and what it may look at: a sample of the collection, its slots and groups, a surrogate. Knows no engine."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
+from ray_ue.artifacts import Folder
 from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas
+from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import Surrogate
-from ray_ue.types import Bank, Centers, PixelBlock, SlotOf
+from ray_ue.types import Centers, PixelBlock, SlotOf
 
-__all__ = ["Method", "Step", "View", "Workers"]
+__all__ = ["Aimed", "Method", "Per", "Step", "View", "Workers"]
 
-Aimed = Int[np.ndarray, " S"]
+Aimed = Int[np.ndarray, " G"]
+Per = Literal["group", "image"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """A sample of the collection at the surrogate's canvas size; `pixels` may be a memory map: index rows, never copy it whole."""
+    """A sample of the collection at the canvas size; `pixels` may be a memory map: index rows, never copy it whole.
+
+    `slot_of` says which entry of the bank a row uses and `group_of` what the method is told about it: a cluster, or a label. They are
+    the same when a group shares one entry. When every image has its own, the sample is the whole collection, row i uses slot i, and
+    `deltas` is the table that the entries are kept in. `also` are further groupings of the same rows.
+    """
 
     pixels: PixelBlock
     slot_of: SlotOf
+    slots: int
+    group_of: SlotOf
+    groups: int
     centers: Centers
     surrogate: Surrogate
+    deltas: Deltas
+    also: tuple[SlotOf, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.pixels) != len(self.slot_of) or not len(self.pixels):
+        if not len(self.pixels) == len(self.slot_of) == len(self.group_of) or not len(self.pixels):
             raise ValueError(
-                f"{len(self.pixels)} images have {len(self.slot_of)} slots; a view needs one slot for each of at least one image"
+                f"{len(self.pixels)} images have {len(self.slot_of)} slots and {len(self.group_of)} groups; "
+                "a view needs one of each for each of at least one image"
             )
-        if (top := int(self.slot_of.max())) >= len(self.centers):
-            raise ValueError(f"slot {top} has no center: there are only {len(self.centers)}")
+        if (top := int(self.slot_of.max())) >= self.slots:
+            raise ValueError(f"there is no slot {top}: there are only {self.slots}")
+        if (top := int(self.group_of.max())) >= len(self.centers) or len(self.centers) != self.groups:
+            raise ValueError(f"group {top} has no center: there are only {len(self.centers)}")
         if self.pixels.shape[1:3] != (self.surrogate.canvas,) * 2:
             raise ValueError(f"images of {self.pixels.shape[1:3]} do not fill {self.surrogate.name}'s canvas of {self.surrogate.canvas}")
 
+    @property
+    def per(self) -> Per:
+        """Whether a group shares an entry of the bank, or every image has its own."""
+        return "group" if self.slots == self.groups and (self.slot_of == self.group_of).all() else "image"
+
+    def counts(self) -> list[int]:
+        """How many groups each grouping has."""
+        return [self.groups, *(int(groups.max()) + 1 for groups in self.also)]
+
+    def group_of_slot(self) -> Int[np.ndarray, " S"]:
+        """The group that each slot belongs to; a slot without rows in this sample is its own group."""
+        found = np.arange(self.slots) % self.groups
+        found[self.slot_of] = self.group_of
+        return found
+
+
+def by_group(pixels: PixelBlock, *, group_of: SlotOf, centers: Centers, surrogate: Surrogate, budget: Budget) -> View:
+    """A view in which a group shares one entry, so that no table is needed."""
+    unused = Deltas(home=Folder("unused"), rows=len(pixels), side=surrogate.canvas, pools=1, budget=budget)
+    count = len(centers)
+    return View(
+        pixels=pixels,
+        slot_of=group_of,
+        slots=count,
+        group_of=group_of,
+        groups=count,
+        centers=centers,
+        surrogate=surrogate,
+        deltas=unused,
+    )
+
 
 class Method(ABC):
-    """A frozen value that turns a view into a bank; every step can be resumed from."""
+    """A frozen value that turns a view into a poison; every step can be resumed from."""
+
+    per: ClassVar[Per]
+    """What it makes unless it is told otherwise: one entry for a whole group, or one for every image."""
+    bounded: ClassVar[bool] = True
+    """Whether the budget holds for what it makes; a filter or a single pixel has a bound of another kind."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it crafts in the features of a frozen surrogate, toward the groups' centres; else it needs neither."""
+        return False
+
+    @property
+    def trains(self) -> str:
+        """The network that it trains along, or nothing."""
+        return ""
+
+    @property
+    def together(self) -> int:
+        """The most images that go through that network at once."""
+        return 0
+
+    def identity(self) -> dict[str, object]:
+        """What tells two of a kind apart in a fingerprint: the settings; a file by its content, never by its path."""
+        return asdict(cast(Any, self))
+
+    @abstractmethod
+    def passes(self, rows: int) -> int:
+        """Images that go forward and backward through a network, for a sample of `rows`: the cost."""
 
     @abstractmethod
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        """Yield after each step; `aim[s]` is the centre that slot s is pushed toward, an empty `resume` starts anew."""
+        """Yield after each step; `aim[g]` is the centre that group g is pushed toward, an empty `resume` starts anew."""
 
     @abstractmethod
-    def bank(self, state: Mapping[str, Tensor], *, budget: Budget) -> Bank:
-        """The bank that a step's state stands for."""
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+        """The poison that the last step's state stands for, together with the table, where every image has an entry."""

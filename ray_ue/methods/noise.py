@@ -1,28 +1,31 @@
 """Random noise at the budget, one pattern per slot. Looks at no image."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ray_ue.budget import Budget
-from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.steps import Step, Workers
-from ray_ue.types import Bank
+from ray_ue.methods.base import View
+from ray_ue.methods.drawn import Draw, Drawing, Drawn, Slots
+
+KEY = 23
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomNoise(Method):
-    """One uniform random pattern per slot. It is a pattern all the same, so it can be learnt: for a control take `noise_like`."""
+class RandomNoise(Drawn):
+    """One uniform random pattern per slot. Shared by a group it is a pattern all the same, so it can be learnt: for a control take one
+    per image, or `noise_like`.
+    """
 
-    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        if resume:
-            return
-        shape = (len(view.centers), 3, view.surrogate.canvas, view.surrogate.canvas)
-        levels = np.random.default_rng([seed, 23]).integers(-budget.levels, budget.levels + 1, shape, dtype=np.int8)
-        yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: {"levels": torch.from_numpy(levels.copy())})
+    per = "group"
 
-    def bank(self, state: Mapping[str, Tensor], *, budget: Budget) -> Bank:
-        return budget.quantise(state["levels"].cpu().numpy() / 255)
+    def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
+        shape = (3, view.surrogate.canvas, view.surrogate.canvas)
+
+        def draw(slots: Slots, groups: Slots) -> Drawing:
+            streams = (np.random.default_rng([seed, KEY, slot]) for slot in slots.tolist())
+            levels = [rng.integers(-budget.levels, budget.levels + 1, shape, dtype=np.int8) for rng in streams]
+            return torch.from_numpy(np.stack(levels)).float() / 255
+
+        return draw

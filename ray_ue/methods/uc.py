@@ -12,13 +12,15 @@ from torch import Tensor
 
 from ray_ue.augment import Crops, crop, draw
 from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas
 from ray_ue.losses import LOSSES
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.methods.paints import PAINTS, Paint
+from ray_ue.poisons import Additive, Poison
 from ray_ue.sgd import floats
 from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import Images, Surrogate
-from ray_ue.types import Bank, SlotOf, pick
+from ray_ue.types import SlotOf, pick
 
 BETAS = (0.9, 0.999)
 END = 0.01  # the last learning rate as a share of the first: the authors' 1e-4 ends at 1e-6
@@ -74,6 +76,7 @@ class UC(Method):
     published image and then crops and flips both, as an exploiter does. The rate falls along a half cosine to a hundredth.
     """
 
+    per = "group"
     steps: int = 400
     batch: int = 100
     learning_rate: float = 0.1
@@ -90,18 +93,25 @@ class UC(Method):
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
             raise ValueError(f"UC needs steps, batch and learning rate above zero, got {self.steps}, {self.batch}, {self.learning_rate}")
 
+    @property
+    def frozen(self) -> bool:
+        return True
+
+    def passes(self, rows: int) -> int:
+        return self.steps * self.batch
+
     def rate(self, step: int) -> float:
         """The learning rate after `step` steps."""
         return self.learning_rate * (END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         """Worker r computes rows r::world of every batch; gradients are summed, so that the bank does not depend on the workers."""
-        _refuse_standstill(aim, slots=len(view.centers))
+        _refuse_standstill(aim, groups=view.groups)
         paint, side = PAINTS[self.parameterization], PLACES[self.augment].side(view.surrogate)
-        start = dict(resume) or _fresh(paint.start(len(aim), side=side, seed=seed))
+        start = dict(resume) or _fresh(paint.start(view.slots, side=side, seed=seed))
         memory = {name: value.clone().to(view.surrogate.device) for name, value in start.items()}
-        targets = torch.from_numpy(view.centers[aim]).to(view.surrogate.device)
-        members = SCOPES[self.data_scope](view.slot_of, len(aim))
+        targets = torch.from_numpy(view.centers[aim[view.group_of_slot()]]).to(view.surrogate.device)
+        members = SCOPES[self.data_scope](view.slot_of, view.slots)
         for step in range(int(memory["step"]), self.steps):
             batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, 5]), turn=step)
             away = self._away(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
@@ -111,13 +121,13 @@ class UC(Method):
             memory |= {"step": torch.tensor(step + 1), "images": memory["images"] + len(batch.rows)}
             yield Step(step=step + 1, steps=self.steps, loss=away.loss, images=int(memory["images"]), state=partial(_copy, memory))
 
-    def bank(self, state: Mapping[str, Tensor], *, budget: Budget) -> Bank:
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
         """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
         paint = PAINTS[self.parameterization]
         with torch.no_grad():
             pairs = zip(state["params"], state["latent"], strict=True)
-            deltas = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
-        return budget.quantise(np.stack(deltas))
+            found = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
+        return Additive(bank=budget.quantise(np.stack(found)), budget=budget)
 
     def _draw(self, surrogate: Surrogate, *, members: list[Rows], rng: np.random.Generator, turn: int) -> Batch:
         """The same on every worker. With more slots than a batch has room for, slots take turns."""
@@ -158,13 +168,13 @@ class Away:
     gradient: Float[Tensor, "A ..."]
 
 
-def _refuse_standstill(aim: Aimed, *, slots: int) -> None:
-    if slots < 2:
-        raise ValueError(f"UC pushes each cluster toward another one, but there is only {slots}; cluster with k of 2 or more")
-    if len(aim) != slots:
-        raise ValueError(f"{slots} slots have {len(aim)} aims")
-    if len(still := np.flatnonzero(np.asarray(aim) == np.arange(slots))):
-        raise ValueError(f"slot {still[0]} aims at its own center, which would protect nothing")
+def _refuse_standstill(aim: Aimed, *, groups: int) -> None:
+    if groups < 2:
+        raise ValueError(f"UC pushes each cluster toward another one, but there is only {groups}; cluster with k of 2 or more")
+    if len(aim) != groups:
+        raise ValueError(f"{groups} groups have {len(aim)} aims")
+    if len(still := np.flatnonzero(np.asarray(aim) == np.arange(groups))):
+        raise ValueError(f"group {still[0]} aims at its own center, which would protect nothing")
 
 
 def _fresh(start: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 
+from ray_ue import gaps
 from ray_ue.artifacts import Folder
-from ray_ue.report import about, cards, curves, gallery, maps, tables
+from ray_ue.report import about, association, cards, curves, gallery, information, maps, tables
 from ray_ue.report.evaluation import Evaluation
 from ray_ue.report.html import escape, section
 from ray_ue.report.words import markdown
 
-PAGE, TEXT = "report.html", "results.md"
+PAGE, TEXT, MEASURED = "report.html", "results.md", "information.md"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -23,7 +24,7 @@ class Report:
     bytes: int
 
 
-# id, title, what to know before reading, content
+# id, title, what to know before reading, content; a section without content is left out
 SECTIONS: tuple[tuple[str, str, str, Callable[[Evaluation], str]], ...] = (
     (
         "headline",
@@ -61,6 +62,13 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evaluation], str]], ...] = (
         "an image moves its feature.",
         maps.maps,
     ),
+    (
+        "information",
+        "Mutual information",
+        "What the features of clean images tell about the features of the images that a victim was trained on: MI-UE argues that the less, "
+        "the worse it learns.",
+        information.information,
+    ),
     ("visibility", "How visible it is", "", about.visibility),
     ("classes", "Accuracy per class", "Mean over seeds on clean test images, in percent.", tables.classes),
     ("failures", "What failed", "", tables.failures),
@@ -71,10 +79,15 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Evaluation], str]], ...] = (
 
 
 def report(run: Folder) -> Report:
-    """Write `report.html` and `results.md` into the run folder; needs `results.parquet` and `run.json`, shows whatever else is there."""
+    """Write `report.html` and `results.md` into the run folder; needs `results.parquet` and `run.json`, shows whatever else is there.
+
+    Where `ray-ue measure` left its table, `information.md` too.
+    """
     of = Evaluation.of(run)
     page = render(of).encode()
     run.write(TEXT, markdown(of.table, of.run).encode())
+    if (measured := gaps.read(run)).num_rows:
+        run.write(MEASURED, association.markdown(measured, title=of.run["title"]).encode())
     run.write(PAGE, page)
     return Report(page=run.path(PAGE), text=run.path(TEXT), bytes=len(page))
 
@@ -84,8 +97,9 @@ def render(of: Evaluation) -> str:
     own = files("ray_ue.report")
     style, script = (own.joinpath(name).read_text() for name in ("page.css", "page.js"))
     title = escape(of.run["title"])
-    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _, _ in SECTIONS)
-    body = "".join(section(name, head, make(of), lead=lead) for name, head, lead, make in SECTIONS)
+    shown = [(name, head, lead, content) for name, head, lead, make in SECTIONS if (content := make(of))]
+    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _, _ in shown)
+    body = "".join(section(name, head, content, lead=lead) for name, head, lead, content in shown)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'

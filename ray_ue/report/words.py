@@ -139,16 +139,16 @@ ALWAYS = (*PLACE, "kept", "protected", "clean", "drop", "noise", "noise drop", "
 def markdown(table: pa.Table, run: Mapping) -> str:
     """The headline of each copy, then all lines: percent, mean ± standard deviation over seeds (n)."""
     lines = summary(table)
-    text = [f"# {_plain(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
+    text = [f"# {plain(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
     for copy in copies(table, run):
-        text += [f"## {_plain(copy)}", "", *(f"- {_plain(line)}" for line in _said(headline(lines, copy))), ""]
+        text += [f"## {plain(copy)}", "", *(f"- {plain(line)}" for line in _said(headline(lines, copy))), ""]
     text += ["## All lines", "", "Percent; mean ± sample standard deviation over seeds (n). Drops in points against the same defense.", ""]
     for copy in copies(table, run):
         mine = [line for line in lines if line.copy == copy]
         shown = columns(mine)
         rows = [[entries(line)[name] for name in shown] for line in mine]
-        text += [f"### {_plain(copy)}", "", *_grid([shown, *rows]), ""]
-    failed = [f"- {_plain(line.place)}: {_plain(reason)} ({count}x)" for line in lines for reason, count in line.failed]
+        text += [f"### {plain(copy)}", "", *grid([shown, *rows]), ""]
+    failed = [f"- {plain(line.place)}: {plain(reason)} ({count}x)" for line in lines for reason, count in line.failed]
     return "\n".join([*text, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
@@ -156,11 +156,11 @@ def _said(head: Headline) -> list[str]:
     return [*verdict(head), *doubts(head)]
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
-    drawn = ["| " + " | ".join(_plain(entry) for entry in row) + " |" for row in rows]
+def grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    drawn = ["| " + " | ".join(plain(entry) for entry in row) + " |" for row in rows]
     return [drawn[0], "|" + "---|" * len(rows[0]), *drawn[1:]]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line that cannot end a table cell or open a tag."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -15,7 +15,7 @@ from ray_ue.progress import say
 from ray_ue.recipe import Recipe
 from ray_ue.relabels import relabel
 from ray_ue.stages.base import Run, stage
-from ray_ue.stages.copies import Copy, slots
+from ray_ue.stages.copies import Copy, per, slots
 from ray_ue.stages.dataset import Data, digest, open_match
 from ray_ue.stages.embed import embed
 from ray_ue.stages.index import labels_of
@@ -60,7 +60,8 @@ class Answers:
         weights = {}
         if specs.parse(data.recipe.surrogate).kind == "ssl":
             say(f"  encoder  training {data.recipe.surrogate} on the clean rows, for the exploiter's labels")
-            weights = surrogate(train, sample=sample(train, index=data.clean_index))
+            canvas, most = train.recipe.geometry()[0], train.recipe.craft_sample
+            weights = surrogate(train, sample=sample(train, index=data.clean_index, canvas=canvas, rows=most))
         first = embed(train, index=data.clean_index, weights=weights)
         second = embed(test, index=data.test_index, weights=weights)
         return _rows(first, data.ids), _rows(second, open_views(data.test.folder)[1])
@@ -68,7 +69,7 @@ class Answers:
     def texts(self) -> np.ndarray:
         if not self.data.grid.texts:
             raise ValueError("--relabels text needs a text encoder: name one with --texts, such as open_clip:ViT-B-32/openai")
-        if not self.known.names:
+        if not any(listed.facts["classes"] for listed in (self.data.clean_index, self.data.test_index)):
             raise ValueError("--relabels text needs class names, and the source has none; use super instead")
         from ray_ue.nets.clip import embed_names
 
@@ -113,9 +114,12 @@ class Answers:
         return agreement(slots(copy)[self.data.ids[rows]], open_labels(labels.folder)[0][rows])
 
     def perturbed(self, copy: Copy) -> Artifact | None:
-        """The test rows as they would look had they been published, each with its cluster's perturbation; None without the clusters."""
+        """The test rows as they would look had they been published, each with its cluster's perturbation.
+
+        None without the clusters, and where every image has a perturbation of its own: a new image has none.
+        """
         data = self.data
-        if copy.recipe is None or "craft" not in copy.artifacts:
+        if copy.recipe is None or "craft" not in copy.artifacts or per(copy) == "image":
             return None
         placed = self.placed(copy)
         see = Poisoned(path=data.path(copy), poison=copy.artifacts["craft"].folder, slots=placed.folder)

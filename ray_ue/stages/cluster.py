@@ -11,21 +11,44 @@ from ray_ue.progress import Progress, say
 from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.index import labels_of
+from ray_ue.stages.sample import wanted_rows
 from ray_ue.stages.session import stream
 from ray_ue.stages.vectors import read_vectors, vectors
+from ray_ue.stages.views import open_views
 
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
 LABEL_FIELDS = ("groups",)
 
 
-def cluster(run: Run, *, index: Artifact, embedded: Artifact) -> Artifact:
-    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]."""
+def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
+    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; `clusters` of them, or one per label."""
     by_label = run.recipe.groups == "label"
-    fields = run.recipe.values(LABEL_FIELDS if by_label else KMEANS_FIELDS)
+    fields = run.recipe.values(LABEL_FIELDS) if by_label else run.recipe.values(KMEANS_FIELDS) | {"clusters": clusters}
     inputs = {"index": index, "embed": embedded}
-    group = (lambda folder: group_by_label(index, embedded)) if by_label else (lambda folder: group_by_kmeans(run, embedded, folder))
-    return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(folder, *group(folder)))
+
+    def group(folder: Folder) -> dict:
+        found = group_by_label(index, embedded) if by_label else group_by_kmeans(run, embedded, clusters, folder)
+        return build(folder, *found)
+
+    return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=group)
+
+
+def classes(run: Run, *, index: Artifact, views: Artifact) -> Artifact:
+    """The groups artifact, one group per label, for a method that needs no embedding: without centres (D = 0).
+
+    Rows of the `views` that could not be read get no slot; the export finds the others.
+    """
+
+    def group(folder: Folder) -> dict:
+        used = np.ones(index.facts["rows"], bool)
+        used[wanted_rows(index, size=views.manifest.fields["craft_sample"], seed=run.recipe.seed)] = False
+        used[open_views(views.folder)[1]] = True
+        slot_of, slots = ByLabel().slots(labels_of(index), used)
+        return build(folder, Groups(slot_of=slot_of, centers=np.zeros((slots, 0), np.float32)), 0.0, {"by": "label"})
+
+    fields = run.recipe.values(LABEL_FIELDS)
+    return stage(run, "cluster", version=VERSION, fields=fields, inputs={"index": index, "views": views}, build=group)
 
 
 def build(folder: Folder, groups: Groups, inertia: float, facts: dict) -> dict:
@@ -51,10 +74,10 @@ def group_by_label(index: Artifact, embedded: Artifact) -> tuple[Groups, float, 
     return Groups(slot_of=slot_of, centers=centers), inertia, {"by": "label"}
 
 
-def group_by_kmeans(run: Run, embedded: Artifact, folder: Folder) -> tuple[Groups, float, dict]:
+def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder) -> tuple[Groups, float, dict]:
     """(groups, inertia, facts): fitted on a sample, assigned to all rows part by part."""
     good = embedded.facts["rows"] - embedded.facts["rejected"]
-    kmeans = KMeans(k=run.recipe.clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
+    kmeans = KMeans(k=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
     kmeans.check(good)
     sampled = collect(embedded, draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed))
     device = "GPU" if on_gpu() else "CPU"

@@ -61,13 +61,15 @@ def open_copy(uri: str, *, name: str) -> Copy:
     while waiting:  # up the chain of inputs
         for role, fingerprint in waiting.pop().manifest.inputs.items():
             kind = STAGES[role] if role in STAGES else str(role)
-            if kind not in artifacts:
+            if kind not in artifacts and not role.startswith(ALSO):
                 artifacts[kind] = opened(work.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return Copy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
 
 
-STAGES: dict[str, str] = {"groups": "cluster", "poison": "craft"}  # inputs that are named by what they are, not by the stage that made them
+# Inputs that are named by what they are, not by the stage that made them.
+STAGES: dict[str, str] = {"groups": "cluster", "poison": "craft", "views": "sample"}
+ALSO = "also-"  # groupings beside the one that the copy is known by
 
 
 def ledger_names(copy: Copy) -> dict[str, int]:
@@ -78,6 +80,11 @@ def ledger_names(copy: Copy) -> dict[str, int]:
         lines = folder.read_table(f"ledger/{ledger_name(number)}", columns=("id", "name"))
         found |= {name: row for row, name in zip(lines["id"].to_pylist(), lines["name"].to_pylist()) if name}
     return found
+
+
+def per(copy: Copy) -> str:
+    """Whether the copy's perturbations belong to groups or to single images."""
+    return str(copy.artifacts["craft"].manifest.fields["per"]) if "craft" in copy.artifacts else "group"
 
 
 def slots(copy: Copy) -> np.ndarray:

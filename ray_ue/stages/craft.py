@@ -1,7 +1,8 @@
-"""Craft: train one perturbation per slot under Ray Train and save the bank exactly as it was measured."""
+"""Craft: make the poison under Ray Train and save it exactly as it was measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,88 +10,122 @@ from torch import Tensor
 
 from ray_ue.aims import AIMS
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.methods import View
+from ray_ue.deltas import Deltas, pools_for
+from ray_ue.groups import NO_SLOT
+from ray_ue.methods import Method, Per, View
 from ray_ue.methods import build as build_method
-from ray_ue.poisons import Additive
+from ray_ue.poisons import Poison, open_poison_file
 from ray_ue.recipe import Recipe
 from ray_ue.stages.base import Run, stage
 from ray_ue.stages.cluster import open_groups
+from ray_ue.stages.copies import ALSO
 from ray_ue.stages.embed import fetchable, open_surrogate
-from ray_ue.stages.loop import run_loop
+from ray_ue.stages.loop import run_loop, worker_count
 from ray_ue.stages.views import open_views
 from ray_ue.steps import Step, Workers
+from ray_ue.surrogates import blank
+from ray_ue.types import SlotOf
 
-VERSION = 1
-FIELDS = (
-    "surrogate",
-    "image_size",
-    "budget",
-    "method",
-    "aim",
-    "steps",
-    "batch",
-    "learning_rate",
-    "parameterization",
-    "data_scope",
-    "loss",
-    "augment",
-    "seed",
-)
+VERSION = 2
+FIELDS = ("budget", "method", "aim", "seed")
+FROZEN = ("surrogate", "image_size")
+BATCH = 512  # rows that at least share a batch on one worker: MI-UE's
 
 
-def craft(run: Run, *, sample: Artifact, weights: dict[str, Artifact], groups: Artifact) -> Artifact:
-    """The poison artifact: `bank.safetensors`, int8 [S, 3, h, w] in whole levels."""
-    inputs = {"sample": sample, "groups": groups, **weights}
-    fields = run.recipe.values(FIELDS)
-    return stage(
-        run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, sample, weights, groups, folder)
-    )
+def method_of(recipe: Recipe) -> tuple[Method, Per]:
+    """The recipe's method, and whether it gives one perturbation to a group or to every image."""
+    method = build_method(recipe.method, asdict(recipe))
+    return method, method.per if recipe.per == "auto" else recipe.per
 
 
-def build(run: Run, sample: Artifact, weights: dict[str, Artifact], groups: Artifact, folder: Folder) -> dict:
+def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups: Artifact, also: Sequence[Artifact]) -> Artifact:
+    """The poison artifact: `bank.safetensors`. `weights` holds a trained surrogate, `also` the groupings beside `groups`."""
+    method, per = method_of(run.recipe)
+    inputs = {"views": views, "groups": groups, **weights}
+    inputs |= {f"{ALSO}{number}": artifact for number, artifact in enumerate(also)}
+    fields = run.recipe.values(FIELDS) | {"per": per, "settings": method.identity()}
+    fields |= run.recipe.values(FROZEN) if method.frozen else {}
+    made = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
+    made |= {"weights": fetchable(dict(weights)) if method.frozen else ""}
+    return stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, made, folder))
+
+
+def build(run: Run, views: Artifact, made: Mapping[str, object], folder: Folder) -> dict:
     recipe = run.recipe
-    arguments = {"recipe": recipe, "sample": sample.folder, "weights": fetchable(weights), "groups": groups.folder}
-    state, facts = run_loop(run, folder, name="craft", steps=recipe.steps, loop=follow, arguments=arguments)
-    budget = recipe.levels()
-    bank = build_method(recipe.method, asdict(recipe)).bank(state, budget=budget)
-    poison = Additive(bank=bank, budget=budget)
-    folder.write("bank.safetensors", poison.dumps())
-    spent = np.abs(bank.astype(np.int16))
-    reached = {"mean_levels": round(float(spent.mean()), 3), "max_levels": int(spent.max()), "shape": list(bank.shape)}
-    return facts | reached | {"reference_images": reference_passes(len(bank), sample.facts["of"])}
+    method, per = method_of(recipe)
+    table = deltas_of(recipe, rows=views.facts["rows"], side=views.facts["canvas"], folder=folder)
+    if per == "image" and (count := worker_count(run)) > table.pools:
+        raise ValueError(f"--workers {count} is too many: {table.rows:,} images make {table.pools} pool(s) for one worker each at least")
+    state, facts = run_loop(run, folder, name="craft", loop=follow, arguments={"recipe": recipe, "folder": folder, **made})
+    poison = method.poison(state, deltas=table, budget=recipe.levels())
+    with folder.writing("bank.safetensors") as file:
+        poison.save(Path(file.name))  # a draft, which becomes the file when the block ends well
+    folder.remove("deltas")
+    rows = views.facts["rows"]
+    return facts | {
+        "slots": poison.slots,
+        "most": poison.most,
+        "passes": method.passes(rows),
+        "reference_images": uc_passes(recipe.clusters, views.facts["of"]),
+    }
 
 
-def reference_passes(slots: int, rows: int) -> int:
-    """Image passes that the authors' code would spend: slots x 50 epochs x all rows."""
-    return slots * 50 * rows
+def uc_passes(clusters: int, rows: int) -> int:
+    """Image passes that the UC authors' code would spend: clusters x 50 epochs x all rows."""
+    return clusters * 50 * rows
+
+
+def deltas_of(recipe: Recipe, *, rows: int, side: int, folder: Folder) -> Deltas:
+    """The table that a method keeps one perturbation per image in; nothing is written before the method writes."""
+    return Deltas(home=folder.child("deltas"), rows=rows, side=side, pools=pools_for(rows, batch=BATCH), budget=recipe.levels())
 
 
 def follow(
     *,
     recipe: Recipe,
-    sample: Folder,
+    folder: Folder,
+    views: Folder,
     weights: Folder | str,
     groups: Folder,
+    also: Sequence[Folder],
     device: torch.device,
     workers: Workers,
     resume: dict[str, Tensor],
 ) -> Iterator[Step]:
     """The crafting loop of the recipe's method over the sampled rows that have a slot."""
-    found = open_groups(groups)
-    pixels, ids = open_views(sample)
-    slot_of = found.slot_of[ids]
-    assert (slot_of >= 0).all(), "a sampled view was read, so its row was embedded as well"
+    method, per = method_of(recipe)
+    pixels, ids = open_views(views)
+    every = [open_groups(found) for found in (groups, *also)]
+    told = [found.slot_of[ids] for found in every]
+    assert all((slots >= 0).all() for slots in told), "a sampled view was read, so its row has a group"
+    side, centers = pixels.shape[1], every[0].centers
     view = View(
         pixels=pixels,
-        slot_of=slot_of,
-        centers=found.centers,
-        surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device),
+        slot_of=told[0] if per == "group" else np.arange(len(ids), dtype=np.int32),
+        slots=len(centers) if per == "group" else len(ids),
+        group_of=told[0],
+        groups=len(centers),
+        centers=centers,
+        surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device)
+        if method.frozen
+        else blank(side, device=device),
+        deltas=deltas_of(recipe, rows=len(ids), side=side, folder=folder),
+        also=tuple(told[1:]),
     )
-    aim = AIMS[recipe.aim](found.centers, np.random.default_rng(recipe.seed))
-    yield from build_method(recipe.method, asdict(recipe)).craft(
-        view, budget=recipe.levels(), aim=aim, seed=recipe.seed, workers=workers, resume=resume
-    )
+    aim = AIMS[recipe.aim](centers, np.random.default_rng(recipe.seed))
+    yield from method.craft(view, budget=recipe.levels(), aim=aim, seed=recipe.seed, workers=workers, resume=resume)
 
 
-def open_poison(folder: Folder) -> Additive:
-    return Additive.load(folder.fetch("bank.safetensors"))
+def open_poison(folder: Folder) -> Poison:
+    return open_poison_file(folder.fetch("bank.safetensors"))
+
+
+def open_slots(poison: Artifact, *, groups: Artifact, views: Artifact) -> SlotOf:
+    """int32 `N`: which entry of the bank each row of the source uses; -1 for those set aside."""
+    told = open_groups(groups.folder).slot_of
+    if poison.manifest.fields["per"] == "group":
+        return told
+    ids = open_views(views.folder)[1]
+    slot_of = np.full(len(told), NO_SLOT, np.int32)
+    slot_of[ids] = np.arange(len(ids))
+    return slot_of

@@ -1,7 +1,7 @@
 """Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,13 +11,12 @@ import pyarrow as pa
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.images import EXTENSIONS, Limits, Picture, Rejected, decode, encode, resized
-from ray_ue.poisons import Additive
+from ray_ue.poisons import Poison
 from ray_ue.progress import Progress
 from ray_ue.quality import compare
 from ray_ue.sources import Item, Shard, Source, Written, open_source, sweep
 from ray_ue.stages.base import Run, stage
-from ray_ue.stages.cluster import open_groups
-from ray_ue.stages.craft import open_poison
+from ray_ue.stages.craft import open_poison, open_slots
 from ray_ue.stages.index import rows_of, shard_lines
 from ray_ue.stages.ledger import LEDGER, in_order, ledger_name
 from ray_ue.stages.session import stream
@@ -30,10 +29,11 @@ SSIM_IMAGES, SSIM_EVERY = 256, 50
 SHOWN_EVERY = 32
 
 
-def export(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact) -> Artifact:
+def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, poison: Artifact, embedded: Mapping[str, Artifact]) -> Artifact:
     """The export artifact: `ledger/shard-*.parquet`, one line per image with its name and checksum in the copy, and `rejected.parquet`.
 
-    The copy itself lies in the output folder and holds nothing but what the source holds.
+    The copy itself lies in the output folder and holds nothing but what the source holds. `embedded` is empty, or tells why a row was
+    set aside when it was embedded.
     """
     fields = run.recipe.values(FIELDS)
     inputs = {"index": index, "groups": groups, "poison": poison}
@@ -43,13 +43,12 @@ def export(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact, p
         version=VERSION,
         fields=fields,
         inputs=inputs,
-        build=lambda folder: build(run, index, embedded, groups, poison, folder),
+        build=lambda folder: build(run, index, embedded, open_slots(poison, groups=groups, views=views), poison, folder),
     )
 
 
-def build(run: Run, index: Artifact, embedded: Artifact, groups: Artifact, poison: Artifact, folder: Folder) -> dict:
+def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: SlotOf, poison: Artifact, folder: Folder) -> dict:
     source = open_source(run.source, format=run.recipe.format)
-    slot_of = open_groups(groups.folder).slot_of
     first = {line["shard"]: (line["first_id"], line["rows"]) for line in shard_lines(index)}
     written = set(folder.names("ledger"))
     shards = source.shards()
@@ -96,15 +95,15 @@ class Writer:
     ssim_every: int
     threads: int
 
-    def protect(self, item: Item, number: int, slot: int, poison: Additive) -> tuple[bytes | None, dict]:
+    def protect(self, item: Item, number: int, slot: int, poison: Poison) -> tuple[bytes | None, dict]:
         """The protected bytes of one image (None: left out) and its line for the ledger."""
         line: dict = {"id": number, "key": item.key, "slot": slot}
-        if slot < 0:
-            return None, line | {"reason": "set aside when it was embedded"}
         try:
             clean = decode(item.data, limits=self.limits)
         except Rejected as reason:
             return None, line | {"reason": str(reason)}
+        if slot < 0:
+            return None, line | {"reason": "set aside when it was first read"}
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb = poison.apply(clean.rgb, slot)
@@ -161,7 +160,7 @@ def changed(source: Source, what: str) -> ValueError:
 
 
 @lru_cache(maxsize=1)
-def poison_here(folder: Folder) -> Additive:
+def poison_here(folder: Folder) -> Poison:
     """The poison, read once per process."""
     return open_poison(folder)
 
@@ -178,10 +177,10 @@ def count(lines: list[dict]) -> pa.Table:
     return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})
 
 
-def summarise(folder: Folder, embedded: Artifact, names: list[str]) -> dict:
+def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]) -> dict:
     """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
-    early = embedded.folder.read_table("rejected.parquet")
-    why = dict(zip(early["id"].to_pylist(), early["reason"].to_pylist()))
+    tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
+    why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
     images, size, most, psnr, ssim, bad = 0, 0, 0, [], [], []
     for name in names:
         ledger = folder.read_table(f"ledger/{name}")

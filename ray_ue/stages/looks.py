@@ -80,6 +80,9 @@ def map_features(data: Data, copy: Copy, pairs: Pairs, folder: Folder) -> None:
         text = f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
         folder.write("features.txt", text.encode())
         return
+    if "embed" not in copy.artifacts:
+        folder.write("features.txt", b"the perturbation was crafted without a frozen network, so there are no features to show")
+        return
     if not data.placed_here(copy):
         folder.write("features.txt", b"the clean images are not listed as they were when the copy was made, so its clusters are unknown")
         return

@@ -30,17 +30,16 @@ EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 RETRIES = 3
 
 
-def run_loop(
-    run: Run, folder: Folder, *, name: str, steps: int, loop: Loop, arguments: Mapping[str, Any]
-) -> tuple[dict[str, Tensor], dict]:
+def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict]:
     """Run `loop(**arguments, device, workers, resume)` to its last step; return the final state and facts.
 
     The state is saved every EVERY_SECONDS; a killed worker, or a second call after a killed job, goes on from there.
     """
     count = worker_count(run)
-    config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "steps": steps, "cores": run.machines.cores, "count": count}
+    config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "cores": run.machines.cores, "count": count}
     began = time.monotonic()
-    before = int(opened(folder)[1]["step"])
+    seen = opened(folder)[1]
+    before, steps = int(seen["step"]), int(seen.get("steps", 0))
     if before:
         say(f"{name:>9}  going on from step {before}")
     trainer = TorchTrainer(
@@ -54,9 +53,10 @@ def run_loop(
             failure_config=FailureConfig(max_failures=RETRIES if count else 0),
         ),
     )
-    with watched(folder, name=name, steps=steps, before=before):
+    with watched(folder, name=name, steps=steps, before=before) as progress:
         try:
             trainer.fit()
+            progress.total = progress.done = int(opened(folder)[1]["steps"])
         except SystemExit:  # how Ray Train ends the process on Ctrl+C, with exit code 0
             raise KeyboardInterrupt from None
     state, seen = opened(folder)
@@ -100,7 +100,7 @@ def train_worker(config: dict[str, Any]) -> None:
     saved = time.monotonic()
     last = None
     for last in config["loop"](**config["arguments"], device=device, workers=workers, resume=resume):
-        due = last.step >= last.steps or time.monotonic() - saved >= EVERY_SECONDS
+        due = last.saved == "must" or last.step >= last.steps or time.monotonic() - saved >= EVERY_SECONDS
         if rank == 0 and due:
             checkpoint(folder, last)
             saved = time.monotonic()
@@ -138,7 +138,7 @@ def total_over(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def watched(folder: Folder, *, name: str, steps: int, before: int) -> Iterator[None]:
+def watched(folder: Folder, *, name: str, steps: int, before: int) -> Iterator[Progress]:
     """Show the worker's steps while the block runs."""
     progress = Progress(stage=name, total=steps, unit="steps")
     progress.skip(before)
@@ -150,15 +150,15 @@ def watched(folder: Folder, *, name: str, steps: int, before: int) -> Iterator[N
                 seen = folder.read_json("live.json")
             except (OSError, json.JSONDecodeError):
                 continue
+            progress.total = int(seen["steps"])
             progress.add(max(0, int(seen["step"]) - progress.done), note=f"loss {seen['loss']:.4g}")
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
     try:
-        yield
+        yield progress
     finally:
         stop.set()
         thread.join()
         folder.remove("live.json")
-    progress.done = steps
     progress.close()

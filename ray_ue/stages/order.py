@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.recipe import Recipe, Resources
 from ray_ue.stages.base import Run
-from ray_ue.stages.cluster import cluster
-from ray_ue.stages.craft import craft
+from ray_ue.stages.cluster import classes, cluster
+from ray_ue.stages.craft import craft, method_of
 from ray_ue.stages.embed import embed
 from ray_ue.stages.export import export
 from ray_ue.stages.index import index
-from ray_ue.stages.sample import sample
+from ray_ue.stages.sample import refuse_unreadable, sample
 from ray_ue.stages.session import session
 from ray_ue.stages.surrogate import surrogate
 from ray_ue.stages.verify import verify
@@ -29,20 +29,30 @@ def follow(*, source: str, output: Folder, work: Folder, recipe: Recipe, resourc
 
 
 def steps(job: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
-    """Each stage's name and artifacts as it ends."""
+    """Each stage's name and artifacts as it ends. Nothing is embedded for a method that needs neither clusters nor a surrogate."""
+    recipe = job.recipe
+    method, per = method_of(recipe)
+    embeds = method.frozen or recipe.groups == "kmeans"
+    canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
     indexed = index(job)
     yield "index", {"index": indexed}
-    sampled = sample(job, index=indexed)
-    yield "sample", {"sample": sampled}
-    weights = surrogate(job, sample=sampled)
+    views = sample(job, index=indexed, canvas=canvas, rows=indexed.facts["rows"] if per == "image" else recipe.craft_sample)
+    sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if embeds else views
+    yield "sample", {"sample": views}
+    weights = surrogate(job, sample=sampled) if embeds else {}
     yield "surrogate", weights
-    embedded = embed(job, index=indexed, weights=weights)
-    yield "embed", {"embed": embedded}
-    groups = cluster(job, index=indexed, embedded=embedded)
+    embedded = {"embed": embed(job, index=indexed, weights=weights)} if embeds else {}
+    yield "embed", embedded
+    if embeds:
+        groups = cluster(job, index=indexed, embedded=embedded["embed"], clusters=recipe.clusters)
+        also = [cluster(job, index=indexed, embedded=embedded["embed"], clusters=k) for k in recipe.other_clusters()]
+    else:
+        refuse_unreadable(views, most=recipe.max_rejected)
+        groups, also = classes(job, index=indexed, views=views), []
     yield "cluster", {"cluster": groups}
-    poison = craft(job, sample=sampled, weights=weights, groups=groups)
+    poison = craft(job, views=views, weights=weights if method.frozen else {}, groups=groups, also=also)
     yield "craft", {"craft": poison}
-    exported = export(job, index=indexed, embedded=embedded, groups=groups, poison=poison)
+    exported = export(job, index=indexed, views=views, embedded=embedded, groups=groups, poison=poison)
     yield "export", {"export": exported}
-    verify(job, index=indexed, exported=exported)
+    verify(job, index=indexed, exported=exported, poison=poison)
     yield "verify", {}

@@ -1,5 +1,7 @@
 """Sample: the views that crafting and self-supervised training loop over, read once into one memory-mapped uint8 array."""
 
+import numpy as np
+
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
@@ -8,19 +10,37 @@ from ray_ue.stages.views import Plain, read_views
 VERSION = 1
 
 
-def sample(run: Run, *, index: Artifact) -> Artifact:
-    """The sample artifact: `pixels.npy` uint8 [n, canvas, canvas, 3] and `ids.npy`, a random sample of the readable rows in id order."""
-    canvas, _ = run.recipe.geometry()
-    fields = run.recipe.values(("craft_sample", "seed", "max_pixels")) | {"canvas": canvas}
+def sample(run: Run, *, index: Artifact, canvas: int, rows: int) -> Artifact:
+    """The sample artifact: `pixels.npy` uint8 [n, canvas, canvas, 3] and `ids.npy`, in id order and without the unreadable.
+
+    It is a random sample of `rows` rows, or all of them where there are no more.
+    """
+    rows = min(rows, index.facts["rows"])
+    fields = run.recipe.values(("seed", "max_pixels")) | {"canvas": canvas, "craft_sample": rows}
     return stage(
-        run, "sample", version=VERSION, fields=fields, inputs={"index": index}, build=lambda folder: build(run, index, canvas, folder)
+        run, "sample", version=VERSION, fields=fields, inputs={"index": index}, build=lambda folder: build(run, index, canvas, rows, folder)
     )
 
 
-def build(run: Run, index: Artifact, canvas: int, folder: Folder) -> dict:
-    wanted = draw_sample(index.facts["rows"], size=run.recipe.craft_sample, seed=run.recipe.seed)
+def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> dict:
+    wanted = wanted_rows(index, size=rows, seed=run.recipe.seed)
     see = Plain(canvas=canvas, limits=run.recipe.limits())
-    rows = read_views(run, index, wanted, see=see, canvas=canvas, name="sample", folder=folder)
-    if rows < 2:
-        raise ValueError(f"only {rows} of {len(wanted)} sampled images could be read; there is nothing to craft on")
-    return {"rows": rows, "canvas": canvas, "of": index.facts["rows"]}
+    read = read_views(run, index, wanted, see=see, canvas=canvas, name="sample", folder=folder)
+    if read < 2:
+        raise ValueError(f"only {read} of {len(wanted)} sampled images could be read; there is nothing to craft on")
+    return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
+
+
+def wanted_rows(index: Artifact, *, size: int, seed: int) -> np.ndarray:
+    """The ids of a sample."""
+    return draw_sample(index.facts["rows"], size=size, seed=seed)
+
+
+def refuse_unreadable(sampled: Artifact, *, most: float) -> None:
+    """Where no embedding looks at every row, the sample is the first that does."""
+    bad = sampled.facts["asked"] - sampled.facts["rows"]
+    if bad > most * sampled.facts["asked"]:
+        raise ValueError(
+            f"{bad:,} of {sampled.facts['asked']:,} images cannot be used, more than --max-rejected {most:g} allows; "
+            "look at them, or allow a larger share"
+        )

@@ -32,7 +32,7 @@ def build(run: Run, sample: Artifact, folder: Folder) -> dict:
     recipe = run.recipe
     arguments = {"sample": sample.folder, "arch": specs.parse(recipe.surrogate).arch, "image_size": recipe.image_size}
     arguments |= {"steps": recipe.ssl_steps, "seed": recipe.seed}
-    state, facts = run_loop(run, folder, name="surrogate", steps=recipe.ssl_steps, loop=contrast, arguments=arguments)
+    state, facts = run_loop(run, folder, name="surrogate", loop=contrast, arguments=arguments)
     folder.write("weights.safetensors", save(ssl.weights(state)))
     return facts
 

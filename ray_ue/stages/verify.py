@@ -63,8 +63,8 @@ class Checker:
         return "", most
 
 
-def verify(run: Run, *, index: Artifact, exported: Artifact) -> dict:
-    """Prove the copy: same ids, keys and labels, every checksum, every change within the budget. Raises `VerifyError`.
+def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -> dict:
+    """Prove the copy: same ids, keys and labels, every checksum, every change within the poison's bound. Raises `VerifyError`.
 
     Returns and stores (beside the export's manifest) how many images were compared and the largest change that was found.
     """
@@ -80,7 +80,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact) -> dict:
         ledger=exported.folder,
         limits=recipe.limits(),
         resize=recipe.resize,
-        levels=recipe.levels().levels,
+        levels=poison.facts["most"],
         lossless=recipe.image_format != "jpeg",
         threads=run.machines.threads(run.resources, tasks=run.machines.cores),
         classes=source.class_names(),
@@ -97,7 +97,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact) -> dict:
     if faults:
         raise VerifyError(f"{len(faults):,} images of {run.output.uri} are not as they should be: {'; '.join(sorted(faults)[:SHOWN])}")
     others = check_others(run, exported)
-    facts = {"images": exported.facts["images"], "most_levels": most, "budget": recipe.levels().levels, "other_files": others}
+    facts = {"images": exported.facts["images"], "most_levels": most, "budget": poison.facts["most"], "other_files": others}
     exported.folder.write_json("verified.json", facts)
     return facts
 

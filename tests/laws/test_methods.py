@@ -1,78 +1,141 @@
-"""Laws that every method keeps: a full bank, inside the budget, a function of its seed, and a step that can be resumed from."""
+"""Laws that every method keeps, with an entry per group and per image: its slots, its bound, its seed, its steps and its workers."""
 
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from laws.method_worlds import BUDGET, ROWS, SIDE, SMALL, World, pictures
+from torch import Tensor
 
-from ray_ue.budget import Budget, deviation
-from ray_ue.methods import METHODS, Method, View
-from ray_ue.methods.uc import UC
-from ray_ue.poisons import Additive
+from ray_ue.budget import deviation, noise_like
+from ray_ue.methods import METHODS, Per
+from ray_ue.poisons import open_poison_file
 from ray_ue.steps import Workers
-from ray_ue.surrogates import Surrogate
 
-SMALL: Mapping[str, Method] = {name: UC(steps=3, batch=8) if name == "uc" else METHODS[name]() for name in METHODS}
-BUDGET = Budget(levels=8)
-SLOTS, SIDE = 4, 8
+VICTIMS = 800  # rows for the victim at the end
 
 
-def view() -> View:
-    rng = np.random.default_rng(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval().requires_grad_(False)
-    half = torch.full((1, 3, 1, 1), 0.5)
-    return View(
-        pixels=rng.integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8),
-        slot_of=(np.arange(20) % SLOTS).astype(np.int32),
-        centers=rng.standard_normal((SLOTS, 6)).astype(np.float32),
-        surrogate=Surrogate(name="toy", net=net, mean=half, std=half, size=SIDE, canvas=SIDE, width=6),
-    )
+@pytest.fixture(params=[(name, per) for name in SMALL for per in ("group", "image")], ids=lambda case: f"{case[0]} per {case[1]}")
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    name, per = request.param
+    return World(name=name, per=per, home=tmp_path)
 
 
-def finish(name: str, *, seed: int = 0, resume: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    state = dict(resume or {})
-    aim = np.roll(np.arange(SLOTS), -1)
-    for step in SMALL[name].craft(view(), budget=BUDGET, aim=aim, seed=seed, workers=Workers(), resume=resume or {}):
-        state = step.state()
-    return state
+def test_every_method_has_a_small_instance() -> None:
+    assert SMALL.keys() == METHODS.keys()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_bank_has_one_entry_for_every_slot_within_the_budget(name: str) -> None:
-    bank = SMALL[name].bank(finish(name), budget=BUDGET)
-    assert bank.dtype == np.int8
-    assert bank.shape == (SLOTS, 3, SIDE, SIDE)
-    assert np.abs(bank.astype(int)).max() <= BUDGET.levels
-    assert (np.abs(bank.astype(int)).max((1, 2, 3)) > 0).all()
-    pixels = view().pixels[0]
-    assert 0 < deviation(pixels, Additive(bank=bank, budget=BUDGET).apply(pixels, 0)) <= BUDGET.levels
+def test_every_slot_changes_its_images_within_the_bound(world: World) -> None:
+    poison, clean = world.poison("a"), pictures(ROWS, seed=0)
+    assert poison.slots == world.view("a").slots
+    if world.method.bounded:
+        assert poison.most == BUDGET.levels
+    shown = world.shown(poison)
+    assert all(0 < deviation(before, after) <= poison.most for before, after in zip(clean, shown, strict=True))
+    large = pictures(ROWS, seed=0)[0].repeat(3, 0).repeat(2, 1)
+    assert 0 < deviation(large, poison.apply(large, 0)) <= poison.most
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_bank_and_another_seed_another(name: str) -> None:
-    method = SMALL[name]
-    one, same, other = (method.bank(finish(name, seed=seed), budget=BUDGET) for seed in (1, 1, 2))
+def test_the_same_seed_makes_the_same_poison_and_another_another(world: World) -> None:
+    one, same, other = (world.shown(world.poison(place, seed=seed)) for place, seed in (("a", 1), ("b", 1), ("c", 2)))
     assert (one == same).all()
-    assert (one != other).any()
+    assert (one != other).any() == SMALL[world.name].chance
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_resuming_from_any_step_gives_the_same_state(name: str) -> None:
-    straight = finish(name)
-    aim = np.roll(np.arange(SLOTS), -1)
-    for step in SMALL[name].craft(view(), budget=BUDGET, aim=aim, seed=0, workers=Workers(), resume={}):
-        resumed = finish(name, resume=step.state())
-        assert straight.keys() == resumed.keys()
-        assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+def test_a_poison_from_its_file_is_the_poison(world: World, tmp_path: Path) -> None:
+    poison = world.poison("a")
+    poison.save(tmp_path / "bank")
+    assert (world.shown(open_poison_file(tmp_path / "bank")) == world.shown(poison)).all()
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_steps_count_up_and_states_are_flat_tensors(name: str) -> None:
-    aim = np.roll(np.arange(SLOTS), -1)
-    steps = list(SMALL[name].craft(view(), budget=BUDGET, aim=aim, seed=0, workers=Workers(), resume={}))
-    assert [step.step for step in steps] == list(range(1, steps[0].steps + 1))
-    assert all(isinstance(value, Tensor) for value in steps[-1].state().values())
+def test_resuming_from_any_step_gives_the_same_state_and_poison(world: World) -> None:
+    straight = world.steps("a")
+    last = straight[-1][1]
+    wanted = world.shown(world.method.poison(last, deltas=world.deltas("a"), budget=BUDGET))
+    for step, _ in straight:
+        place = f"stopped at {step.step}"
+        first = world.steps(place, stop=step.step)[-1][1]
+        after = world.steps(place, resume=first)
+        state = after[-1][1] if after else first
+        assert last.keys() == state.keys()
+        assert all(torch.equal(value, state[key]) for key, value in last.items())
+        assert (world.shown(world.method.poison(state, deltas=world.deltas(place), budget=BUDGET)) == wanted).all()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_any_number_of_workers_makes_the_same_poison(world: World, number: int) -> None:
+    """Up to one level here and there: sums in another order differ in their last bits."""
+    if SMALL[world.name].alone:
+        with pytest.raises(ValueError, match="ask for --workers 1"):
+            world.steps("refused", workers=Workers(rank=0, world=number))
+        return
+    alone = world.shown(world.poison("alone")).astype(int)
+    for poison in world.shared("shared", world=number):
+        made = world.shown(poison)
+        assert np.abs(made - alone).max() <= 1
+        assert (made != alone).mean() < 0.01
+
+
+def test_steps_count_up_to_the_last_and_states_are_flat_tensors(world: World) -> None:
+    steps = world.steps("a")
+    numbers = [step.step for step, _ in steps]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == steps[0][0].steps
+    assert all(isinstance(value, Tensor) for _, state in steps for value in state.values())
+    assert all(np.isfinite(step.loss) for step, _ in steps)
+
+
+def test_the_cost_is_known_before(world: World) -> None:
+    assert world.method.passes(ROWS) >= world.steps("a")[-1][0].images >= 0
+
+
+# Which ones the tiny victim below can be expected to follow. AR per image is left out: each image's pattern is another one, and what
+# they share shows in a convolution alone, which that victim has none of. So are UC, whose toy surrogate is not trained; TUE and GUE,
+# whose networks need more than seconds; and `given`, which is whatever was given.
+LEARNT: list[tuple[str, Per]] = [
+    ("lsp", "group"),
+    ("lsp", "image"),
+    ("ar", "group"),
+    ("ops", "group"),
+    ("cuda", "group"),
+    ("noise", "group"),
+    ("em", "group"),
+    ("em", "image"),
+    ("mi-ue", "group"),
+    ("mi-ue", "image"),
+    ("tap", "group"),
+    ("tap", "image"),
+    ("rem", "image"),
+    ("sem", "image"),
+]
+
+
+@pytest.mark.parametrize(("name", "per"), LEARNT)
+def test_a_poison_beats_fresh_noise_on_a_victim(name: str, per: Per, tmp_path: Path) -> None:
+    """A victim that classifies clean rows after training on noisy ones does so far less well after training on protected ones."""
+    world = World(name=name, per=per, home=tmp_path, rows=VICTIMS, longer=True)
+    assert accuracy(world.shown(world.poison("a"))) < 0.7
+
+
+def test_the_victim_learns_through_fresh_noise() -> None:
+    clean = pictures(VICTIMS, seed=0)
+    rng = np.random.default_rng(2)
+    assert accuracy(np.stack([noise_like(pixels, budget=BUDGET, rng=rng) for pixels in clean])) > 0.95
+
+
+def accuracy(train: np.ndarray) -> float:
+    """Of a small network that is trained on rows of which row i is of class i % 4, on unseen clean ones."""
+    rng = torch.Generator().manual_seed(0)
+    weights = [(0.05 * torch.randn(shape, generator=rng)).requires_grad_() for shape in ((3 * SIDE**2, 64), (64, 4))]
+    optimiser = torch.optim.Adam(weights, lr=0.003)
+    labels = torch.arange(len(train)) % 4
+
+    def logits(pixels: np.ndarray) -> Tensor:
+        return ((torch.from_numpy(pixels).float().flatten(1) / 255 - 0.5) @ weights[0]).relu() @ weights[1]
+
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits(train), labels).backward()
+        optimiser.step()
+    return float((logits(pictures(len(train), seed=1)).argmax(1) == labels).float().mean())

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from shared_work import sums
 from torch import Tensor, nn
 
 from ray_ue.budget import Budget
 from ray_ue.losses import LOSSES
-from ray_ue.methods import View
+from ray_ue.methods import View, by_group
 from ray_ue.methods.paints import PAINTS, stream
 from ray_ue.methods.uc import PLACES, SCOPES, UC
 from ray_ue.nets import generator
+from ray_ue.poisons import Additive
 from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import Surrogate
 
@@ -37,7 +39,8 @@ def view(rows: int = 30, slots: int = SLOTS, canvas: int = 16, size: int = 16) -
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (rows, canvas, canvas, 3), dtype=np.uint8)
     centers = rng.standard_normal((slots, 32)).astype(np.float32)
-    return View(pixels=pixels, slot_of=(np.arange(rows) % slots).astype(np.int32), centers=centers, surrogate=surrogate(canvas, size))
+    told = (np.arange(rows) % slots).astype(np.int32)
+    return by_group(pixels, group_of=told, centers=centers, surrogate=surrogate(canvas, size), budget=BUDGET)
 
 
 def run(method: UC, *, seed: int = 0, workers: Workers = Workers(), resume: dict[str, Tensor] | None = None, stop: int = 999) -> Step:  # noqa: B008
@@ -50,7 +53,9 @@ def run(method: UC, *, seed: int = 0, workers: Workers = Workers(), resume: dict
 
 
 def bank(method: UC, step: Step) -> np.ndarray:
-    return method.bank(step.state(), budget=BUDGET)
+    made = method.poison(step.state(), deltas=view().deltas, budget=BUDGET)
+    assert isinstance(made, Additive)
+    return made.bank
 
 
 def test_the_generator_is_the_papers() -> None:
@@ -102,18 +107,11 @@ def test_state_is_a_copy_and_resuming_leaves_it_alone() -> None:
 
 
 def share(method: UC, world: int) -> list[np.ndarray]:
-    """The banks of `world` workers, as threads that meet at a barrier to sum their tensors."""
-    barrier, parts, banks = threading.Barrier(world), [torch.zeros(0)] * world, [np.zeros(0)] * world
+    """The banks of `world` workers."""
+    banks, totals = [np.zeros(0)] * world, sums(world)
 
     def work(rank: int) -> None:
-        def total(value: Tensor) -> Tensor:
-            parts[rank] = value
-            barrier.wait()
-            whole = torch.stack(parts).sum(0)
-            barrier.wait()
-            return whole
-
-        banks[rank] = bank(method, run(method, workers=Workers(rank=rank, world=world, total=total)))
+        banks[rank] = bank(method, run(method, workers=Workers(rank=rank, world=world, total=totals[rank])))
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
     for thread in threads:
@@ -191,7 +189,7 @@ def test_one_cluster_is_refused() -> None:
 
 
 def test_an_aim_that_stands_still_is_refused() -> None:
-    with pytest.raises(ValueError, match="slot 2 aims at its own center"):
+    with pytest.raises(ValueError, match="group 2 aims at its own center"):
         next(QUICK.craft(view(), budget=BUDGET, aim=np.array([1, 0, 2]), seed=0, workers=Workers(), resume={}))
 
 
@@ -217,6 +215,6 @@ def test_a_side_that_the_generator_cannot_paint_is_refused() -> None:
 
 def test_a_view_must_match_its_surrogate() -> None:
     with pytest.raises(ValueError, match="do not fill toy's canvas of 20"):
-        View(pixels=view().pixels, slot_of=view().slot_of, centers=view().centers, surrogate=surrogate(canvas=20))
-    with pytest.raises(ValueError, match="slot 2 has no center"):
-        View(pixels=view().pixels, slot_of=view().slot_of, centers=view().centers[:2], surrogate=surrogate())
+        replace(view(), surrogate=surrogate(canvas=20))
+    with pytest.raises(ValueError, match="group 2 has no center"):
+        replace(view(), centers=view().centers[:2])

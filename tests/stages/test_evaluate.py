@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,11 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import photo
+from shared_work import train_workers
 
 from ray_ue import results
 from ray_ue.artifacts import Folder
-from ray_ue.evaluate import evaluate
+from ray_ue.evaluation import evaluate
 from ray_ue.grid import Grid, places
 from ray_ue.images import Limits, Picture, decode, encode, look_at, resized
 from ray_ue.pipeline import protect
@@ -360,16 +360,6 @@ def test_results_inside_a_copy_are_refused(made: Path) -> None:
         assert not (made / place / "run.json").exists()
 
 
-def lane_workers() -> list[int]:
-    """Process ids of this session's Ray Train workers, the youngest last."""
-    import ray
-
-    raylet = ray._private.worker._global_node.all_processes["raylet"][0].process.pid  # type: ignore[union-attr]
-    told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    found = [line.split(None, 2) for line in told.splitlines()[1:]]
-    return [int(pid) for pid, parent, words in found if int(parent) == raylet and "RayTrainWorker" in words]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: Path, tmp_path: Path) -> None:
@@ -381,7 +371,7 @@ def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: P
 
     def kill() -> None:
         while not over.wait(0.05):
-            if cells(there) and (found := lane_workers()):
+            if cells(there) and (found := train_workers()):
                 os.kill(found[-1], signal.SIGKILL)
                 killed.append(found[-1])
                 return

@@ -14,6 +14,7 @@ from ray_ue.artifacts import Artifact, Folder
 from ray_ue.budget import deviation
 from ray_ue.images import Limits, decode
 from ray_ue.pipeline import protect
+from ray_ue.poisons import Additive
 from ray_ue.recipe import Resources
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -187,6 +188,8 @@ def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp
         assert done["cluster"].fingerprint == one["cluster"].fingerprint
         from ray_ue.stages.craft import open_poison
 
-        banks.append(open_poison(done["craft"].folder).bank.astype(int))
+        poison = open_poison(done["craft"].folder)
+        assert isinstance(poison, Additive)
+        banks.append(np.array(poison.bank).astype(int))
     assert np.abs(banks[0]).max() > 0
     assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.999

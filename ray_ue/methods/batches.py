@@ -1,0 +1,94 @@
+"""Which rows meet in a batch: a function of seed and epoch alone, whatever the number of workers. Knows no network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ray_ue.methods.base import View
+from ray_ue.methods.draws import Draws
+from ray_ue.sgd import floats
+from ray_ue.steps import Workers
+from ray_ue.types import Rng
+
+Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
+PARTNERS = 8  # rows of a group that share a batch at least, where there are as many
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batches:
+    """Which rows meet in a batch: a function of seed and epoch alone. A worker holds the rows of its own pools."""
+
+    view: View
+    workers: Workers
+    seed: int
+
+    def training(self, epoch: int, *, batch: int) -> list[Rows]:
+        """All rows once, in batches over the whole collection."""
+        order = np.random.default_rng([self.seed, 31, epoch]).permutation(len(self.view.pixels))
+        return np.array_split(order, -(-len(order) // batch))
+
+    def mine(self, rows: Rows) -> Int[np.ndarray, " _"]:
+        """Those rows of a batch that this worker holds."""
+        return rows[(rows % self.view.deltas.pools) % self.workers.world == self.workers.rank]
+
+    def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
+        """For each of this worker's pools all its rows once, in batches of about `batch` that lie within the pool."""
+        found = {}
+        for pool in self.view.deltas.owned(self.workers):
+            rng = np.random.default_rng([self.seed, 37, epoch, pool])
+            rows = self._met(rng.permutation(self.view.deltas.members(pool)), batch=batch, rng=rng)
+            found[pool] = np.array_split(rows, max(1, round(len(rows) / batch)))
+        return found
+
+    def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
+        """Shuffled rows; where groups are so many that a batch would hold few rows of each, they come in bunches of one group."""
+        finest = max((self.view.group_of, *self.view.also), key=lambda groups: int(groups.max()))[rows]
+        if batch >= PARTNERS * (int(finest.max(initial=0)) + 1):
+            return rows
+        order = np.argsort(finest, kind="stable")
+        edges = np.flatnonzero(np.diff(finest[order])) + 1
+        bunches = [part[i : i + PARTNERS] for part in np.split(order, edges) for i in range(0, len(part), PARTNERS)]
+        return rows[np.concatenate([bunches[i] for i in rng.permutation(len(bunches))])]
+
+    def whole(self, *key: int, rows: Rows) -> Draws:
+        """Random numbers for a batch that lies in this worker's pools."""
+        return Draws(self.seed, *key, rows=rows, here=np.ones(len(rows), bool), device=self.view.surrogate.device)
+
+    def part(self, *key: int, rows: Rows) -> Draws:
+        """Random numbers for this worker's rows of a batch over the whole collection."""
+        return Draws(self.seed, *key, rows=rows, here=np.isin(rows, self.mine(rows)), device=self.view.surrogate.device)
+
+    def images(self, rows: Rows) -> Images:
+        """Rows as [0, 1] images on the device."""
+        return floats(self.view.pixels[rows], device=self.view.surrogate.device)
+
+    def targets(self, rows: Rows) -> list[Int[Tensor, " B"]]:
+        """What the source is told of these rows: their groups, one tensor per grouping."""
+        every = (self.view.group_of, *self.view.also)
+        return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in every]
+
+
+def flipped(images: Images, draws: Draws, *, share: float) -> Images:
+    """Images of which a `share` is mirrored."""
+    return torch.where(draws.flips(share)[:, None, None, None], images.flip(-1), images)
+
+
+class Mean:
+    """A running mean over batches of this worker, kept on the device until it is asked for."""
+
+    def __init__(self) -> None:
+        self.sum: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, value: Tensor, rows: int) -> None:
+        self.sum = self.sum + value * rows
+        self.count += rows
+
+    def over(self, workers: Workers, *, device: torch.device) -> float:
+        both = torch.stack([torch.as_tensor(self.sum, device=device, dtype=torch.float32), torch.tensor(float(self.count), device=device)])
+        total, count = workers.total(both).tolist()
+        return total / max(count, 1)

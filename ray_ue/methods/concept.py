@@ -1,0 +1,209 @@
+"""One for All (14A; Chen et al. 2024, ICML): a generator moves images away from their concepts, which are texts. Looks at no label.
+
+As in the authors' code: the generator, what it is told (the clean image's own feature), the two terms, Adam and its rates. Otherwise:
+it is trained on the collection, theirs once on ImageNet and then applied anywhere; an image's concepts are those whose texts are
+nearest to it, theirs those near to the name of its ImageNet class; a row is compared with its own concepts, theirs with those of the
+whole batch; the encoder sees normalised images, theirs raw ones; and the budget clips, theirs knows an L2 norm alone. Their script
+that makes the copies perturbs normalised images and saves them clipped to [0, 1]: that is not repeated. Not recovered: which of
+their files of near and opposite classes counts a class as near to itself, and whether all 200 epochs of ImageNet were run.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ray_ue.augment import crop, draw
+from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas
+from ray_ue.interchange import digest
+from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.batches import Batches, Images, Rows
+from ray_ue.methods.source import alone, cosine
+from ray_ue.methods.tables import Table, open_table, poison_of
+from ray_ue.nets.conditional import Conditional
+from ray_ue.poisons import Poison
+from ray_ue.specs import parse
+from ray_ue.steps import Step, Workers, under
+from ray_ue.surrogates import Surrogate
+
+HOW = "write --method concept --surrogate open_clip:ViT-B-32/openai --settings concepts=FILE, a text file with one concept per line"
+SIDE = 224  # of the images that the authors' norm of 16 is meant for
+FLOOR = 0.05  # the cosine below which its reciprocal goes on as a straight line: ours, for CLIP's cosines are above it
+KEPT = ("turn", "entries")  # what a table keeps
+
+Features = Float[Tensor, "B D"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concept(Method):
+    """`concepts` is a text file, one concept per line, that every worker sees; the surrogate is an open_clip one.
+
+    The loss is the mean cosine with the `near` nearest concepts (5 in the paper, 3 in the code) plus `pull` / the mean cosine with
+    the least similar one. A delta has the L2 norm `norm` at 224 x 224 and as much per pixel at other sides; then the budget clips
+    it: 8/255 leaves at most 12.2, 16/255 24.3. Slopes pass through that clipping unchanged, else they would vanish at small budgets.
+    """
+
+    per = "image"
+    concepts: str = ""
+    epochs: int = 200
+    batch: int = 30
+    near: int = 5
+    pull: float = 0.1
+    norm: float = 16.0
+    width: int = 64
+    blocks: int = 24
+    learning_rate: float = 1e-3
+    decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch, self.near, self.width) < 1 or min(self.norm, self.learning_rate) <= 0:
+            raise ValueError(f"concept needs epochs, batch, near, width, norm and rate above zero, got {self}")
+        if min(self.blocks, self.pull, self.decay) < 0:
+            raise ValueError(f"concept needs blocks, pull and decay of zero or more, got {self}")
+        if not self.concepts:
+            raise ValueError(f"concept moves images away from texts and needs some: {HOW}")
+        if len(found := names_in(Path(self.concepts))) <= self.near:
+            raise ValueError(
+                f"{self.concepts} has {len(found)} concepts; near={self.near} and an opposite one need {self.near + 1} or more"
+            )
+
+    @property
+    def frozen(self) -> bool:
+        return True
+
+    def identity(self) -> dict[str, object]:
+        return {**asdict(self), "concepts": f"sha256:{digest(Path(self.concepts))}"}
+
+    def passes(self, rows: int) -> int:
+        """Every row goes through the encoder clean and perturbed in an epoch, and clean once more in the end."""
+        return (2 * self.epochs + 1) * rows
+
+    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
+        refuse_other(view.surrogate)
+        alone(workers, method="concept")
+        texts = embedded(names_in(Path(self.concepts)), surrogate=view.surrogate)
+        table = open_table(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        batches = Batches(view=view, workers=workers, seed=seed)
+        net = self._generator(view.surrogate, seed=seed)
+        adam = torch.optim.Adam(net.parameters(), lr=self.learning_rate, weight_decay=self.decay)
+        if resume:
+            _restore(net, adam, resume)
+        rows = len(view.pixels)
+        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
+            loss = self._learn(net, adam, batches, texts, epoch=epoch, budget=budget)
+            last = epoch + 1 == self.epochs
+            if last:
+                self._settle(table, net, batches, budget=budget)
+            state = partial(_state, net, adam, table, epoch + 1)
+            yield Step(step=epoch + 1, steps=self.epochs, loss=loss, images=(2 * (epoch + 1) + last) * rows, state=state)
+
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+        return poison_of(state, deltas=deltas, budget=budget)
+
+    def loss(self, features: Features, *, near: Float[Tensor, "B K D"], far: Features) -> Float[Tensor, ""]:
+        """What the generator lowers, from unit vectors: those of its images, of their near concepts and of their opposite one."""
+        close = torch.einsum("bd,bkd->bk", features, near).mean()
+        opposite = (features * far).sum(1).mean()
+        safe = opposite.clamp(min=FLOOR)
+        return close + self.pull * (1 / safe + (safe - opposite) / FLOOR**2)
+
+    def _generator(self, surrogate: Surrogate, *, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 2)
+            net = Conditional(width=self.width, blocks=self.blocks, given=surrogate.width)
+        return net.to(surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _learn(
+        self, net: nn.Module, adam: torch.optim.Adam, batches: Batches, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget
+    ) -> float:
+        """One pass over all rows, cropped and flipped as the authors do; returns the mean loss."""
+        surrogate, total = batches.view.surrogate, 0.0
+        for group in adam.param_groups:
+            group["lr"] = cosine(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
+        net.train()
+        for turn, rows in enumerate(batches.training(epoch, batch=self.batch)):
+            rng = np.random.default_rng([batches.seed, 41, epoch, turn])
+            crops = draw(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng)
+            images = crop(batches.images(rows), crops)
+            clean = _unit(surrogate, images).detach()
+            alike = clean @ texts.T
+            shown = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
+            loss = self.loss(_unit(surrogate, shown), near=texts[alike.topk(self.near).indices], far=texts[alike.argmin(1)])
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            total += float(loss.detach()) * len(rows)
+        if not np.isfinite(total):
+            raise FloatingPointError(f"the generator's loss is {total}; lower --learning-rate {self.learning_rate:g}")
+        return total / len(batches.view.pixels)
+
+    def _delta(self, net: nn.Module, images: Images, clean: Features, *, budget: Budget) -> Images:
+        """At the wanted norm and within the budget; slopes are those of the delta before it was clipped."""
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+            drawn = net(images, clean).float()
+        wanted = self.norm * images.shape[2] / SIDE
+        whole = drawn * (wanted / drawn.flatten(1).norm(dim=1).clamp(min=1e-12))[:, None, None, None]
+        return whole + (budget.project(whole) - whole).detach()
+
+    def _settle(self, table: Table, net: nn.Module, batches: Batches, *, budget: Budget) -> None:
+        net.eval()
+
+        def make(rows: Rows) -> tuple[Images, Images]:
+            images = batches.images(rows)
+            with torch.no_grad():
+                return images, self._delta(net, images, _unit(batches.view.surrogate, images), budget=budget)
+
+        table.put(batches.pooled(0, batch=self.batch), make)
+
+
+def names_in(file: Path) -> list[str]:
+    """The concepts of a text file, each once, without empty lines."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ValueError(f"the concepts file {file} cannot be read ({error.strerror}); every node must see it; {HOW}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the concepts file {file} is not UTF-8 text; {HOW}") from None
+    return list(dict.fromkeys(filter(None, (line.strip() for line in lines))))
+
+
+def refuse_other(surrogate: Surrogate) -> None:
+    """Refuse a surrogate whose features are not in one space with texts."""
+    if not surrogate.name.startswith("open_clip:"):
+        raise ValueError(f"concept compares images with texts, which the surrogate {surrogate.name} cannot read; {HOW}")
+
+
+def embedded(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
+    """The unit vectors of "a photo of a {concept}" by the surrogate's own model, on its device."""
+    from ray_ue.nets.clip import embed_names  # open_clip takes seconds to import
+
+    spec = parse(surrogate.name)
+    found = torch.from_numpy(embed_names(spec.arch, spec.weights, names)).to(surrogate.device)
+    assert found.shape[1] == surrogate.width, "both towers of a CLIP model end in one space"
+    return found
+
+
+def _unit(surrogate: Surrogate, images: Images) -> Features:
+    return F.normalize(surrogate.features(images), dim=1)
+
+
+def _state(net: nn.Module, adam: torch.optim.Adam, table: Table, epoch: int) -> dict[str, Tensor]:
+    kept = {f"net.{name}": value for name, value in net.state_dict().items()}
+    kept |= {f"adam.{i}.{name}": value for i, entry in adam.state_dict()["state"].items() for name, value in entry.items()}
+    return {name: value.detach().cpu().clone() for name, value in kept.items()} | table.state() | {"epoch": torch.tensor(epoch)}
+
+
+def _restore(net: nn.Module, adam: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
+    net.load_state_dict(under("net.", state))
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in under("adam.", state).items():
+        number, _, name = key.partition(".")
+        entries.setdefault(int(number), {})[name] = value
+    adam.load_state_dict({"state": entries, "param_groups": adam.state_dict()["param_groups"]})

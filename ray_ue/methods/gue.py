@@ -1,0 +1,152 @@
+"""Game unlearnable examples (GUE; Liu et al. 2024, AAAI): a generator leads, a classifier follows, one first-order step moves both.
+
+The generator sees the image alone, no label: once trained it perturbs new images of the kind in one pass.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas
+from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.batches import Batches, Images, Rows
+from ray_ue.methods.source import Source, alone, check_network
+from ray_ue.methods.tables import Table, open_table, poison_of
+from ray_ue.nets.unet import UNet
+from ray_ue.poisons import Poison
+from ray_ue.steps import Step, Workers, under
+
+WIDTH = 32  # of the U-Net: the authors' is not recovered
+Slopes = Sequence[Float[Tensor, "..."]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GUE(Method):
+    """BOME (Liu et al. 2022): a clone of `network` takes `inner` Adam steps on the poison to tell how far the follower is from its best.
+
+    The leader wants that the follower gives clean images every wrong group; `eta` is how strongly the follower is kept at its best.
+    """
+
+    per = "image"
+    epochs: int = 50
+    batch: int = 256
+    inner: int = 10
+    inner_rate: float = 1e-4
+    eta: float = 1.5
+    network: str = "resnet18"
+    learning_rate: float = 0.1
+    follower_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_network(self.network)
+        if min(self.epochs, self.batch, self.inner) < 1 or min(self.inner_rate, self.eta, self.learning_rate, self.follower_rate) <= 0:
+            raise ValueError(f"GUE needs epochs, batch, inner, eta and rates above zero, got {self}")
+
+    @property
+    def trains(self) -> str:
+        return self.network
+
+    @property
+    def together(self) -> int:
+        return 2 * self.batch
+
+    def passes(self, rows: int) -> int:
+        return self.epochs * rows * (self.inner + 3) + rows
+
+    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
+        alone(workers, method="gue")
+        table = open_table(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        batches = Batches(view=view, workers=workers, seed=seed)
+        source = Source.fresh(self.network, view=view, decay=0.0, seed=seed, workers=workers, resume={})
+        leader = _leader(seed, device=view.surrogate.device)
+        if resume:
+            source.net.load_state_dict(under("net.", resume))
+            leader.load_state_dict(under("leader.", resume))
+        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
+            loss = 0.0
+            for rows in batches.training(epoch, batch=self.batch):
+                loss += self._play(source, leader, batches.images(rows), batches.targets(rows)[0], budget=budget) * len(rows)
+            last = epoch + 1 == self.epochs
+            if last:
+                self._settle(table, leader, batches, budget=budget)
+            kept = {f"net.{name}": value for name, value in source.net.state_dict().items()}
+            kept |= {f"leader.{name}": value for name, value in leader.state_dict().items()}
+            state = (
+                {name: value.detach().cpu().clone() for name, value in kept.items()} | table.state() | {"epoch": torch.tensor(epoch + 1)}
+            )
+            images = (epoch + 1) * len(view.pixels) * (self.inner + 3) + last * len(view.pixels)
+            mean = loss / len(view.pixels)
+            yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
+
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+        return poison_of(state, deltas=deltas, budget=budget)
+
+    def _play(self, source: Source, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
+        """One step of both; returns the follower's loss on the poison."""
+        source.net.train()
+        leader.train()
+        lead, follow = list(leader.parameters()), [value for value in source.net.parameters() if value.requires_grad]
+        shown = (images + budget.radius * leader(images)).clamp(0, 1)
+        loss = F.cross_entropy(source.logits(shown)[0], targets)
+        best = self._best(source, shown.detach(), targets)
+        gap_lead = _minus(_slopes(loss, lead, keep=True), _slopes(best(shown), lead, keep=True))
+        gap_follow = _slopes(loss, follow, keep=False)
+        clean = -source.logits(images)[0].log_softmax(1)
+        wrong = clean.masked_fill(F.one_hot(targets, clean.shape[1]).bool(), -torch.inf).amax(1).mean()
+        wanted = _slopes(wrong, follow, keep=False)
+        size = sum(float(slope.square().sum()) for slope in (*gap_lead, *gap_follow))
+        along = sum(float((one * two).sum()) for one, two in zip(wanted, gap_follow, strict=True))
+        weight = max(self.eta - along / max(size, 1e-12), 0.0)
+        with torch.no_grad():
+            for value, slope in zip(lead, gap_lead, strict=True):
+                value -= self.learning_rate * weight * slope
+            for value, slope, wish in zip(follow, gap_follow, wanted, strict=True):
+                value -= self.follower_rate * (wish + weight * slope)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the GUE follower's loss is {float(loss)}; lower --learning-rate {self.learning_rate:g}")
+        return float(loss.detach())
+
+    def _best(self, source: Source, shown: Images, targets: Tensor) -> Callable[[Images], Tensor]:
+        """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
+        clone = Source(net=copy.deepcopy(source.net), optimiser=source.optimiser, workers=source.workers)
+        adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
+        for _ in range(self.inner):
+            adam.zero_grad()
+            F.cross_entropy(clone.logits(shown)[0], targets).backward()
+            adam.step()
+        return lambda images: F.cross_entropy(clone.logits(images)[0], targets)
+
+    @staticmethod
+    def _settle(table: Table, leader: nn.Module, batches: Batches, *, budget: Budget) -> None:
+        leader.eval()
+
+        def make(rows: Rows) -> tuple[Images, Images]:
+            images = batches.images(rows)
+            with torch.no_grad():
+                return images, budget.radius * leader(images)
+
+        table.put(batches.pooled(0, batch=256), make)
+
+
+KEPT = ("turn", "entries")  # what a table keeps
+
+
+def _leader(seed: int, *, device: torch.device) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 2)
+        return UNet(width=WIDTH).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _slopes(value: Tensor, of: list[nn.Parameter], *, keep: bool) -> Slopes:
+    found = torch.autograd.grad(value, of, retain_graph=keep, allow_unused=True)
+    return [torch.zeros_like(where) if slope is None else slope for slope, where in zip(found, of, strict=True)]
+
+
+def _minus(one: Slopes, two: Slopes) -> Slopes:
+    return [a - b for a, b in zip(one, two, strict=True)]

@@ -1,0 +1,140 @@
+"""MI-UE (arXiv 2603.03725, ICLR 2026): features of a group pulled together and away from the rest, against a network that is trained along.
+
+With clusters in place of labels it is label-agnostic, which the paper does not try: the loss needs only groups.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas
+from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, flipped
+from ray_ue.methods.source import Source, check_network, cosine
+from ray_ue.methods.tables import Table, kept, open_table, poison_of
+from ray_ue.mutual import mutual, toward
+from ray_ue.pgd import Objective
+from ray_ue.poisons import Poison
+from ray_ue.steps import Step, Workers
+from ray_ue.types import pick
+
+FLOOR = 1e-6  # the last learning rate of the authors' cosine
+RAMPS = {"paper": "the same step in every epoch", "code": "the released code's: growing to 4 levels in all per epoch"}
+SOURCES = {"scratch": "trained along on the poison", "frozen": "the surrogate, toward the aimed group's centre (ours)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIUE(Method):
+    """Every epoch trains `network` once on the protected images, and then moves every perturbation by `steps` steps of `step` levels.
+
+    `itself` counts a row among its own partners, as the released code does. `ramp` "paper" keeps the step, "code" is the released
+    schedule. `zeta` weighs the distance term: 0.1 in the paper, 0 in the released command. `source` "frozen" trains no network:
+    features of the surrogate are pulled to the aimed group's centre and away from the others.
+    """
+
+    per = "image"
+    epochs: int = 100
+    batch: int = 128
+    poison_batch: int = 512
+    steps: int = 10
+    step: float = 0.2
+    ramp: str = "paper"
+    tau: float = 0.1
+    zeta: float = 0.1
+    itself: bool = True
+    network: str = "resnet18"
+    learning_rate: float = 0.1
+    decay: float = 1e-4
+    flips: float = 0.5
+    source: str = "scratch"
+
+    def __post_init__(self) -> None:
+        check_network(self.network)
+        pick(RAMPS, self.ramp, what="ramp of the step")
+        pick(SOURCES, self.source, what="source of MI-UE")
+        least = min(self.epochs, self.batch, self.poison_batch, self.steps)
+        if least < 1 or min(self.step, self.tau, self.learning_rate) <= 0 or self.zeta < 0:
+            raise ValueError(f"MI-UE needs epochs, batches, steps, step, tau and rate above zero and zeta from 0 up, got {self}")
+
+    @property
+    def frozen(self) -> bool:
+        return self.source == "frozen"
+
+    @property
+    def trains(self) -> str:
+        return "" if self.frozen else self.network
+
+    @property
+    def together(self) -> int:
+        return max(self.batch, self.poison_batch)
+
+    def passes(self, rows: int) -> int:
+        return self.epochs * rows * (self.steps + (not self.frozen))
+
+    def level(self, epoch: int) -> float:
+        """The step of epoch 1 to `epochs`, in levels. The code's ramp runs from `step` up to 4 / steps (spec of its schedule: alpha)."""
+        if self.ramp == "paper":
+            return self.step
+        last = 4 / self.steps
+        return last + (self.epochs - epoch + 1) / self.epochs * (self.step - last)
+
+    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
+        table = open_table(view, budget=budget, workers=workers, resume=resume)
+        batches = Batches(view=view, workers=workers, seed=seed)
+        own = {"view": view, "decay": self.decay, "seed": seed, "workers": workers, "resume": resume}
+        source = None if self.frozen else Source.fresh(self.network, **own)
+        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
+            loss = self._learn(source, table, batches, epoch) if source else 0.0
+            seen = Mean()
+            self._move(source, table, batches, epoch, aim=aim, seen=seen)
+            mean = seen.over(workers, device=view.surrogate.device)
+            if not math.isfinite(mean):
+                raise FloatingPointError(f"the MI-UE loss is {mean} in epoch {epoch + 1}; try a larger --settings tau")
+            state = (source.state() if source else {}) | table.state() | {"epoch": torch.tensor(epoch + 1), "loss": torch.tensor(loss)}
+            images = (epoch + 1) * self.passes(len(view.pixels)) // self.epochs
+            yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
+
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+        return poison_of(state, deltas=deltas, budget=budget)
+
+    def _learn(self, source: Source, table: Table, batches: Batches, epoch: int) -> float:
+        """One pass of the network over the images with their perturbations as they are; returns the mean loss."""
+        source.awake()
+        plan, total = batches.training(epoch, batch=self.batch), 0.0
+        rate = cosine(epoch / self.epochs, lr=self.learning_rate, floor=FLOOR)
+        for rows in plan:
+            mine = batches.mine(rows)
+            images = flipped(batches.images(mine), batches.part(41, epoch, rows=rows), share=self.flips)
+            total += source.learn(images + table.of(mine), batches.targets(mine), rows=len(rows), rate=rate) * len(rows)
+        return total / sum(map(len, plan))
+
+    def _move(self, source: Source | None, table: Table, batches: Batches, epoch: int, *, aim: Aimed, seen: Mean) -> None:
+        """One pass of sign descent over all perturbations."""
+        view = batches.view
+        prototypes = torch.from_numpy(view.centers).to(view.surrogate.device)
+        if source:
+            source.still()
+
+        def show(rows: Rows) -> tuple[Images, Objective]:
+            images, groups = flipped(batches.images(rows), batches.whole(43, epoch, rows=rows), share=self.flips), batches.targets(rows)
+
+            def loss(moved: Images) -> Tensor:
+                if source is None:
+                    aimed = torch.from_numpy(aim.astype(np.int64)).to(moved.device)[groups[0]]
+                    value = toward(view.surrogate.features(moved), prototypes, aimed, tau=self.tau)
+                else:
+                    found = source.features(moved)
+                    each = [mutual(found, kinds, tau=self.tau, zeta=self.zeta, itself=self.itself) for kinds in groups]
+                    value = torch.stack(each).mean()
+                seen.add(value.detach(), len(rows))
+                return value
+
+            return images, loss
+
+        pooled = batches.pooled(epoch, batch=self.poison_batch)
+        table.settle(pooled, show, steps=self.steps, rate=self.level(epoch + 1) / 255, start=kept)

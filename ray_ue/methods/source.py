@@ -1,0 +1,136 @@
+"""The network that a method trains beside its poison: the same on any number of workers. Knows no perturbation."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ray_ue.methods.base import View
+from ray_ue.nets.classifiers import beheaded, classifier
+from ray_ue.nets.synced import synced
+from ray_ue.sgd import MEAN, STD
+from ray_ue.steps import Workers, add, optimiser_state, restore_optimiser
+from ray_ue.victims import NETS
+
+Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
+MOMENTUM = 0.9
+SAMPLED = 2000  # images that a network which looks at some before it is trained is given
+
+
+def check_network(name: str) -> None:
+    """Refuse a network that is not among the victims'."""
+    if name not in NETS:
+        near = get_close_matches(name, NETS, n=1)
+        raise ValueError(f"no network is called {name!r}; {f'did you mean {near[0]!r}? ' if near else ''}there are {', '.join(NETS)}")
+
+
+def alone(workers: Workers, *, method: str) -> None:
+    """Refuse more than one worker where all rows of a batch must be in one place."""
+    if workers.world > 1:
+        raise ValueError(f"{method} compares all rows of a batch in one place; ask for --workers 1, got {workers.world}")
+
+
+def cosine(done: float, *, lr: float, floor: float) -> float:
+    """Half a cosine from `lr` to `floor` as `done` goes from 0 to 1."""
+    return floor + (lr - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A network in two parts, features and one linear head per grouping, trained by SGD on the sum of all workers' slopes."""
+
+    net: nn.ModuleDict
+    optimiser: torch.optim.SGD
+    workers: Workers
+
+    @classmethod
+    def fresh(
+        cls,
+        arch: str,
+        *,
+        view: View,
+        decay: float,
+        seed: int,
+        workers: Workers,
+        resume: Mapping[str, Tensor],
+        heads: Callable[[int], nn.ModuleList] | Literal["groups"] = "groups",
+    ) -> "Source":
+        """Weights are a function of `seed` (and of the first images, for a network that looks at them); `resume` puts others in.
+
+        `heads` makes what stands on features of a width, else there is a linear one for each grouping.
+        """
+        device = view.surrogate.device
+        body = classifier(arch, side=view.surrogate.canvas, classes=view.groups, sample=np.array(view.pixels[:SAMPLED]), seed=seed)
+        width = beheaded(body)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            tops = heads(width) if heads != "groups" else nn.ModuleList(nn.Linear(width, count) for count in view.counts())
+        net = synced(nn.ModuleDict({"body": body, "heads": tops}), workers=workers)
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = [value for value in net.parameters() if value.requires_grad]
+        optimiser = torch.optim.SGD(weights, lr=1.0, momentum=MOMENTUM, weight_decay=decay)
+        if resume:
+            restore_optimiser(net, optimiser, resume)
+        return cls(net=net, optimiser=optimiser, workers=workers)
+
+    def features(self, images: Images) -> Float[Tensor, "B D"]:
+        """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
+        normal = ((images - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+            return self.net["body"](normal).float()
+
+    def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:
+        """One row of logits per head."""
+        found = self.features(images)
+        return [head(found) for head in self.net["heads"]]  # type: ignore[union-attr]
+
+    def entropy(self, images: Images, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
+        """The sum over the rows of the heads' mean cross-entropy."""
+        each = [F.cross_entropy(logits, aims, reduction="sum") for logits, aims in zip(self.logits(images), targets, strict=True)]
+        return torch.stack(each).mean()
+
+    def learn(self, images: Images, targets: Sequence[Tensor], *, rows: int, rate: float) -> float:
+        """One SGD step of `rate` on a batch of `rows` of which this worker holds `images`.
+
+        Returns the batch's mean loss. A `FloatingPointError` if it is no number.
+        """
+        return self.follow(lambda: self.entropy(images, targets) / rows, rate=rate)
+
+    def follow(self, objective: Callable[[], Float[Tensor, ""]], *, rate: float) -> float:
+        """One SGD step down this worker's part of a loss; returns the sum of all parts."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.net.train()
+        loss = objective()
+        self.optimiser.zero_grad()
+        loss.backward()
+        add([value.grad for value in self.net.parameters() if value.grad is not None], self.workers)
+        self.optimiser.step()
+        whole = float(self.workers.total(loss.detach().clone()))
+        if not np.isfinite(whole):
+            raise FloatingPointError(f"the source network's loss is {whole}; a --learning-rate below the present {rate:g} may work")
+        return whole
+
+    def still(self) -> "Source":
+        """In evaluation mode, without slopes for its weights: what a poison is made against."""
+        self.net.eval()
+        for value in self.optimiser.param_groups[0]["params"]:
+            value.requires_grad_(False)
+        return self
+
+    def awake(self) -> "Source":
+        """As it was before `still`; `learn` turns training mode on."""
+        for value in self.optimiser.param_groups[0]["params"]:
+            value.requires_grad_(True)
+        return self
+
+    def state(self) -> dict[str, Tensor]:
+        return optimiser_state(self.net, self.optimiser)

@@ -1,0 +1,136 @@
+"""Methods that train their own network, through the whole pipeline: what is left out, what is told, and what a kill may cost."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import image_bytes
+from shared_work import train_workers
+
+from ray_ue.artifacts import Artifact, Folder
+from ray_ue.pipeline import protect
+from ray_ue.poisons import Additive
+from ray_ue.recipe import Resources
+from ray_ue.stages.craft import open_poison
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+LOCAL = Resources(workers="local")
+TINY = "network=mlp2,epochs=2,poison_batch=16,steps=2,step=1"
+QUICK: dict[str, Any] = {"method": "mi-ue", "groups": "label", "budget": "8", "settings": TINY, "learning_rate": 0.01, "batch": 16}
+# Long enough to be killed in the middle, on 60 pictures.
+LONG: dict[str, Any] = QUICK | {"settings": "network=plain,epochs=25,poison_batch=16,steps=4,step=0.5"}
+
+
+def run(source: Path, output: Path, *, resources: Resources = LOCAL, until: str = "verify", **fields: Any) -> dict[str, Artifact]:
+    return protect(str(source), str(output), resources=resources, until=until, **fields)
+
+
+def bank(done: dict[str, Artifact]) -> np.ndarray:
+    poison = open_poison(done["craft"].folder)
+    assert isinstance(poison, Additive)
+    return np.array(poison.bank).astype(int)
+
+
+def test_by_label_nothing_is_embedded_and_every_image_has_its_own(photos: Path, tmp_path: Path) -> None:
+    (photos / "cats" / "bad.jpg").write_bytes(b"nothing")
+    done = run(photos, tmp_path / "out", max_rejected=0.1, **QUICK)
+    assert "embed" not in done
+    assert "surrogate" not in done
+    assert bank(done).shape == (60, 3, 32, 32)
+    assert 0 < np.abs(bank(done)).max() <= 8
+    assert len({entry.tobytes() for entry in bank(done)}) == 60
+    work = Folder.at(str(tmp_path / "out.ray-ue"))
+    assert not [name for name in work.names() if name.startswith(("embed", "surrogate"))]
+    assert not done["craft"].folder.exists("deltas"), "the table is only needed while it is made"
+    reasons = done["export"].folder.read_table("rejected.parquet").to_pylist()
+    assert [(row["key"], "not an image" in row["reason"]) for row in reasons] == [("cats/bad.jpg", True)]
+
+
+def test_by_cluster_it_needs_no_label_and_takes_several_numbers_of_clusters(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(40):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(image_bytes(number))
+    asked = QUICK | {"groups": "kmeans", "clusters": 3, "also_clusters": "5,2", "ssl_steps": 2}
+    done = run(tmp_path / "photos", tmp_path / "out", until="craft", **asked)
+    assert set(done["craft"].manifest.inputs) == {"views", "groups", "also-0", "also-1"}
+    assert len(bank(done)) == 40
+
+
+def test_one_perturbation_per_group_can_be_asked_for(photos: Path, tmp_path: Path) -> None:
+    done = run(photos, tmp_path / "out", per="group", **QUICK)
+    assert bank(done).shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("method", ["ops", "cuda"])
+def test_what_keeps_no_budget_says_so_and_is_verified_against_its_own_bound(photos: Path, tmp_path: Path, method: str) -> None:
+    done = run(photos, tmp_path / "out", method=method, groups="label")
+    assert done["craft"].facts["most"] == 255
+    assert done["export"].facts["most_levels"] > 16
+
+
+def test_too_many_bad_images_are_refused_before_crafting(photos: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        (photos / "cats" / f"bad{number}.jpg").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"10 of 70 images cannot be used, more than --max-rejected 0\.01 allows"):
+        run(photos, tmp_path / "out", **QUICK)
+
+
+def test_more_workers_than_pools_are_refused_before_they_start(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--workers 2 is too many: 60 images make 1 pool"):
+        run(photos, tmp_path / "out", resources=Resources(workers="2"), until="craft", **QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_killed_job_goes_on_from_its_last_epoch_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
+    whole = run(photos, tmp_path / "whole", until="craft", **LONG)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in LONG.items()]
+    line = [sys.executable, "-m", "ray_ue.cli", "craft", str(photos), str(tmp_path / "out"), "--workers=local", *flags]
+    job = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "out.ray-ue", job)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    done = run(photos, tmp_path / "out", until="craft", **LONG)
+    assert 0 < done["craft"].facts["resumed_at"] < 25
+    assert done["craft"].fingerprint == whole["craft"].fingerprint
+    assert (np.abs(bank(done) - bank(whole)) <= 1).mean() > 0.99, "other threads add in another order, and a sign may turn"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_killed_worker_comes_back_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.05):
+            if list((tmp_path / "out.ray-ue").glob("craft-*/checkpoint.safetensors")) and (found := train_workers()):
+                os.kill(found[-1], signal.SIGKILL)
+                killed.append(found[-1])
+                return
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    done = run(photos, tmp_path / "out", resources=Resources(workers="1"), until="craft", **LONG)
+    over.set()
+    thread.join()
+    assert killed
+    whole = run(photos, tmp_path / "whole", until="craft", **LONG)
+    assert (np.abs(bank(done) - bank(whole)) <= 1).mean() > 0.99
+
+
+def wait_for(work: Path, job: subprocess.Popen) -> None:
+    """Until the job has left a checkpoint."""
+    until = time.monotonic() + 200
+    while not list(work.glob("craft-*/checkpoint.safetensors")):
+        assert job.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.02)

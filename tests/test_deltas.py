@@ -1,0 +1,87 @@
+"""The table of one delta per image: what is written is read, to a 127th of the budget, and two rounds never mix."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ray_ue.artifacts import Folder
+from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas, pools_for
+from ray_ue.steps import Workers
+
+BUDGET = Budget(levels=8)
+
+
+def table(where: str | Path, *, rows: int = 23, pools: int = 4) -> Deltas:
+    return Deltas(home=Folder.at(str(where)), rows=rows, side=6, pools=pools, budget=BUDGET)
+
+
+def some(rows: int, *, seed: int = 0) -> torch.Tensor:
+    return (torch.rand((rows, 3, 6, 6), generator=torch.Generator().manual_seed(seed)) * 2 - 1) * BUDGET.radius
+
+
+def test_a_round_trip_errs_by_half_a_127th(tmp_path: Path) -> None:
+    made, rows = table(tmp_path), np.array([22, 0, 7, 8, 5])
+    made.write(1, rows, some(5))
+    back = made.read(1, rows)
+    assert (back - some(5)).abs().max() <= BUDGET.radius / 254 + 1e-7
+    assert BUDGET.radius / 254 * 255 <= 0.0321, "finer than half of MI-UE's smallest step"
+    assert (table(tmp_path).read(1, rows) == back).all(), "another process reads the same"
+
+
+def test_nothing_is_read_before_the_first_round(tmp_path: Path) -> None:
+    made = table(tmp_path)
+    made.write(2, np.arange(23), some(23))  # a run that was killed left this behind; round 2 and round 0 share a side
+    assert not made.read(0, np.arange(23)).any()
+
+
+def test_a_round_writes_beside_the_one_that_it_reads(tmp_path: Path) -> None:
+    made, rows = table(tmp_path), np.arange(23)
+    made.write(1, rows, some(23, seed=1))
+    before = made.read(1, rows)
+    made.write(2, rows[:10], some(10, seed=2))
+    assert (made.read(1, rows) == before).all()
+
+
+def test_values_beyond_the_budget_are_cut(tmp_path: Path) -> None:
+    made = table(tmp_path)
+    made.write(1, np.array([3]), torch.ones((1, 3, 6, 6)))
+    assert float(made.read(1, np.array([3])).max()) == pytest.approx(BUDGET.radius)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_every_row_has_one_owner(tmp_path: Path, world: int) -> None:
+    made = table(tmp_path)
+    owned = [np.concatenate([made.members(pool) for pool in made.owned(Workers(rank=rank, world=world))]) for rank in range(world)]
+    assert sorted(np.concatenate(owned).tolist()) == list(range(23))
+
+
+def test_more_workers_than_pools_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"23 images make 4 pool\(s\).*--workers 4"):
+        table(tmp_path).owned(Workers(rank=0, world=5))
+
+
+def test_levels_come_in_order_and_whole(tmp_path: Path) -> None:
+    made = table(tmp_path)
+    made.write(1, np.arange(23), some(23))
+    bank = np.concatenate(list(made.levels(1)))
+    assert bank.dtype == np.int8
+    assert np.abs(bank - some(23).numpy() * 255).max() <= 0.5 + 8 / 254
+    assert made.bytes() == 2 * 23 * 3 * 36
+
+
+def test_pools_depend_on_the_rows_alone() -> None:
+    assert [pools_for(rows, batch=512) for rows in (10, 2500, 5000, 50_000, 1_281_167)] == [1, 1, 2, 24, 625]
+
+
+def test_a_table_on_an_object_store_survives_its_machine(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "one").mkdir()
+    first = table(f"{store}/deltas")
+    first.write(1, np.arange(23), some(23))
+    first.close(1, Workers())
+    (tmp_path / "two").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "two"))
+    assert (table(f"{store}/deltas").read(1, np.arange(23)) == first.read(1, np.arange(23))).all()
