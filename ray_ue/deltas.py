@@ -58,7 +58,7 @@ class Deltas:
         found = np.empty((len(rows), 3, self.side, self.side), np.int8)
         for pool in np.unique(rows % self.pools).tolist():
             here = rows % self.pools == pool
-            found[here] = self._side(turn, pool)[rows[here] // self.pools]
+            found[here] = self._side(turn, pool, fresh=False)[rows[here] // self.pools]
         return torch.from_numpy(found).float() * (self.budget.radius / MOST)
 
     def write(self, turn: int, rows: Rows, values: Float[Tensor, "B 3 h w"]) -> None:
@@ -66,12 +66,12 @@ class Deltas:
         scaled = (self.budget.project(values.detach()) * (MOST / self.budget.radius)).round().to(torch.int8).cpu().numpy()
         for pool in np.unique(rows % self.pools).tolist():
             here = rows % self.pools == pool
-            self._side(turn, pool)[rows[here] // self.pools] = scaled[here]
+            self._side(turn, pool, fresh=True)[rows[here] // self.pools] = scaled[here]
 
     def close(self, turn: int, workers: Workers) -> None:
         """Round `turn` is complete on this worker: put it where a new start will find it."""
         for pool in self.owned(workers):
-            self._side(turn, pool).flush()
+            self._side(turn, pool, fresh=False).flush()
             if not self.home.local:
                 with self.home.writing(_name(turn, pool)) as file:
                     file.write(self._path(turn, pool).read_bytes())
@@ -93,7 +93,8 @@ class Deltas:
             return Path(self.home.path(name))
         return Path(tempfile.gettempdir()) / f"ray-ue-deltas-{sha256(self.home.uri.encode()).hexdigest()[:16]}" / name
 
-    def _side(self, turn: int, pool: int) -> np.memmap:
+    def _side(self, turn: int, pool: int, *, fresh: bool) -> np.memmap:
+        """The file of a pool; one that is not there is only made when it is about to be written."""
         path = self._path(turn, pool)
         if path in self._open:
             return self._open[path]
@@ -102,6 +103,8 @@ class Deltas:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self.home.local and self.home.exists(_name(turn, pool)):
                 path.write_bytes(self.home.read(_name(turn, pool)))
+            elif not fresh:
+                raise FileNotFoundError(f"{path} is gone, and with it the perturbations of {len(self.members(pool)):,} images; start over")
             else:
                 open_memmap(path, mode="w+", dtype=np.int8, shape=shape).flush()
         self._open[path] = found = np.load(path, mmap_mode="r+", allow_pickle=False)

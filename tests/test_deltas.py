@@ -58,6 +58,11 @@ def test_every_row_has_one_owner(tmp_path: Path, world: int) -> None:
     assert sorted(np.concatenate(owned).tolist()) == list(range(23))
 
 
+def test_a_table_that_is_gone_is_not_taken_for_zeros(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="pool-00003.npy is gone"):
+        table(tmp_path).read(1, np.array([3]))
+
+
 def test_more_workers_than_pools_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"23 images make 4 pool\(s\).*--workers 4"):
         table(tmp_path).owned(Workers(rank=0, world=5))

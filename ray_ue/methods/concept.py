@@ -1,11 +1,11 @@
 """One for All (14A; Chen et al. 2024, ICML): a generator moves images away from their concepts, which are texts. Looks at no label.
 
-As in the authors' code: the generator, what it is told (the clean image's own feature), the two terms, Adam and its rates. Otherwise:
-it is trained on the collection, theirs once on ImageNet and then applied anywhere; an image's concepts are those whose texts are
-nearest to it, theirs those near to the name of its ImageNet class; a row is compared with its own concepts, theirs with those of the
-whole batch; the encoder sees normalised images, theirs raw ones; and the budget clips, theirs knows an L2 norm alone. Their script
-that makes the copies perturbs normalised images and saves them clipped to [0, 1]: that is not repeated. Not recovered: which of
-their files of near and opposite classes counts a class as near to itself, and whether all 200 epochs of ImageNet were run.
+As in the authors' code (xiye7lai/UnlearnableConcept): the generator, what it is told (the clean image's own feature), the two terms,
+crops, Adam and its rates. Otherwise: it is trained on the collection, theirs once on ImageNet and then applied anywhere; an image's
+concepts are those whose texts are nearest to it, theirs those near to the name of its ImageNet class; a row is compared with its own
+concepts, theirs with those of the whole batch; the encoder sees normalised images, theirs raw ones; and the budget clips, theirs knows
+an L2 norm alone. Their script that makes the copies perturbs normalised images and saves them clipped to [0, 1]: not repeated. Not
+recovered: their trained weights and their lists of near and opposite classes, which the repository does not hold.
 """
 
 from collections.abc import Iterator, Mapping

@@ -84,7 +84,7 @@ def ledger_names(copy: Copy) -> dict[str, int]:
 
 def per(copy: Copy) -> str:
     """Whether the copy's perturbations belong to groups or to single images."""
-    return str(copy.artifacts["craft"].manifest.fields["per"]) if "craft" in copy.artifacts else "group"
+    return str(copy.artifacts["craft"].manifest.fields.get("per", "group")) if "craft" in copy.artifacts else "group"
 
 
 def slots(copy: Copy) -> np.ndarray:

@@ -47,7 +47,9 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
     fields |= run.recipe.values(FROZEN) if method.frozen else {}
     made = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
     made |= {"weights": fetchable(dict(weights)) if method.frozen else ""}
-    return stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, made, folder))
+    poison = stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, made, folder))
+    poison.folder.remove("deltas")  # only now: until the manifest lies there, a kill must find the table
+    return poison
 
 
 def build(run: Run, views: Artifact, made: Mapping[str, object], folder: Folder) -> dict:
@@ -60,7 +62,6 @@ def build(run: Run, views: Artifact, made: Mapping[str, object], folder: Folder)
     poison = method.poison(state, deltas=table, budget=recipe.levels())
     with folder.writing("bank.safetensors") as file:
         poison.save(Path(file.name))  # a draft, which becomes the file when the block ends well
-    folder.remove("deltas")
     rows = views.facts["rows"]
     return facts | {
         "slots": poison.slots,
