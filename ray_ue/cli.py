@@ -7,72 +7,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
 
 from ray_ue import evaluation, measurement, pipeline
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.grid import Grid
-from ray_ue.measurement import Measurement
-from ray_ue.recipe import Recipe, Resources
+from ray_ue.asked import Check, Copy, Exploit, Measure, Nothing, Show, Take
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Copy:
-    source: Positional[str]
-    """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
-    output: Positional[str]
-    """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
-    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
-    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
-    dry_run: bool = False
-    """Only print the plan: rows, passes, disk, devices."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    output: Positional[str]
-    """A copy that ray-ue protect wrote."""
-    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exploit:
-    copies: Positional[tuple[str, ...]]
-    """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
-    test: str
-    """Clean images that were never published: accuracy is measured on them."""
-    clean: str = ""
-    """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
-    results: str = ""
-    """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
-    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
-    """How copies, clean and test images are laid out."""
-    grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
-    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
-    dry_run: bool = False
-    """Only print the plan: cells, schedules, controls."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    runs: Positional[tuple[str, ...]]
-    """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
-    measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
-    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Show:
-    run: Positional[str]
-    """A folder that ray-ue evaluate wrote."""
 
 
 VERBS = {
@@ -80,16 +24,20 @@ VERBS = {
     "index": ("index", "List the source and give every image an id."),
     "embed": ("embed", "Embed every image with the surrogate (training it first if it is an ssl one)."),
     "cluster": ("cluster", "Cluster the embeddings with k-means."),
-    "craft": ("craft", "Craft one perturbation per cluster."),
+    "craft": ("craft", "Craft the perturbations."),
     "export": ("export", "Write the protected copy."),
     "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
     "evaluate": ("", "Train exploiters on copies and controls: what protection is left?"),
     "measure": ("", "Estimate the mutual information that MI-UE explains protection with, in the victims of finished evaluations."),
+    "perturbations": ("", "Write a copy's perturbations in a format that other tools read: ray-ue perturbations OUTPUT FILE."),
+    "methods": ("", "List the methods with their settings."),
     "report": ("", "Write the page and the table of an evaluation: ray-ue report RUN."),
 }
 EXAMPLES = {
     "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
     "measure": "ray-ue measure photos-protected.evaluation/ --estimators histogram,knn,kde",
+    "perturbations": "ray-ue perturbations photos-protected/ perturbations.npy",
+    "methods": "ray-ue methods",
     "report": "ray-ue report photos-protected.evaluation/",
     "verify": "ray-ue verify photos-protected/",
 }
@@ -146,6 +94,12 @@ def command(words: list[str]) -> int:
         return measure(parse(Measure, verb, what, rest))
     if verb == "report":
         return show(parse(Show, verb, what, rest).run)
+    if verb == "perturbations":
+        taken = parse(Take, verb, what, rest)
+        print(pipeline.take_perturbations(taken.output, taken.file, unit=taken.unit))
+        return 0
+    if verb == "methods":
+        return list_methods(parse(Nothing, verb, what, rest))
     asked = parse(Copy, verb, what, rest)
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
@@ -190,6 +144,14 @@ def show(run: str) -> int:
 
     write(folder)
     return tell(folder)
+
+
+def list_methods(asked: Nothing) -> int:
+    """Every method with its settings."""
+    from ray_ue.methods import describe  # brings torch
+
+    print(describe())
+    return 0
 
 
 def tell(run: Folder) -> int:

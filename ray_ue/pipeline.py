@@ -2,7 +2,8 @@
 
 import difflib
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ray_ue import estimate as estimates
 from ray_ue import specs
@@ -13,6 +14,9 @@ from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.storage import normal
+
+if TYPE_CHECKING:
+    from ray_ue.methods import Method
 
 STAGES = ("index", "sample", "surrogate", "embed", "cluster", "craft", "export", "verify")
 CLAIM = "claim.json"
@@ -40,7 +44,8 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> P
     from ray_ue.methods import build
 
     recipe.check()
-    build(recipe.method, asdict(recipe))
+    method = build(recipe.method, asdict(recipe))
+    refuse_mismatch(method, recipe)
     resources.check()
     found = open_source(source, format=recipe.format)
     target = Folder.at(output)
@@ -48,6 +53,18 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> P
     refuse_overlap(made)
     refuse_foreign(made)
     return made
+
+
+def refuse_mismatch(method: "Method", recipe: Recipe) -> None:
+    """Refuse what each half allows and both together do not."""
+    if method.needs and specs.parse(recipe.surrogate).kind != method.needs:
+        raise ValueError(f"--method {recipe.method} needs a surrogate of {method.needs}, got {recipe.surrogate}; write {specs.EXAMPLES}")
+    if recipe.aim == "farthest" and recipe.groups == "label" and not method.frozen:
+        raise ValueError(
+            f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random"
+        )
+    if recipe.other_clusters() and not method.trains:
+        raise ValueError(f"--also-clusters is for methods that train a network along, such as mi-ue; --method {recipe.method} does not")
 
 
 def work_of(output: Folder) -> Folder:
@@ -145,3 +162,23 @@ def reopen(output: str, *, resources: Resources) -> Plan:
         raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
     claim = work.read_json(CLAIM)
     return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources)
+
+
+def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
+    """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
+    made = reopen(output, resources=AUTOMATIC)
+    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
+    if not crafted:
+        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
+    target = Path(file).expanduser().absolute()
+    if target.exists():
+        raise ValueError(f"{target} is there already; name a new file or folder")
+    from ray_ue.interchange import write
+    from ray_ue.poisons import open_poison_file
+
+    poison = open_poison_file(made.work.child(crafted[-1]).fetch("bank.safetensors"))
+    draft = target.with_name(f".draft-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(poison, draft, unit=unit)
+    draft.replace(target)
+    return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"

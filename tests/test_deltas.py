@@ -59,7 +59,7 @@ def test_every_row_has_one_owner(tmp_path: Path, world: int) -> None:
 
 
 def test_a_table_that_is_gone_is_not_taken_for_zeros(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="pool-00003.npy is gone"):
+    with pytest.raises(FileNotFoundError, match=r"pool-00003\.npy is gone"):
         table(tmp_path).read(1, np.array([3]))
 
 

@@ -1,5 +1,6 @@
 """The methods by name, and how a recipe's values become one."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from difflib import get_close_matches
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 from ray_ue.methods.ar import AR
 from ray_ue.methods.base import Method, Per, View, by_group
+from ray_ue.methods.concept import Concept
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
 from ray_ue.methods.given import Given
@@ -21,7 +23,7 @@ from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.types import pick
 
-__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "settings_of"]
+__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "describe", "settings_of"]
 
 METHODS: dict[str, type[Method]] = {
     "uc": UC,
@@ -36,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
     "ar": AR,
     "ops": OPS,
     "cuda": CUDA,
+    "concept": Concept,
     "noise": RandomNoise,
     "given": Given,
 }
@@ -64,6 +67,17 @@ def build(name: str, values: Mapping[str, object]) -> Method:
             raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE")
         chosen[key] = _value(text, known[key], part=part)
     return method(**chosen)
+
+
+def describe() -> str:
+    """Every method with its first line and its settings, for people."""
+    lines = []
+    for name, method in METHODS.items():
+        about = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
+        settings = ", ".join(f"{key}={field.default}" for key, field in settings_of(method).items())
+        bound = "" if method.bounded else "; keeps no budget"
+        lines.append(f"{name}  (one perturbation per {method.per}{bound})\n    {about}\n    settings: {settings or 'none'}")
+    return "\n".join(lines)
 
 
 def _value(text: str, field: Field, *, part: str) -> object:

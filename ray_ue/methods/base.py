@@ -95,6 +95,9 @@ class Method(ABC):
     bounded: ClassVar[bool] = True
     """Whether the budget holds for what it makes; a filter or a single pixel has a bound of another kind."""
 
+    needs: ClassVar[str] = ""
+    """The only kind of surrogate that serves it, if it is particular."""
+
     @property
     def frozen(self) -> bool:
         """Whether it crafts in the features of a frozen surrogate, toward the groups' centres; else it needs neither."""

@@ -51,6 +51,7 @@ class Concept(Method):
     """
 
     per = "image"
+    needs = "open_clip"
     concepts: str = ""
     epochs: int = 200
     batch: int = 30

@@ -1,0 +1,76 @@
+"""What can be asked on the command line: one value per verb, whose fields are its flags. Knows no work."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from ray_ue.grid import Grid
+from ray_ue.measurement import Measurement
+from ray_ue.recipe import Recipe, Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    source: Positional[str]
+    """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
+    output: Positional[str]
+    """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: rows, passes, disk, devices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    output: Positional[str]
+    """A copy that ray-ue protect wrote."""
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploit:
+    copies: Positional[tuple[str, ...]]
+    """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
+    test: str
+    """Clean images that were never published: accuracy is measured on them."""
+    clean: str = ""
+    """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
+    results: str = ""
+    """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
+    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    """How copies, clean and test images are laid out."""
+    grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: cells, schedules, controls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    runs: Positional[tuple[str, ...]]
+    """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
+    measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    run: Positional[str]
+    """A folder that ray-ue evaluate wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    output: Positional[str]
+    """A copy that ray-ue protect wrote."""
+    file: Positional[str]
+    """Where its perturbations go: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
+    unit: Literal["levels", "fraction"] = "levels"
+    """Whole 8-bit levels, or fractions of the full range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """A verb without flags."""
