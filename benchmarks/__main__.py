@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.measure import machine
 
-NAMES = ("victims", "craft", "startup", "grid", "export", "embed", "memory")  # the longest last
+NAMES = ("victims", "poison", "craft", "startup", "grid", "export", "embed", "memory")  # the longest last
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = Path("../shared/data/imagenet-sample")  # where this is not there, scikit-learn's two photographs serve
 

@@ -60,9 +60,7 @@ def refuse_mismatch(method: "Method", recipe: Recipe) -> None:
     if method.needs and specs.parse(recipe.surrogate).kind != method.needs:
         raise ValueError(f"--method {recipe.method} needs a surrogate of {method.needs}, got {recipe.surrogate}; write {specs.EXAMPLES}")
     if recipe.aim == "farthest" and recipe.groups == "label" and not method.frozen:
-        raise ValueError(
-            f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random"
-        )
+        raise ValueError(f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random")
     if recipe.other_clusters() and not method.trains:
         raise ValueError(f"--also-clusters is for methods that train a network along, such as mi-ue; --method {recipe.method} does not")
 

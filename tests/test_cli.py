@@ -27,6 +27,22 @@ WRONG = {
     ),
     "aim": (["protect", "{photos}", "{out}", "--aim", "nearest"], "no aim is called 'nearest'; there are farthest, random, shift"),
     "method": (["protect", "{photos}", "{out}", "--method", "magic"], "no method is called 'magic'"),
+    "setting": (["protect", "{photos}", "{out}", "--method", "mi-ue", "--settings", "epoch=3"], "did you mean 'epochs'"),
+    "flag of another method": (["protect", "{photos}", "{out}", "--method", "cuda", "--steps", "3"], "--steps is no setting of cuda"),
+    "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
+    "several numbers of clusters": (["protect", "{photos}", "{out}", "--also-clusters", "20"], "methods that train a network along"),
+    "numbers of clusters": (["protect", "{photos}", "{out}", "--method", "em", "--also-clusters", "20,x"], "list of numbers.*got 'x'"),
+    "clusters of labels": (
+        ["protect", "{photos}", "{out}", "--method", "em", "--groups", "label", "--also-clusters", "20"],
+        "--also-clusters goes with --groups kmeans",
+    ),
+    "centres of labels": (
+        ["protect", "{photos}", "{out}", "--method", "tap", "--groups", "label", "--aim", "farthest"],
+        "--aim farthest compares centres.*use shift or random",
+    ),
+    "concepts without a file": (["protect", "{photos}", "{out}", "--method", "concept"], "--settings concepts=FILE"),
+    "given without a file": (["protect", "{photos}", "{out}", "--method", "given"], "--settings file=PATH"),
+    "nothing to take": (["perturbations", "{empty}", "{out}"], "cannot be checked; name a folder that ray-ue protect wrote"),
     "image format": (["protect", "{photos}", "{out}", "--image-format", "bmp"], "no image format is called 'bmp'"),
     "fraction": (["protect", "{photos}", "{out}", "--max-rejected", "5"], "fraction from 0 to 1"),
     "workers": (["protect", "{photos}", "{out}", "--workers", "many"], "--workers is a number"),
@@ -131,6 +147,28 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
     assert "rows  60" in told
     assert "8/255 (8 levels" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_a_dry_run_of_a_method_that_trains_tells_what_it_takes(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["protect", str(photos), str(tmp_path / "out"), "--method", "mi-ue", "--groups", "label", "--settings", "network=mlp2,epochs=5"]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "crafting takes 3,300 image passes" in told  # 5 epochs of one training pass and ten steps over 60 images
+    assert "images/s through mlp2 and back, measured now" in told
+    assert "per worker for batches of 512" in told
+    assert "none: the method needs neither clusters nor a frozen network" in told
+    assert main(["protect", str(photos), str(tmp_path / "out"), "--method", "cuda", "--groups", "label", "--dry-run"]) == 0
+    assert "it keeps no budget" in capsys.readouterr().out
+
+
+def test_the_list_of_methods_names_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    from ray_ue.methods import METHODS, settings_of
+
+    assert main(["methods"]) == 0
+    told = capsys.readouterr().out
+    for name, method in METHODS.items():
+        assert f"\n{name}  (one perturbation per " in "\n" + told
+        assert all(f"{key}={field.default}" in told for key, field in settings_of(method).items())
 
 
 def test_help_names_every_verb_and_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,9 +89,9 @@ class MIUE(Method):
         own = {"view": view, "decay": self.decay, "seed": seed, "workers": workers, "resume": resume}
         source = None if self.frozen else Source.fresh(self.network, **own)
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
-            loss = self._learn(source, table, batches, epoch) if source else 0.0
+            loss = self.learn(source, table, batches, epoch) if source else 0.0
             seen = Mean()
-            self._move(source, table, batches, epoch, aim=aim, seen=seen)
+            self.move(source, table, batches, epoch, aim=aim, seen=seen)
             mean = seen.over(workers, device=view.surrogate.device)
             if not math.isfinite(mean):
                 raise FloatingPointError(f"the MI-UE loss is {mean} in epoch {epoch + 1}; try a larger --settings tau")
@@ -102,7 +102,7 @@ class MIUE(Method):
     def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
         return poison_of(state, deltas=deltas, budget=budget)
 
-    def _learn(self, source: Source, table: Table, batches: Batches, epoch: int) -> float:
+    def learn(self, source: Source, table: Table, batches: Batches, epoch: int) -> float:
         """One pass of the network over the images with their perturbations as they are; returns the mean loss."""
         source.awake()
         plan, total = batches.training(epoch, batch=self.batch), 0.0
@@ -113,7 +113,7 @@ class MIUE(Method):
             total += source.learn(images + table.of(mine), batches.targets(mine), rows=len(rows), rate=rate) * len(rows)
         return total / sum(map(len, plan))
 
-    def _move(self, source: Source | None, table: Table, batches: Batches, epoch: int, *, aim: Aimed, seen: Mean) -> None:
+    def move(self, source: Source | None, table: Table, batches: Batches, epoch: int, *, aim: Aimed, seen: Mean) -> None:
         """One pass of sign descent over all perturbations."""
         view = batches.view
         prototypes = torch.from_numpy(view.centers).to(view.surrogate.device)

@@ -15,6 +15,7 @@ from conftest import image_bytes
 from shared_work import train_workers
 
 from ray_ue.artifacts import Artifact, Folder
+from ray_ue.cli import main
 from ray_ue.pipeline import protect
 from ray_ue.poisons import Additive
 from ray_ue.recipe import Resources
@@ -67,6 +68,14 @@ def test_by_cluster_it_needs_no_label_and_takes_several_numbers_of_clusters(tmp_
 def test_one_perturbation_per_group_can_be_asked_for(photos: Path, tmp_path: Path) -> None:
     done = run(photos, tmp_path / "out", per="group", **QUICK)
     assert bank(done).shape == (3, 3, 32, 32)
+
+
+def test_perturbations_that_are_taken_out_make_the_same_copy_when_they_are_given(photos: Path, tmp_path: Path) -> None:
+    first = run(photos, tmp_path / "out", **QUICK)
+    assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 0
+    again = run(photos, tmp_path / "again", method="given", groups="label", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
+    assert (bank(first) == bank(again)).all()
+    assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 2, "what is there already is never overwritten"
 
 
 @pytest.mark.parametrize("method", ["ops", "cuda"])

@@ -1,0 +1,143 @@
+"""Poison: MI-UE's sign steps over the same network's bare forward and backward pass, and what memory a worker's rows take."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from benchmarks.data import origin, photos, thumbnails
+from benchmarks.measure import Bench, Measure, cores
+from ray_ue.artifacts import Folder
+from ray_ue.budget import Budget
+from ray_ue.deltas import Deltas, pools_for
+from ray_ue.images import Limits, look
+from ray_ue.methods.base import View
+from ray_ue.methods.batches import Batches, Mean
+from ray_ue.methods.miue import MIUE
+from ray_ue.methods.source import Source
+from ray_ue.methods.tables import open_table
+from ray_ue.steps import Workers
+from ray_ue.surrogates import blank
+
+SIDE, GROUPS, ROUNDS = 32, 10, 5
+BUDGET = Budget(levels=8)
+# network, rows, rows of a batch
+CPU = (("fast", 1024, 512), ("resnet18", 128, 128))
+GPU = (("fast", 50_000, 512), ("resnet18", 50_000, 512))
+FEW, MANY = 4_096, 40_960  # batches of 512 in both
+
+
+def measure(bench: Bench) -> Iterator[Measure]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(cores())
+    for network, rows, batch in (GPU if device.type == "cuda" else CPU)[: 1 if bench.quick else 2]:
+        yield from pace(network, rows, batch, bench, device=device)
+    yield from memory(bench, device=device)
+    yield Measure(what="poison: image passes of MI-UE on 50,000 images", value=MIUE().passes(50_000), unit="images")
+
+
+def pace(network: str, rows: int, batch: int, bench: Bench, *, device: torch.device) -> Iterator[Measure]:
+    """One pass of sign steps over all rows, and as many bare passes, in turn, so that a busy machine slows both."""
+    method = MIUE(network=network, poison_batch=batch, epochs=100, steps=10 if device.type == "cuda" else 3)
+    run = Pass(method, view(rows, bench, bench.scratch / network, device=device))
+    ratios, speeds = [], []
+    for _ in range(ROUNDS):
+        bare, made = run.bare(batch), run.move()
+        ratios.append(bare / made)
+        speeds.append(rows * method.steps / made)
+    detail: dict[str, object] = {
+        "ratios": [round(one, 3) for one in ratios],
+        "device": device.type,
+        "rows": rows,
+        "batch": batch,
+        "steps": method.steps,
+    }
+    what = f"poison: {network}, sign steps over bare forward and backward"
+    yield Measure(what=what, value=median(ratios), least=0.85, detail=detail | {"images": origin(bench.photos)})
+    yield Measure(what=f"poison: {network}, sign steps", value=median(speeds), unit="images/s")
+
+
+def memory(bench: Bench, *, device: torch.device) -> Iterator[Measure]:
+    """Memory of a worker's own, without the page cache, that ten times the rows add, as a share of what these rows' deltas take."""
+    held: dict[int, int] = {}
+    for turn, rows in enumerate((FEW, FEW, MANY)):  # the first fills the allocator's own stock
+        Pass(MIUE(network="small", steps=1), view(rows, bench, bench.scratch / f"memory-{turn}", device=device)).move()
+        held[rows] = anonymous()
+    table = (MANY - FEW) * 3 * SIDE**2 * 4
+    share = max(0, held[MANY] - held[FEW]) / table
+    detail: dict[str, object] = {
+        "rows": [FEW, MANY],
+        "anonymous_mib": [round(held[rows] / 2**20) for rows in (FEW, MANY)],
+        "table_mib": round(table / 2**20),
+    }
+    yield Measure(what="poison: a worker's memory for more rows / their fp32 deltas", value=share, most=0.1, detail=detail)
+
+
+class Pass:
+    """One method at work on one view."""
+
+    def __init__(self, method: MIUE, seen: View) -> None:
+        self.method, self.seen = method, seen
+        self.batches = Batches(view=seen, workers=Workers(), seed=0)
+        self.table = open_table(seen, budget=BUDGET, workers=Workers(), resume={})
+        self.source = Source.fresh(method.network, view=seen, decay=1e-4, seed=0, workers=Workers(), resume={})
+        self.epoch = 0
+
+    def move(self) -> float:
+        """Seconds of one pass of sign steps."""
+        wait(self.seen.surrogate.device)
+        began = time.perf_counter()
+        self.method.move(self.source, self.table, self.batches, self.epoch, aim=np.roll(np.arange(GROUPS), -1), seen=Mean())
+        wait(self.seen.surrogate.device)
+        self.epoch += 1
+        return time.perf_counter() - began
+
+    def bare(self, batch: int) -> float:
+        """Seconds of as many slopes of the features with respect to one resident batch: no data, no loss, no table."""
+        images = torch.rand((batch, 3, SIDE, SIDE), device=self.seen.surrogate.device).contiguous(memory_format=torch.channels_last)
+        self.source.still()
+        wait(images.device)
+        began = time.perf_counter()
+        for _ in range(len(self.seen.pixels) // batch * self.method.steps):
+            moved = images.clone().requires_grad_()
+            torch.autograd.grad(self.source.features(moved).sum(), moved)
+        wait(images.device)
+        return time.perf_counter() - began
+
+
+def view(rows: int, bench: Bench, folder: Path, *, device: torch.device) -> View:
+    """Small photographs over and over, in a memory-mapped file as a run has them, with groups by turns."""
+    folder.mkdir(parents=True)
+    pixels = open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(rows, SIDE, SIDE, 3))
+    found = thumbnails(photos(bench.photos, count=64))
+    few = np.stack([look(next(found), size=SIDE, limits=Limits()) for _ in range(512)])
+    for begin in range(0, rows, len(few)):
+        pixels[begin : begin + len(few)] = few[: rows - begin]
+    pixels.flush()
+    told = (np.arange(rows) % GROUPS).astype(np.int32)
+    table = Deltas(home=Folder.at(str(folder / "deltas")), rows=rows, side=SIDE, pools=pools_for(rows, batch=512), budget=BUDGET)
+    return View(
+        pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
+        slot_of=np.arange(rows, dtype=np.int32),
+        slots=rows,
+        group_of=told,
+        groups=GROUPS,
+        centers=np.zeros((GROUPS, 0), np.float32),
+        surrogate=blank(SIDE, device=device),
+        deltas=table,
+    )
+
+
+def anonymous() -> int:
+    """Bytes of this process that are no file's pages."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

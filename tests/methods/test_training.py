@@ -1,0 +1,141 @@
+"""Methods that train their own network: the papers' constants and schedules, which rows meet, and what each variant is made of."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
+
+from ray_ue.methods import METHODS, Method, View, build
+from ray_ue.methods.batches import PARTNERS, Batches
+from ray_ue.methods.em import EM
+from ray_ue.methods.miue import MIUE
+from ray_ue.methods.rem import REM, SEM
+from ray_ue.methods.tap import TAP
+from ray_ue.methods.tue import TUE, dispersion
+from ray_ue.steps import Workers
+
+TINY = MIUE(epochs=2, batch=16, poison_batch=16, steps=2, step=1, network="mlp2", learning_rate=0.01)
+
+
+def world(where: Path, *, rows: int = 48) -> World:
+    return World(name="mi-ue", per="image", home=where, rows=rows)
+
+
+def states(method: Method, view: View) -> list[dict[str, torch.Tensor]]:
+    return [step.state() for step in method.craft(view, budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={})]
+
+
+def test_the_papers_step_stays_and_the_codes_doubles() -> None:
+    """alpha_e = 0.4 + (100 - e + 1) / 100 (0.2 - 0.4) levels: 0.2 in epoch 1, 0.398 in epoch 100."""
+    assert [MIUE().level(epoch) for epoch in (1, 50, 100)] == [0.2, 0.2, 0.2]
+    code = MIUE(ramp="code")
+    assert code.level(1) == pytest.approx(0.2)
+    assert code.level(100) == pytest.approx(0.398)
+
+
+@pytest.mark.parametrize(
+    ("method", "passes"),
+    [
+        (MIUE(), 1100),  # 100 epochs of one training pass and ten steps
+        (EM(), 60 * 20 + 60 * 10 * 512 / 50_000),
+        (TAP(), 290),
+        (REM(), 5000 * 128 / 50_000 * (10 * 5 * 11 + 11) + 550),
+        (SEM(), 5000 * 128 / 50_000 * (10 * 5 + 11) + 50),
+        (TUE(), 2 * (40 + 196 * 20)),
+    ],
+)
+def test_the_cost_in_passes_over_cifar(method: Method, passes: float) -> None:
+    assert method.passes(50_000) / 50_000 == pytest.approx(passes, rel=1e-3)
+
+
+def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) -> None:
+    view = world(tmp_path).view("a")
+    batches = Batches(view=view, workers=Workers(), seed=0)
+    pooled = batches.pooled(3, batch=4)
+    assert sorted(row for several in pooled.values() for rows in several for row in rows.tolist()) == list(range(48))
+    assert all((rows % view.deltas.pools == pool).all() for pool, several in pooled.items() for rows in several)
+    again, later = batches.pooled(3, batch=4), batches.pooled(4, batch=4)
+    assert (pooled[0][0] == again[0][0]).all()
+    assert (np.concatenate(pooled[0]) != np.concatenate(later[0])).any()
+
+
+def test_many_groups_come_in_bunches_so_that_rows_have_partners(tmp_path: Path) -> None:
+    """With 64 groups a batch of 64 would hold one row of each: every row would only be pushed away."""
+    view = world(tmp_path, rows=1024).view("a")
+    told = (np.arange(1024) // 4 % 64).astype(np.int32)
+    many = replace(view, group_of=told, groups=64, centers=np.zeros((64, 6), np.float32), deltas=replace(view.deltas, pools=1))
+    (pooled,) = Batches(view=many, workers=Workers(), seed=0).pooled(0, batch=64).values()
+    partners = [np.bincount(told[rows], minlength=64)[told[rows]] for rows in pooled]
+    assert np.concatenate(partners).mean() > PARTNERS - 1
+    assert sorted(np.concatenate(pooled).tolist()) == list(range(1024))
+    assert len({frozenset(told[rows].tolist()) for rows in pooled}) == len(pooled), "and other groups meet in every batch"
+
+
+def test_several_groupings_have_a_head_each(tmp_path: Path) -> None:
+    view = world(tmp_path).view("a")
+    both = replace(view, also=((np.arange(48) % 7).astype(np.int32),))
+    last = states(TINY, both)[-1]
+    assert last["net.heads.0.weight"].shape[0] == GROUPS
+    assert last["net.heads.1.weight"].shape[0] == 7
+    alone = states(TINY, world(tmp_path).view("b"))[-1]
+    assert not torch.equal(last["net.body.1.weight"], alone["net.body.1.weight"])
+
+
+def test_against_a_frozen_surrogate_no_network_is_trained_and_the_loss_falls(tmp_path: Path) -> None:
+    method = replace(TINY, source="frozen", epochs=6)
+    assert method.frozen
+    assert not method.trains
+    view = replace(world(tmp_path).view("a"), surrogate=surrogate())
+    steps = list(method.craft(view, budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={}))
+    assert not [name for name in steps[-1].state() if name.startswith("net.")]
+    assert steps[-1].loss < steps[0].loss
+
+
+def test_error_minimisation_ends_when_the_network_errs_no_more(tmp_path: Path) -> None:
+    method = EM(rounds=50, learnt=5, batch=48, steps=3, step=2, network="mlp2", learning_rate=0.05, error=0.1)
+    steps = list(method.craft(world(tmp_path).view("a"), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={}))
+    assert len(steps) < 50
+    assert steps[-1].step == steps[-1].steps == 50
+    assert not list(method.craft(world(tmp_path).view("a"), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume=steps[-1].state()))
+
+
+def test_the_dispersion_is_small_when_noises_tell_groups_apart() -> None:
+    """Two groups at distance 4, each noise at distance 1 from its centre: (1 + 1) / 4."""
+    deltas = torch.zeros((4, 3, 1, 1))
+    deltas[:, 0, 0, 0] = torch.tensor([-1.0, 1, 3, 5])
+    assert float(dispersion(deltas, torch.tensor([0, 0, 2, 2]))) == pytest.approx(0.5, rel=1e-3)
+    assert float(dispersion(deltas, torch.tensor([0, 2, 0, 2]))) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("mi-ue", "epoch=3", "did you mean 'epochs'"),
+        ("mi-ue", "epochs", "write NAME=VALUE"),
+        ("mi-ue", "epochs=three", "'three' is no int; the default is 100"),
+        ("mi-ue", "itself=no", "write true or false"),
+        ("mi-ue", "network=resnet8", "did you mean 'resnet18'"),
+        ("mi-ue", "ramp=up", "there are code, paper"),
+        ("mi-ue", "source=clip", "there are frozen, scratch"),
+        ("mi-ue", "tau=0", "above zero"),
+        ("em", "error=1", "an error below 1"),
+        ("tap", "steps=0", "above zero"),
+        ("rem", "inner=none", "there are pgd, uniform"),
+        ("tue", "ssl=0,csd=0", "some weight"),
+        ("ops", "epochs=3", r"ops has the settings \(none\)"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name: str, settings: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, {"settings": settings})
+
+
+def test_flags_reach_the_methods_that_have_them_and_settings_win() -> None:
+    assert build("mi-ue", {"steps": 3, "batch": 0, "settings": "zeta=0, itself=false"}) == MIUE(steps=3, zeta=0.0, itself=False)
+    assert build("tap", {"steps": 3, "settings": "steps=5"}) == TAP(steps=5)
+    with pytest.raises(ValueError, match=r"--learning-rate is no setting of lsp; it has"):
+        build("lsp", {"learning_rate": 0.1})
+    assert set(METHODS) >= {"uc", "mi-ue", "em", "tap", "rem", "sem", "tue", "gue", "lsp", "ar", "ops", "cuda", "concept", "given", "noise"}
