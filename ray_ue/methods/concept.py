@@ -21,14 +21,12 @@ from torch import Tensor, nn
 
 from ray_ue.augment import crop, draw
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
 from ray_ue.interchange import digest
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Rows
 from ray_ue.methods.source import alone, cosine
-from ray_ue.methods.tables import Table, open_table, poison_of
+from ray_ue.methods.tables import Table, Tabled, open_table
 from ray_ue.nets.conditional import Conditional
-from ray_ue.poisons import Poison
 from ray_ue.specs import parse
 from ray_ue.steps import Step, Workers, under
 from ray_ue.surrogates import Surrogate
@@ -42,7 +40,7 @@ Features = Float[Tensor, "B D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concept(Method):
+class Concept(Tabled):
     """`concepts` is a text file, one concept per line, that every worker sees; the surrogate is an open_clip one.
 
     The loss is the mean cosine with the `near` nearest concepts (5 in the paper, 3 in the code) plus `pull` / the mean cosine with
@@ -104,9 +102,6 @@ class Concept(Method):
                 self._settle(table, net, batches, budget=budget)
             state = partial(_state, net, adam, table, epoch + 1)
             yield Step(step=epoch + 1, steps=self.epochs, loss=loss, images=(2 * (epoch + 1) + last) * rows, state=state)
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def loss(self, features: Features, *, near: Float[Tensor, "B K D"], far: Features) -> Float[Tensor, ""]:
         """What the generator lowers, from unit vectors: those of its images, of their near concepts and of their opposite one."""

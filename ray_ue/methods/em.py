@@ -7,18 +7,16 @@ import torch
 from torch import Tensor
 
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows
 from ray_ue.methods.source import Source, check_network
-from ray_ue.methods.tables import Table, kept, open_table, poison_of
+from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.pgd import Objective
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
-class EM(Method):
+class EM(Trained):
     """A round trains `network` on `learnt` batches and moves every perturbation by `steps` steps of `step` levels down its cross-entropy.
 
     It ends when the network errs on less than `error` of the protected images, or after `rounds`. Per group, the authors take one step
@@ -40,10 +38,6 @@ class EM(Method):
         check_network(self.network)
         if min(self.rounds, self.learnt, self.batch, self.steps) < 1 or min(self.step, self.learning_rate) <= 0 or not 0 <= self.error < 1:
             raise ValueError(f"EM needs rounds, learnt, batch, steps, step and rate above zero and an error below 1, got {self}")
-
-    @property
-    def trains(self) -> str:
-        return self.network
 
     @property
     def together(self) -> int:
@@ -69,9 +63,6 @@ class EM(Method):
             yield Step(step=last, steps=self.rounds, loss=loss, images=images, state=lambda state=state: dict(state), saved="must")
             if enough:
                 return
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def _learn(self, source: Source, table: Table, batches: Batches, done: int) -> int:
         """The next batches of an endless shuffled run over the images; returns the image passes."""

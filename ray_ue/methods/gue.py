@@ -13,13 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Rows
 from ray_ue.methods.source import Source, alone, check_network
-from ray_ue.methods.tables import Table, open_table, poison_of
+from ray_ue.methods.tables import Table, Trained, open_table
 from ray_ue.nets.unet import UNet
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers, under
 
 WIDTH = 32  # of the U-Net: the authors' is not recovered
@@ -27,7 +25,7 @@ Slopes = Sequence[Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GUE(Method):
+class GUE(Trained):
     """BOME (Liu et al. 2022): a clone of `network` takes `inner` Adam steps on the poison to tell how far the follower is from its best.
 
     The leader wants that the follower gives clean images every wrong group; `eta` is how strongly the follower is kept at its best.
@@ -47,10 +45,6 @@ class GUE(Method):
         check_network(self.network)
         if min(self.epochs, self.batch, self.inner) < 1 or min(self.inner_rate, self.eta, self.learning_rate, self.follower_rate) <= 0:
             raise ValueError(f"GUE needs epochs, batch, inner, eta and rates above zero, got {self}")
-
-    @property
-    def trains(self) -> str:
-        return self.network
 
     @property
     def together(self) -> int:
@@ -83,9 +77,6 @@ class GUE(Method):
             images = (epoch + 1) * len(view.pixels) * (self.inner + 3) + last * len(view.pixels)
             mean = loss / len(view.pixels)
             yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def _play(self, source: Source, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
         """One step of both; returns the follower's loss on the poison."""

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows, flipped
 from ray_ue.methods.source import Source, check_network, cosine
-from ray_ue.methods.tables import Table, kept, open_table, poison_of
+from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.mutual import mutual, toward
 from ray_ue.pgd import Objective
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 from ray_ue.types import pick
 
@@ -29,7 +27,7 @@ SOURCES = {"scratch": "trained along on the poison", "frozen": "the surrogate, t
 
 
 @dataclass(frozen=True, kw_only=True)
-class MIUE(Method):
+class MIUE(Trained):
     """Every epoch trains `network` once on the protected images, and then moves every perturbation by `steps` steps of `step` levels.
 
     `itself` counts a row among its own partners, as the released code does. `ramp` "paper" keeps the step, "code" is the released
@@ -98,9 +96,6 @@ class MIUE(Method):
             state = (source.state() if source else {}) | table.state() | {"epoch": torch.tensor(epoch + 1), "loss": torch.tensor(loss)}
             images = (epoch + 1) * self.passes(len(view.pixels)) // self.epochs
             yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def learn(self, source: Source, table: Table, batches: Batches, epoch: int) -> float:
         """One pass of the network over the images with their perturbations as they are; returns the mean loss."""

@@ -12,14 +12,12 @@ from torch import Tensor
 from ray_ue import pgd
 from ray_ue.augment import crop
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows
 from ray_ue.methods.draws import Draws
 from ray_ue.methods.source import Source, check_network
-from ray_ue.methods.tables import Show, Start, Table, open_table, poison_of
+from ray_ue.methods.tables import Show, Start, Table, Trained, open_table
 from ray_ue.pgd import Objective
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 from ray_ue.types import pick
 
@@ -30,7 +28,7 @@ INNER = {"pgd": "an adversary's steps (REM)", "uniform": "one uniform draw (SEM)
 
 
 @dataclass(frozen=True, kw_only=True)
-class REM(Method):
+class REM(Trained):
     """`trained` steps, each on a fresh perturbation of its batch: `steps` of `step` levels that lower the loss under `draws` crops, each
     of which an adversary within `radius` levels has raised by `inner`. In the end the network makes every image's perturbation anew.
     """
@@ -55,10 +53,6 @@ class REM(Method):
         least = min(self.trained, self.batch, self.steps, self.adversary_steps, self.draws)
         if least < 1 or min(self.step, self.radius, self.adversary_step, self.learning_rate) <= 0:
             raise ValueError(f"REM and SEM need steps, draws, batch, radius and rates above zero, got {self}")
-
-    @property
-    def trains(self) -> str:
-        return self.network
 
     @property
     def together(self) -> int:
@@ -87,9 +81,6 @@ class REM(Method):
                 state=lambda done=done: source.state() | table.state() | done,
                 saved="must" if step == self.trained else "may",
             )
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def _learn(self, source: Source, table: Table, batches: Batches, step: int, *, budget: Budget) -> float:
         """Perturb a batch downhill, then uphill, and train on it."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from ray_ue import pgd
 from ray_ue.budget import Budget
 from ray_ue.deltas import Deltas
-from ray_ue.methods.base import View
+from ray_ue.methods.base import Method, View
 from ray_ue.pgd import Objective
 from ray_ue.poisons import Additive, Poison, Streamed
 from ray_ue.steps import Workers
@@ -160,11 +160,24 @@ def open_table(view: View, *, budget: Budget, workers: Workers, resume: Mapping[
     return Shared(view=view, budget=budget, workers=workers, entries=entries.to(view.surrogate.device))
 
 
-def poison_of(state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-    """The poison that a table's state stands for."""
-    if "turn" in state:
-        return Streamed(deltas=deltas, turn=int(state["turn"]))
-    return Additive(bank=budget.quantise(state["entries"].cpu().numpy()), budget=budget)
+class Tabled(Method):
+    """A method that keeps its perturbations in a table."""
+
+    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+        """What the table's state stands for."""
+        if "turn" in state:
+            return Streamed(deltas=deltas, turn=int(state["turn"]))
+        return Additive(bank=budget.quantise(state["entries"].cpu().numpy()), budget=budget)
+
+
+class Trained(Tabled):
+    """One that trains `network` along."""
+
+    network: str
+
+    @property
+    def trains(self) -> str:
+        return self.network
 
 
 def _wait(workers: Workers, device: torch.device) -> None:

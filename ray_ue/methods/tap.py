@@ -10,18 +10,16 @@ from torch import Tensor
 
 from ray_ue.augment import crop
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows
 from ray_ue.methods.source import Source, check_network, cosine
-from ray_ue.methods.tables import Table, open_table, poison_of
+from ray_ue.methods.tables import Table, Trained, open_table
 from ray_ue.pgd import Objective
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
-class TAP(Method):
+class TAP(Trained):
     """`network` is trained on the clean images for `epochs`; then `steps` steps of `step` levels lower the aimed group's cross-entropy.
 
     Images are cropped and flipped after the perturbation is added, in both parts. The aim is the recipe's: `shift` is the authors' y + 1.
@@ -44,10 +42,6 @@ class TAP(Method):
             raise ValueError(f"TAP needs epochs, batches, steps, step and rate above zero, got {self}")
 
     @property
-    def trains(self) -> str:
-        return self.network
-
-    @property
     def together(self) -> int:
         return max(self.batch, self.poison_batch)
 
@@ -65,9 +59,6 @@ class TAP(Method):
                 loss, images = self._move(source, table, batches, aim=aim, budget=budget), self.passes(len(view.pixels))
             state = source.state() | table.state() | {"epoch": torch.tensor(epoch + 1)}
             yield Step(step=epoch + 1, steps=self.epochs + 1, loss=loss, images=images, state=lambda state=state: dict(state), saved="must")
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def _learn(self, source: Source, batches: Batches, epoch: int) -> float:
         source.awake()

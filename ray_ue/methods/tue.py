@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from ray_ue import ssl
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows
 from ray_ue.methods.source import Source, alone, check_network, cosine
-from ray_ue.methods.tables import Table, kept, open_table, poison_of
+from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.pgd import Objective
-from ray_ue.poisons import Poison
 from ray_ue.steps import Step, Workers
 
 WIDTH = 128  # SimCLR's projection
@@ -37,7 +35,7 @@ def dispersion(deltas: Images, groups: Int[Tensor, " B"]) -> Float[Tensor, ""]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TUE(Method):
+class TUE(Trained):
     """A SimCLR network is trained on the protected images; after `every` batches, all perturbations take `steps` steps of `step` levels
     down `ssl` x its loss + `csd` x the dispersion of the noise.
 
@@ -65,10 +63,6 @@ class TUE(Method):
 
     def rounds(self, rows: int) -> int:
         return max(1, self.epochs * -(-rows // self.batch) // self.every)
-
-    @property
-    def trains(self) -> str:
-        return self.network
 
     @property
     def together(self) -> int:
@@ -104,9 +98,6 @@ class TUE(Method):
             spent = self.passes(len(view.pixels)) * (done + 1) // rounds
             loss = mean.over(workers, device=view.surrogate.device)
             yield Step(step=done + 1, steps=rounds, loss=loss, images=spent, state=lambda state=state: dict(state), saved="must")
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
-        return poison_of(state, deltas=deltas, budget=budget)
 
     def _contrast(self, source: Source, images: Images, *, seed: int) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(seed)
