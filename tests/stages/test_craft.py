@@ -27,7 +27,7 @@ LOCAL = Resources(workers="local")
 TINY = "network=mlp2,epochs=2,poison_batch=16,steps=2,step=1"
 QUICK: dict[str, Any] = {"method": "mi-ue", "groups": "label", "budget": "8", "settings": TINY, "learning_rate": 0.01, "batch": 16}
 # Long enough to be killed in the middle, on 60 pictures.
-LONG: dict[str, Any] = QUICK | {"settings": "network=plain,epochs=25,poison_batch=16,steps=4,step=0.5"}
+LONG: dict[str, Any] = QUICK | {"settings": "network=mlp2,epochs=40,poison_batch=16,steps=4,step=0.5"}
 
 
 def run(source: Path, output: Path, *, resources: Resources = LOCAL, until: str = "verify", **fields: Any) -> dict[str, Artifact]:
@@ -98,23 +98,25 @@ def test_more_workers_than_pools_are_refused_before_they_start(photos: Path, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_killed_job_goes_on_from_its_last_epoch_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
     whole = run(photos, tmp_path / "whole", until="craft", **LONG)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in LONG.items()]
     line = [sys.executable, "-m", "ray_ue.cli", "craft", str(photos), str(tmp_path / "out"), "--workers=local", *flags]
     job = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(tmp_path / "out.ray-ue", job)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    try:
+        wait_for(tmp_path / "out.ray-ue", job)
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
     done = run(photos, tmp_path / "out", until="craft", **LONG)
-    assert 0 < done["craft"].facts["resumed_at"] < 25
+    assert 0 < done["craft"].facts["resumed_at"] < 40
     assert done["craft"].fingerprint == whole["craft"].fingerprint
     assert (np.abs(bank(done) - bank(whole)) <= 1).mean() > 0.99, "other threads add in another order, and a sign may turn"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_killed_worker_comes_back_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
     killed: list[int] = []
     over = threading.Event()
@@ -138,7 +140,7 @@ def test_a_killed_worker_comes_back_and_ends_in_the_same_bank(photos: Path, tmp_
 
 def wait_for(work: Path, job: subprocess.Popen) -> None:
     """Until the job has left a checkpoint."""
-    until = time.monotonic() + 200
+    until = time.monotonic() + 400
     while not list(work.glob("craft-*/checkpoint.safetensors")):
         assert job.poll() is None, "the job ended before it could be killed"
         assert time.monotonic() < until
