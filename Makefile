@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test lint bench chaos scale install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -20,6 +20,14 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Kills workers, nodes, the head and the command at random times for about half an hour: CHAOS_KILLS=24 CHAOS_SEED=0.
+chaos: $(READY)
+	$(BIN)/python -m pytest -m chaos -s tests/chaos
+
+# How memory and the cost of a row change from 10,000 rows to a million: SCALE_ROWS=10000,100000,1000000.
+scale: $(READY)
+	$(BIN)/python -m benchmarks.scale
 
 install: $(READY)
 

@@ -4,9 +4,10 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+
+from ray_ue.versions import installed
 
 PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pillow", "pyarrow", "numpy", "safetensors")
 
@@ -59,7 +60,7 @@ def machine() -> dict[str, object]:
         "memory_gib": round(total / 2**30, 1),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: installed(name) for name in PACKAGES},
     }
 
 

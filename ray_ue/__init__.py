@@ -1,5 +1,5 @@
-"""ray-ue makes image collections unlearnable. `protect` makes a copy, `evaluate` finds what protection is left, `measure` estimates
-the mutual information that MI-UE explains it with.
+"""ray-ue makes image collections unlearnable. `protect` makes a copy, `evaluate` finds what protection is left, `sweep` does both for many
+settings, `measure` estimates the mutual information that MI-UE explains protection with.
 
 Everything that can be asked for is a field of `Recipe`, `Grid`, `Measurement` or `Resources`.
 """
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from ray_ue.measurement import Measurement, measure
     from ray_ue.pipeline import protect
     from ray_ue.recipe import Recipe, Resources
+    from ray_ue.sweeping import sweep
 
-__all__ = ["Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect"]
+__all__ = ["Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect", "sweep"]
 
 HOMES = {
     "Grid": "ray_ue.grid",
@@ -23,6 +24,7 @@ HOMES = {
     "evaluate": "ray_ue.evaluation",
     "measure": "ray_ue.measurement",
     "protect": "ray_ue.pipeline",
+    "sweep": "ray_ue.sweeping",
 }
 
 

@@ -49,6 +49,11 @@ class Folder:
     def child(self, name: str) -> "Folder":
         return Folder(posixpath.join(self.uri, name))
 
+    def near(self, relative: str) -> "Folder":
+        """The folder at `relative`, a path with `..` seen from here; it stays right when both are moved together."""
+        scheme, mark, rest = self.uri.rpartition("://")
+        return Folder(f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, relative))}")
+
     def exists(self, name: str = "") -> bool:
         fs = self.fs()
         fs.invalidate_cache()

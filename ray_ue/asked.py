@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from ray_ue.grid import Grid
 from ray_ue.measurement import Measurement
 from ray_ue.recipe import Recipe, Resources
+from ray_ue.study import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Check:
     output: Positional[str]
     """A copy that ray-ue protect wrote."""
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +51,39 @@ class Exploit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sweep:
+    source: Positional[str] = ""
+    """Images: a folder, Parquet files or tar shards. A part of the collection is enough to choose settings by."""
+    output: Positional[str] = ""
+    """The sweep's folder: it holds every copy, what made them, victims and results. Keep it private."""
+    test: str = ""
+    """Clean images that were never published: accuracy is measured on them."""
+    resume: str = ""
+    """Continue the sweep in this folder with the flags that it was started with; it may have been moved."""
+    search: OmitArgPrefixes[Search] = field(default_factory=Search)
+    evaluate: Grid = field(default_factory=Grid)
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: settings, victims, disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     runs: Positional[tuple[str, ...]]
     """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
     measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
     run: Positional[str]
-    """A folder that ray-ue evaluate wrote."""
+    """A folder that ray-ue evaluate or sweep wrote."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +94,8 @@ class Take:
     """Where its perturbations go: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
     unit: Literal["levels", "fraction"] = "levels"
     """Whole 8-bit levels, or fractions of the full range."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,20 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from pathlib import Path
 
 import tyro
 
-from ray_ue import evaluation, measurement, pipeline
+from ray_ue import evaluation, front, measurement, pipeline, study
 from ray_ue.artifacts import Artifact, Folder
-from ray_ue.asked import Check, Copy, Exploit, Measure, Nothing, Show, Take
+from ray_ue.asked import Check, Copy, Exploit, Measure, Nothing, Show, Sweep, Take
+from ray_ue.submission import describe_submission
+from ray_ue.versions import installed
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# What object store clients raise when nobody answers, after their own retries; Ray may leave only the text of it.
+UNREACHABLE = re.compile(r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|ClientConnectorError)\b")
 
 
 VERBS = {
@@ -28,6 +32,7 @@ VERBS = {
     "export": ("export", "Write the protected copy."),
     "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
     "evaluate": ("", "Train exploiters on copies and controls: what protection is left?"),
+    "sweep": ("", "Protect and evaluate with many settings, and name the best trade-offs."),
     "measure": ("", "Estimate the mutual information that MI-UE explains protection with, in the victims of finished evaluations."),
     "perturbations": ("", "Write a copy's perturbations in a format that other tools read: ray-ue perturbations OUTPUT FILE."),
     "methods": ("", "List the methods with their settings."),
@@ -35,6 +40,7 @@ VERBS = {
 }
 EXAMPLES = {
     "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
+    "sweep": "ray-ue sweep photos/ photos-sweep/ --test photos-test/ --vary clusters=5,10,20 --vary budget=8,16",
     "measure": "ray-ue measure photos-protected.evaluation/ --estimators histogram,knn,kde",
     "perturbations": "ray-ue perturbations photos-protected/ perturbations.npy",
     "methods": "ray-ue methods",
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if words[0] == "--version":
         packages = ("ray-ue", "ray", "torch", "open_clip_torch", "pillow")
-        print("\n".join(f"{name} {version(name)}" for name in packages))
+        print("\n".join(f"{name} {installed(name)}" for name in packages))
         return 0
     try:
         return command(words)
@@ -87,15 +93,22 @@ def command(words: list[str]) -> int:
     if verb == "verify":
         check = parse(Check, verb, what, rest)
         made = pipeline.reopen(check.output, resources=check.resources)
+        if check.dry_run:
+            return only_plan(words, pipeline.describe(made), uris=(made.source_uri, made.output.uri))
         return report(made, pipeline.run(made, until="verify"), until)
     if verb == "evaluate":
-        return exploit(parse(Exploit, verb, what, rest))
+        return exploit(parse(Exploit, verb, what, rest), words)
+    if verb == "sweep":
+        return sweep(parse(Sweep, verb, what, rest), words)
     if verb == "measure":
-        return measure(parse(Measure, verb, what, rest))
+        return measure(parse(Measure, verb, what, rest), words)
     if verb == "report":
-        return show(parse(Show, verb, what, rest).run)
+        shown = parse(Show, verb, what, rest)
+        return only_plan(words, "", uris=(shown.run,)) if shown.dry_run else show(shown.run)
     if verb == "perturbations":
         taken = parse(Take, verb, what, rest)
+        if taken.dry_run:
+            return only_plan(words, "", uris=(taken.output, taken.file))
         print(pipeline.take_perturbations(taken.output, taken.file, unit=taken.unit))
         return 0
     if verb == "methods":
@@ -103,12 +116,18 @@ def command(words: list[str]) -> int:
     asked = parse(Copy, verb, what, rest)
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
-        print(pipeline.describe(made))
-        return 0
+        return only_plan(words, pipeline.describe(made), uris=(asked.source, asked.output))
     return report(made, pipeline.run(made, until=until), until)
 
 
-def exploit(asked: Exploit) -> int:
+def only_plan(words: Sequence[str], plan: str, *, uris: Sequence[str]) -> int:
+    """Print what a command would do, and how to run it as a Ray job; `uris` are the places that it reads and writes."""
+    found = tuple(uri for uri in uris if uri.strip())
+    print("\n".join(part for part in (plan, describe_submission(words[0], words[1:], uris=found, folder=Path.cwd())) if part))
+    return 0
+
+
+def exploit(asked: Exploit, words: Sequence[str]) -> int:
     """Evaluate, and print the headline."""
     made = evaluation.plan(
         asked.copies,
@@ -120,14 +139,46 @@ def exploit(asked: Exploit) -> int:
         resources=asked.resources,
     )
     if asked.dry_run:
-        print(evaluation.describe(made))
-        return 0
+        return only_plan(words, evaluation.describe(made), uris=(*asked.copies, asked.clean, asked.test, asked.results))
     return tell(evaluation.run(made))
 
 
-def measure(asked: Measure) -> int:
+def sweep(asked: Sweep, words: Sequence[str]) -> int:
+    """Sweep, and print the table."""
+    if asked.resume and asked.source:
+        raise ValueError(f"--resume {asked.resume} continues with the flags of that sweep; leave out {asked.source}")
+    if asked.resume:
+        made = study.reopen(asked.resume, resources=asked.resources)
+    else:
+        made = study.plan(
+            asked.source,
+            asked.output,
+            test=asked.test,
+            recipe=asked.recipe,
+            grid=asked.evaluate,
+            search=asked.search,
+            resources=asked.resources,
+        )
+    if asked.dry_run:
+        return only_plan(words, study.describe(made), uris=(made.source, made.home.uri, made.test, asked.resume))
+    from ray_ue.sweeping import run
+
+    return tell_sweep(run(made))
+
+
+def tell_sweep(found: Folder) -> int:
+    """The table of a sweep, and where the rest lies."""
+    print(found.read("sweep.md").decode().strip())
+    print(f"\npage          {found.path('report.html')}\ntable         {found.path(front.TABLE)}")
+    print(f"keep private  {found.uri}  (it holds clean images and what undoes the protection; publish only the copy you choose)")
+    return 0
+
+
+def measure(asked: Measure, words: Sequence[str]) -> int:
     """Measure, and print the correlations."""
     made = measurement.plan(asked.runs, measurement=asked.measurement, resources=asked.resources)
+    if asked.dry_run:
+        return only_plan(words, f"  measure  {sum(map(len, made.lines.values()))} victims", uris=asked.runs)
     run = measurement.run(made)
     print(run.read("information.md").decode().split("\n## ")[1].partition("\n")[2].strip())
     print(f"\nall lines     {run.path('information.md')}\npage          {run.path('report.html')}")
@@ -138,8 +189,13 @@ def measure(asked: Measure) -> int:
 def show(run: str) -> int:
     """Write the page anew."""
     folder = Folder.at(run)
+    if folder.exists(front.TABLE):
+        from ray_ue.report.sweep import write as rewrite
+
+        rewrite(folder)
+        return tell_sweep(folder)
     if not folder.exists("results.parquet"):
-        raise ValueError(f"{folder.uri} holds no results.parquet; name a folder that ray-ue evaluate wrote, once it has finished")
+        raise ValueError(f"{folder.uri} holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote, once it has finished")
     from ray_ue.report import report as write  # it brings what draws curves
 
     write(folder)
@@ -195,6 +251,8 @@ def blame(error: BaseException) -> ValueError | None:
             return here
         if isinstance(here, OSError) and here.errno in NO_ROOM:
             return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
+        if unanswered := UNREACHABLE.search(f"{type(here).__name__} {here}"):
+            return ValueError(f"an object store does not answer ({unanswered[0]}); mend that, then run the same line again: it continues")
         if told := re.findall(r"^ValueError: (.+)$", str(here), re.MULTILINE):
             return ValueError(told[-1])  # an actor that died while it was made: Ray keeps only the text
         waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]

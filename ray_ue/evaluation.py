@@ -42,8 +42,6 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         raise ValueError(
             f"--purified needs one protected copy, the one that was purified; {len(copies)} are named: evaluate them one by one"
         )
-    # Rows that cannot be read are left out, however many they are: the copy's own run was asked about them.
-    reading = Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
     found = [Folder.at(open_copy(uri, format=format)).uri for uri in copies]
     source = clean or claimed_source(found[0])
     open_source(source, format=format)
@@ -59,9 +57,14 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         test=absolute(test),
         results=home,
         grid=grid,
-        recipe=reading,
+        recipe=reading(grid, format=format),
         resources=resources,
     )
+
+
+def reading(grid: Grid, *, format: str) -> Recipe:
+    """How images are read: those that cannot be are left out, however many they are, for the copy's own run was asked about them."""
+    return Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
 
 
 def refuse_wrong_names(grid: Grid) -> None:
@@ -154,15 +157,18 @@ def run(asked: Asked) -> Folder:
     from ray_ue.stages.evaluate import Evaluation
     from ray_ue.stages.evaluate import run as train
 
+    copies = open_copies(asked.copies)
     train(
         Evaluation(
-            copies=open_copies(asked.copies),
+            copies=copies,
             clean=asked.clean,
             test=asked.test,
             grid=asked.grid,
             home=asked.results,
             recipe=asked.recipe,
             resources=asked.resources,
+            cells=asked.results,
+            pictured=tuple(copy.name for copy in copies),
         )
     )
     report(asked.results)

@@ -37,9 +37,15 @@ class Plan:
     work: Folder
     recipe: Recipe
     resources: Resources
+    shared: str = ""  # path from `work` to the folder of the stages before the export; empty where that is `work` itself
+
+    @property
+    def prefix(self) -> Folder:
+        """Where the stages before the export lie: the copies of a sweep share them."""
+        return self.work.near(self.shared) if self.shared else self.work
 
 
-def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> Plan:
+def plan(source: str, output: str, *, recipe: Recipe, resources: Resources, shared: str = "") -> Plan:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
     from ray_ue.methods import build
 
@@ -49,7 +55,15 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources) -> P
     resources.check()
     found = open_source(source, format=recipe.format)
     target = Folder.at(output)
-    made = Plan(source=found, source_uri=normal(source), output=target, work=work_of(target), recipe=recipe, resources=resources)
+    made = Plan(
+        source=found,
+        source_uri=normal(source),
+        output=target,
+        work=work_of(target),
+        recipe=recipe,
+        resources=resources,
+        shared=shared,
+    )
     refuse_overlap(made)
     refuse_foreign(made)
     return made
@@ -83,7 +97,13 @@ def refuse_overlap(made: Plan) -> None:
 
 def claim_of(made: Plan) -> dict:
     values = made.recipe.values(tuple(name for name in FIELDS if name not in TOLERANCES))
-    return {"source": made.source_uri, "listing": made.source.digest(), "recipe": values, "flags": asdict(made.recipe)}
+    return {
+        "source": made.source_uri,
+        "listing": made.source.digest(),
+        "recipe": values,
+        "flags": asdict(made.recipe),
+        "shared": made.shared,
+    }
 
 
 def refuse_foreign(made: Plan) -> None:
@@ -124,7 +144,7 @@ def describe(made: Plan) -> str:
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     made.work.check_writable()
-    if not any(name.startswith("craft-") and finished(made.work.child(name)) for name in made.work.names()):
+    if not any(name.startswith("craft-") and finished(made.prefix.child(name)) for name in made.prefix.names()):
         rehearse(made.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
     if made.output.local:
         check_room(estimate(made.source, recipe=made.recipe), output=made.output)
@@ -137,7 +157,15 @@ def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     from ray_ue.stages.order import follow
 
     made.work.write_json(CLAIM, claim_of(made))
-    return follow(source=made.source_uri, output=made.output, work=made.work, recipe=made.recipe, resources=made.resources, until=until)
+    return follow(
+        source=made.source_uri,
+        output=made.output,
+        work=made.work,
+        shared=made.prefix,
+        recipe=made.recipe,
+        resources=made.resources,
+        until=until,
+    )
 
 
 def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until: str = "verify", **fields: Any) -> dict[str, Artifact]:
@@ -159,22 +187,32 @@ def reopen(output: str, *, resources: Resources) -> Plan:
     if not work.exists(CLAIM):
         raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
     claim = work.read_json(CLAIM)
-    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources)
+    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
+
+
+def crafted_for(made: Plan) -> Folder:
+    """Where the perturbations of a copy lie, exported or not."""
+    from ray_ue.stages.copies import open_copy
+
+    if "craft" in (known := open_copy(made.output.uri, name="").artifacts):
+        return known["craft"].folder
+    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
+    if not crafted:
+        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
+    return made.work.child(crafted[-1])
 
 
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
     made = reopen(output, resources=AUTOMATIC)
-    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
-    if not crafted:
-        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
+    crafted = crafted_for(made)
     target = Path(file).expanduser().absolute()
     if target.exists():
         raise ValueError(f"{target} is there already; name a new file or folder")
     from ray_ue.interchange import write
     from ray_ue.poisons import open_poison_file
 
-    poison = open_poison_file(made.work.child(crafted[-1]).fetch("bank.safetensors"))
+    poison = open_poison_file(crafted.fetch("bank.safetensors"))
     draft = target.with_name(f".draft-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     write(poison, draft, unit=unit)

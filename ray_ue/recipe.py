@@ -148,6 +148,8 @@ class Resources:
     """Keep the weights of every victim that an evaluation trains, beside its numbers."""
     cpus_per_task: int = 0
     """Threads of one decode, embed or export task; 0 spreads the machine's cores over the tasks."""
+    part: float = 1.0
+    """Share of the machines that this run plans for, when others run beside it."""
 
     def check(self) -> None:
         if self.workers not in ("auto", "local") and not (self.workers.isdigit() and int(self.workers) > 0):
@@ -155,6 +157,8 @@ class Resources:
         for name in ("gpus_per_encoder", "gpus_per_victim"):
             if not 0 < getattr(self, name) <= 8:
                 raise ValueError(f"--{name.replace('_', '-')} is above 0 and at most 8, got {getattr(self, name)}")
+        if not 0 < self.part <= 1:
+            raise ValueError(f"--part is a share of the machines, above 0 and at most 1, got {self.part:g}")
 
 
 def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:

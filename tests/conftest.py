@@ -77,6 +77,19 @@ def write_photos(root: Path) -> Path:
     return root
 
 
+CLASSES = ("cats", "dogs", "owls")
+
+
+def write_classes(root: Path, numbers: range, *, flat: bool = False, side: int = 32) -> Path:
+    """Pictures of three classes, which their colours tell apart."""
+    for number in numbers:
+        path = root / f"{number:03d}.png" if flat else root / CLASSES[number % 3] / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rgb = photo(5 * number + number % 3, height=side, width=side)
+        path.write_bytes(encode(Picture(rgb=rgb, alpha=None, exif=b"", icc=b""), format="png"))
+    return root
+
+
 @pytest.fixture(scope="session")
 def store() -> Iterator[str]:
     """The URI of a bucket; plain `s3://` URIs work, as they do for users who set the same variables."""

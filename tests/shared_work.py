@@ -1,10 +1,17 @@
-"""Workers in tests: as threads that share one sum, and as processes that can be killed."""
+"""Work that several processes share in tests: threads with one sum, processes that can be killed, a collection of many shards."""
 
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from conftest import image_bytes
 from torch import Tensor
+
+PARTS, EACH = 12, 30
 
 
 def sums(world: int) -> list[Callable[[Tensor], Tensor]]:
@@ -32,3 +39,20 @@ def train_workers() -> list[int]:
     told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     found = [line.split(None, 2) for line in told.splitlines()[1:]]
     return [int(pid) for pid, parent, words in found if int(parent) == raylet and "RayTrainWorker" in words]
+
+
+def write_parts(root: Path) -> Path:
+    """A collection of many shards, so that the nodes have something to share."""
+    root.mkdir(parents=True)
+    for part in range(PARTS):
+        cells = [{"bytes": image_bytes(EACH * part + i), "path": f"{i}.png"} for i in range(EACH)]
+        pq.write_table(pa.table({"image": cells, "label": [i % 5 for i in range(EACH)]}), root / f"part-{part:02d}.parquet")
+    return root
+
+
+def command(verb: str, *words: str, **flags: object) -> list[str]:
+    return [sys.executable, "-m", "ray_ue.cli", verb, *words, *(f"--{name.replace('_', '-')}={value}" for name, value in flags.items())]
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

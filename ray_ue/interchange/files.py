@@ -1,14 +1,18 @@
 """Arrays as they lie in files: numpy, torch and safetensors files, and folders of PNG. Knows no unit and no layout."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ray_ue.types import pick
@@ -26,7 +30,7 @@ class Pictures:
         return np.stack([self._read(self.paths[row]) for row in rows.tolist()])
 
     def _read(self, path: Path) -> np.ndarray:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             if picture.mode != "RGB" or (picture.height, picture.width) != self.shape[1:3]:
                 raise ValueError(
                     f"{path} is {picture.mode} of {picture.height} x {picture.width} pixels; "
@@ -36,6 +40,34 @@ class Pictures:
 
 
 Raw = np.ndarray | Pictures  # both have a shape and a dtype and give the entries asked for
+# All that the libraries raise on files made by others; memory, because a header may promise more than there is.
+BROKEN = (UnpicklingError, SafetensorError, zipfile.BadZipFile, RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError)
+BROKEN += (OverflowError, MemoryError, Warning)  # the last only where the process turns warnings into errors
+
+
+def cause(error: BaseException) -> str:
+    """The libraries' words in one line, but not their advice to load a pickle all the same."""
+    words = " ".join(str(error).split())[:160] or type(error).__name__
+    return "it holds pickled objects" if "pickle" in words or "Weights only load failed" in words else words
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong while reading which file it was, in one line."""
+    try:
+        yield
+    except BROKEN as error:
+        raise ValueError(f"{path} cannot be read as plain arrays: {cause(error)}; pickled objects are never loaded") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A PNG file and nothing else: Pillow would hand a PostScript file of that name to an interpreter."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            yield picture
+    except (Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} is no picture that can be read: {' '.join(str(error).split())[:160]}") from error
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -53,7 +85,7 @@ def open_raw(path: Path, *, key: str) -> Raw:
         raise ValueError(f"there is no {path}")
     if path.is_dir():
         paths = pictures(path)
-        with Image.open(paths[0]) as first:
+        with opened(paths[0]) as first:
             return Pictures(paths=paths, shape=(len(paths), first.height, first.width, 3), dtype=np.dtype(np.uint8))
     return pick(READERS, path.suffix, what="format of perturbations")(path, key)
 
@@ -71,17 +103,28 @@ def digest(path: Path) -> str:
 
 
 def _npy(path: Path, key: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    with named(path):
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it is an archive, so its name should end in .npz")
+        return found
 
 
 def _npz(path: Path, key: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as found:
-        return found[_name(found.files, key, path=path)]
+    with named(path):
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            raise ValueError("it is one array, so its name should end in .npy")
+    with found:
+        name = _name(found.files, key, path=path)
+        with named(path):
+            return found[name]
 
 
 def _torch(path: Path, key: str) -> np.ndarray:
     """Tensors only: whatever else a pickle may hold is refused."""
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    with named(path):
+        found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, Mapping):
         tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
         found = tensors[_name(list(tensors), key, path=path)]
@@ -92,7 +135,8 @@ def _torch(path: Path, key: str) -> np.ndarray:
 
 
 def _safetensors(path: Path, key: str) -> np.ndarray:
-    found = load_file(path)
+    with named(path):
+        found = load_file(path)
     return found[_name(list(found), key, path=path)]
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+# What the loaders raise on files made by others; a warning only where the process turns those into errors.
+BROKEN = (RuntimeError, UnpicklingError, SafetensorError, OSError, EOFError, KeyError, TypeError, ValueError, Warning)
 OFFLINE = "give a downloaded file ({kind}:{arch}@/path/to/weights) or train a surrogate on the images themselves (ssl:small, ssl:resnet18)"
 
 
@@ -33,13 +36,17 @@ class Family:
 
 def read(path: Path) -> dict[str, Tensor]:
     """A weights file as a flat dict; nothing in the file is ever executed."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError) as error:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        found = content.get("state_dict", content) if isinstance(content, dict) else content
+        if not isinstance(found, dict):
+            raise TypeError(f"it holds a {type(found).__name__}")
+    except BROKEN as error:
+        words = " ".join(str(error).split())[:80] or type(error).__name__
+        if "pickle" in words or "Weights only load failed" in words:
+            words = "it holds pickled objects"  # and not the library's advice to load them all the same
         raise ValueError(
-            f"{path.name} is not a plain dict of tensors ({str(error).splitlines()[0][:80]}); "
+            f"{path.name} is not a plain dict of tensors ({words}); "
             "TorchScript and pickled models are not loaded: save its state_dict as safetensors"
         ) from error
-    return content.get("state_dict", content)
+    return found

@@ -1,18 +1,16 @@
-"""The page: all sections in order, in one file that opens from disk and asks no network. It knows the order, not the content."""
+"""The page of an evaluation: all sections in order. It knows the order, not the content."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 
 from ray_ue import gaps
 from ray_ue.artifacts import Folder
 from ray_ue.report import about, association, cards, curves, gallery, information, maps, tables
 from ray_ue.report.evaluation import Evaluation
-from ray_ue.report.html import escape, section
+from ray_ue.report.shell import document
 from ray_ue.report.words import markdown
 
 PAGE, TEXT, MEASURED = "report.html", "results.md", "information.md"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,31 +92,16 @@ def report(run: Folder) -> Report:
 
 def render(of: Evaluation) -> str:
     """The whole page; equal runs give equal pages."""
-    own = files("ray_ue.report")
-    style, script = (own.joinpath(name).read_text() for name in ("page.css", "page.js"))
-    title = escape(of.run["title"])
     shown = [(name, head, lead, content) for name, head, lead, make in SECTIONS if (content := make(of))]
-    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _, _ in shown)
-    body = "".join(section(name, head, content, lead=lead) for name, head, lead, content in shown)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'
-        f"<style>{style}</style></head><body>"
-        f'<a class="skip" href="#headline">Skip to the worst case</a>{header(of, title)}'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav><main>{body}</main>'
-        f'<dialog id="zoom" aria-label="Enlarged pictures"></dialog><script>{script}</script></body></html>\n'
-    )
+    return document(of.run["title"], kind="ray-ue evaluation", told=told(of), first="the worst case", shown=shown)
 
 
-def header(of: Evaluation, title: str) -> str:
+def told(of: Evaluation) -> str:
+    """How much was measured, in one line."""
     chosen, seeds = of.run.get("chosen", {}), len(set(of.table.column("seed").to_pylist()))
-    told = [f"{of.table.num_rows:,} rows of results", f"{seeds} seed{'s' if seeds > 1 else ''}"]
-    told += [
+    said = [f"{of.table.num_rows:,} rows of results", f"{seeds} seed{'s' if seeds > 1 else ''}"]
+    said += [
         f"{chosen[name]:,} {text}" for name, text in (("train_rows", "training images"), ("test_rows", "test images")) if name in chosen
     ]
-    told += [f"at {chosen['image_size']} px"] if chosen.get("image_size") else []
-    return (
-        f'<header class="top"><div><p class="kind">ray-ue evaluation</p><h1>{title}</h1><p>{escape(" · ".join(told))}</p></div>'
-        '<button type="button" id="theme">Dark theme</button></header>'
-    )
+    said += [f"at {chosen['image_size']} px"] if chosen.get("image_size") else []
+    return " · ".join(said)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from ray_ue.images import kind_of_name, looks_like_image
 from ray_ue.sources.storage import Place, is_local, normal
 from ray_ue.sources.target import Target
 
@@ -96,7 +97,23 @@ class Source(ABC):
 
     def listing(self) -> list[tuple[str, int]]:
         """(path, size) of every file that the copy will account for, sorted by path."""
-        return self.place.chosen(self.only) if self.only else self.place.listing()
+        return [(name, size) for name, size, stray in self._found() if not stray]
+
+    def strays(self) -> list[str]:
+        """What a link out of the source leads to and is neither image nor shard: a copy of it would publish a file from elsewhere."""
+        return [name for name, _, stray in self._found() if stray]
+
+    def _found(self) -> list[tuple[str, int, bool]]:
+        if self.only:
+            found = [(name, size, self.place.outside(name)) for name, size in self.place.chosen(self.only)]
+        else:
+            found = self.place.entries()
+        return [(name, size, away and not self.takes(name, size)) for name, size, away in found]
+
+    def takes(self, name: str, size: int) -> bool:
+        """Whether a file is an image by its name, or by its first bytes where the name says nothing."""
+        kind = kind_of_name(name)
+        return kind == "image" or (kind == "unknown" and size > 0 and looks_like_image(next(self.place.heads(iter([name])))))
 
     def digest(self) -> str:
         """Moves when a file is added, removed, renamed or resized."""

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 
 from ray_ue.images import kind_of_name, looks_like_image, suffix_of
 
+# Extension types whose cells or parameters are pickles: Ray registers the first and runs its cells when one becomes a Python value.
+PICKLED = ("ray.data.arrow_pickled_object", "arrow.py_extension_type")
 # Names that decide when several binary columns could hold images and their bytes do not.
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes")
 
@@ -46,7 +48,7 @@ class Column:
         for field in array.type:
             if field.name == "bytes":
                 children.append(pa.array(data, field.type))
-            elif field.name == "path":
+            elif field.name == "path" and pa.types.is_string(field.type):
                 old = array.field("path").take(kept).to_pylist()
                 children.append(pa.array([renamed(path, extension=extension) if path else path for path in old], field.type))
             else:
@@ -76,9 +78,31 @@ def _hides_binary(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and any(_is_binary(field.type) or _hides_binary(field.type) for field in kind)
 
 
+def _holds_pickles(field: pa.Field) -> bool:
+    """Whether a column is, or holds somewhere inside, one of PICKLED, whether or not this process knows that type."""
+    kind, told = field.type, (field.metadata or {}).get(b"ARROW:extension:name", b"").decode("utf-8", "replace")
+    if told in PICKLED or (isinstance(kind, pa.BaseExtensionType) and kind.extension_name in PICKLED):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return _holds_pickles(pa.field("", kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        return _holds_pickles(pa.field("", kind.value_type))
+    return any(_holds_pickles(kind.field(i)) for i in range(kind.num_fields))
+
+
+def refuse_pickles(schema: pa.Schema, *, path: str) -> None:
+    """A `ValueError` for columns of pickles: the copy would carry them on, and who reads it with Ray would run them."""
+    if wrong := [field.name for field in schema if _holds_pickles(field)]:
+        raise ValueError(
+            f"{path} holds pickled Python objects in column {', '.join(wrong)}: reading them can run whatever is in them; "
+            "write the file without, or with columns of plain values"
+        )
+
+
 def image_column(file: pq.ParquetFile, *, path: str) -> Column:
     """The one column of images; a `ValueError` if there is none, or more than one that would then be copied unprotected."""
     schema = file.schema_arrow
+    refuse_pickles(schema, path=path)
     found = [Column(name=f.name, is_struct=not _is_binary(f.type)) for f in schema if _is_binary(f.type) or _is_image_struct(f.type)]
     nested = [f.name for f in schema if not _is_image_struct(f.type) and _hides_binary(f.type)]
     if nested:

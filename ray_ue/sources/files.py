@@ -41,7 +41,7 @@ def pack(place: Place, listing: Sequence[tuple[str, int]], *, first: int, labell
     taken: set[str] = set()
     files: list[File] = []
     for (name, size), is_image in zip(listing, are_images, strict=True):
-        goal = next(goals) if is_image else numbered(safe(name), free=lambda candidate: candidate not in taken)
+        goal = next(goals) if is_image else numbered(safe(name), free=lambda candidate: candidate not in taken, since=0)
         taken.update(() if is_image else (goal,))
         label = label_of.get(first_folder(name), -1) if is_image else -1
         files.append(File(path=name, size=size, is_image=is_image, goal=goal, label=label))

@@ -11,6 +11,7 @@ from ray_ue.sources.naming import printable, safe
 from ray_ue.sources.storage import Stream
 
 HEAD = 32  # bytes: enough for a magic number and for an integer
+MOST_NAME = 4096  # bytes of a member's path: no system unpacks a longer one
 MOST_LINKS = 8  # a longer chain of links is a cycle or a joke
 
 
@@ -61,17 +62,26 @@ def _headers(file: Stream, *, shard: str) -> tuple[list[tarfile.TarInfo], dict[i
     try:
         with tarfile.open(fileobj=file, mode="r:", errorlevel=1) as tar:
             for info in tar:
+                refuse_header(info)
                 infos.append(info)
                 if info.isreg() and (kind_of_name(info.name) == "unknown" or sample_of(info.name)[1] == "cls"):
                     file.seek(info.offset_data)
                     heads[info.offset_data] = file.read(min(HEAD, info.size))
             end = tar.offset
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{shard} is not a plain tar file, or is damaged: {error}") from error
     file.seek(end)
     if any(file.read(tarfile.BLOCKSIZE)):  # tarfile takes a broken header in the middle for the end
         raise ValueError(f"{shard} is damaged: there is no tar header at byte {end}, after {len(infos)} members")
     return infos, heads
+
+
+def refuse_header(info: tarfile.TarInfo) -> None:
+    """A `ValueError` for what `tarfile` believes and nobody writes; a negative size would make it read one header forever."""
+    if info.size < 0 or info.offset_data < 0:
+        raise ValueError(f"a member of {info.size} bytes")
+    if len(info.name) > MOST_NAME or len(info.linkname) > MOST_NAME:
+        raise ValueError(f"a name of {max(len(info.name), len(info.linkname)):,} characters, {MOST_NAME:,} are the most")
 
 
 def _data_of(info: tarfile.TarInfo, by_name: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:

@@ -1,9 +1,13 @@
 """Names in the copy: safe, unique, independent of the export format; knows strings, not files."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ray_ue.images import EXTENSIONS, kind_of_name, suffix_of
+
+MOST = 255  # bytes of one part of a path, on every file system that counts
+ENDING = max(map(len, EXTENSIONS.values()))
 
 
 def printable(name: str) -> str:
@@ -13,7 +17,16 @@ def printable(name: str) -> str:
 
 def safe(name: str) -> str:
     """A relative path that cannot leave its root: no leading slash, no `.` or `..`, no empty part; empty when nothing is left."""
-    return "/".join(part for part in printable(name).replace("\0", "").split("/") if part not in ("", ".", ".."))
+    return "/".join(fitted(part, most=MOST) for part in printable(name).replace("\0", "").split("/") if part not in ("", ".", ".."))
+
+
+def fitted(part: str, *, most: int) -> str:
+    """A part of a path in at most `most` bytes: what is longer loses its end to a hash of the whole, and keeps its extension."""
+    if len(part.encode()) <= most:
+        return part
+    suffix = suffix_of(part) if len(suffix_of(part).encode()) < 16 else ""
+    end = f"-{hashlib.sha256(part.encode()).hexdigest()[:12]}{suffix}"
+    return part.encode()[: most - len(end.encode())].decode("utf-8", "ignore") + end
 
 
 def parents(name: str) -> Iterable[str]:
@@ -26,7 +39,13 @@ def parents(name: str) -> Iterable[str]:
 def bare(name: str) -> str:
     """The safe path without its image extension; other endings (`v1.2`) belong to the name."""
     name = safe(name) or "unnamed"
-    return name.removesuffix(suffix_of(name)) if kind_of_name(name) == "image" else name
+    return roomy(name.removesuffix(suffix_of(name)) if kind_of_name(name) == "image" else name, room=ENDING)
+
+
+def roomy(name: str, *, room: int) -> str:
+    """The path with that many bytes left in its last part."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + fitted(base, most=MOST - room)
 
 
 def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
@@ -36,7 +55,8 @@ def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
     `others` are the paths that the copy holds besides, as written.
     """
     taken = {safe(other) for other in others}
-    taken.update(parent for name in [*images, *taken] for parent in parents(safe(name)))
+    endings = tuple(EXTENSIONS.values())  # no other folder is ever in the way
+    taken.update(parent for name in [*images, *taken] for parent in parents(safe(name)) if parent.endswith(endings))
     used: set[str] = set()
 
     def free(stem: str) -> bool:
@@ -46,16 +66,18 @@ def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
     count = Counter(short)
     result = [stem if count[stem] == 1 and free(stem) else "" for stem in short]
     used.update(filter(None, result))
+    repeated: Counter[str] = Counter()
     for place in sorted((i for i, stem in enumerate(result) if not stem), key=lambda i: (images[i], i)):
-        result[place] = numbered(safe(images[place]) or "unnamed", free=free)
+        name = roomy(safe(images[place]) or "unnamed", room=ENDING + len("-1234567"))
+        result[place] = numbered(name, free=free, since=repeated[name])
+        repeated[name] += 1
         used.add(result[place])
     return result
 
 
-def numbered(name: str, *, free: Callable[[str], bool]) -> str:
-    """`name`, or the first of `name-2`, `name-3`, … that is free."""
-    candidate, number = name, 1
-    while not free(candidate):
+def numbered(name: str, *, free: Callable[[str], bool], since: int) -> str:
+    """`name`, or the first of `name-2`, `name-3`, … that is free, when `since` of them have been given away before."""
+    number = since + 1
+    while not free(candidate := name if number == 1 else f"{name}-{number}"):
         number += 1
-        candidate = f"{name}-{number}"
     return candidate

@@ -11,7 +11,7 @@ from ray_ue.images import kind_of_name, suffix_of
 from ray_ue.sources.base import Source
 from ray_ue.sources.folder import Folder
 from ray_ue.sources.parquet import ParquetFiles
-from ray_ue.sources.storage import connect, normal
+from ray_ue.sources.storage import Place, connect, normal
 from ray_ue.sources.webdataset import WebDataset
 from ray_ue.types import pick
 
@@ -29,7 +29,8 @@ def open_source(uri: str, *, format: str = "auto") -> Source:
         raise ValueError("the source is empty; give a folder, a .tar or .parquet file, or a pattern such as data/{00000..00511}.tar")
     try:
         root, only = _locate(normal(uri), uri=uri)
-        names = [name for name, _ in Folder(root=root, only=only).listing()]
+        place = Place(uri=root)
+        names = [name for name, _ in (place.chosen(only) if only else place.listing())]
     except ValueError:
         raise
     except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed

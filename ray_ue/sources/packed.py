@@ -18,6 +18,9 @@ class Packed(Source):
 
     suffix: ClassVar[str]
 
+    def takes(self, name: str, size: int) -> bool:
+        return name.lower().endswith(self.suffix) or super().takes(name, size)
+
     def shards(self) -> list[Shard]:
         listing = self.listing()
         packs = [(name, size) for name, size in listing if name.lower().endswith(self.suffix)]

@@ -46,7 +46,7 @@ class ParquetFiles(Packed):
             features = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
         try:
             return [str(name) for name in json.loads(features)["info"]["features"]["label"]["names"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return []
 
     def pack_rows(self, shard: Shard) -> pa.Table:

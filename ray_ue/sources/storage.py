@@ -14,6 +14,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
+from ray_ue.addresses import refuse_secrets
 from ray_ue.images import kind_of_name
 
 PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
@@ -34,7 +35,8 @@ def batches(things: Iterator[T], *, size: int) -> Iterator[list[T]]:
 
 
 def normal(uri: str) -> str:
-    """An absolute path for local places, the URI without a closing slash for others."""
+    """An absolute path for local places, the URI without a closing slash for others; a `ValueError` if it carries a password or key."""
+    refuse_secrets(uri)
     if get_protocol(uri) in ("file", "local"):
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://").removeprefix("local://")))
     return uri.rstrip("/")
@@ -65,11 +67,15 @@ class Place:
 
     def listing(self) -> list[tuple[str, int]]:
         """All files below, as (relative path, size), sorted by path."""
+        return [(name, size) for name, size, _ in self.entries()]
+
+    def entries(self) -> list[tuple[str, int, bool]]:
+        """All files below as (relative path, size, whether a link out of this folder leads there), sorted by path."""
         if is_local(self.uri):
-            return sorted(_walk(Path(self.uri), prefix="", above=()))
+            return sorted(_walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
         fs, path = connect(self.uri)
         fs.invalidate_cache()
-        return _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)
+        return [(name, size, False) for name, size in _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)]
 
     def chosen(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """These files only; a `ValueError` tells which are missing. On an object store each folder is listed once."""
@@ -85,6 +91,10 @@ class Place:
         if missing := [name for name in names if name not in sizes]:
             raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
         return sorted((name, sizes[name]) for name in names)
+
+    def outside(self, name: str) -> bool:
+        """Whether a local name leads out of this folder."""
+        return is_local(self.uri) and not _within(os.path.realpath(self.uri), os.path.realpath(Path(self.uri) / name))
 
     def open(self, relative: str) -> Stream:
         if is_local(self.uri):
@@ -137,7 +147,11 @@ def _relative(found: dict[str, dict], *, path: str) -> list[tuple[str, int]]:
     )
 
 
-def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, int]]:
+def _within(root: str, path: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def _walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], ...], outside: bool) -> Iterator[tuple[str, int, bool]]:
     """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of."""
     stat = folder.stat()
     here = (stat.st_dev, stat.st_ino)
@@ -147,9 +161,10 @@ def _walk(folder: Path, *, prefix: str, above: tuple[tuple[int, int], ...]) -> I
         for entry in entries:
             if entry.name.startswith(PART):
                 continue
+            away = not _within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
             if entry.is_dir():
-                yield from _walk(Path(entry.path), prefix=f"{prefix}{entry.name}/", above=(*above, here))
+                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, here), outside=away)
             elif entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size
+                yield prefix + entry.name, entry.stat().st_size, away
             elif entry.is_symlink() and kind_of_name(entry.name) == "image":
-                yield prefix + entry.name, 0  # a broken link is an image of zero bytes: rejected with a reason, not lost
+                yield prefix + entry.name, 0, away  # a broken link is an image of zero bytes: rejected with a reason, not lost

@@ -1,6 +1,7 @@
 """WebDataset: tar files of samples, each image a member; knows tar, not pixels."""
 
 import io
+import math
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,7 +86,8 @@ def _items(file: Stream, rows: list[Member], *, shard: Shard) -> Iterator[Item]:
 def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
     """The member's header for other data: time, mode and owner stay, a link becomes the file it stood for."""
     info = tarfile.TarInfo(name)
-    info.size, info.mtime, info.mode = size, member.info.mtime, member.info.mode
+    info.size, info.mode = size, member.info.mode
+    info.mtime = member.info.mtime if math.isfinite(member.info.mtime) else 0
     info.uid, info.gid, info.uname, info.gname = member.info.uid, member.info.gid, member.info.uname, member.info.gname
     info.type = tarfile.DIRTYPE if member.role == "folder" else tarfile.REGTYPE
     about_data = ("path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname", "hdrcharset")

@@ -159,6 +159,7 @@ class Answers:
             source=data.test_uri,
             output=data.work,
             work=data.work,
+            shared=data.work,
             recipe=replace(recipe, format=data.recipe.format, max_rejected=1.0),
             resources=data.resources,
             machines=data.machines,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version as installed
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from ray_ue.stages.dataset import open_match
 from ray_ue.stages.views import open_views
 from ray_ue.steps import Workers
 from ray_ue.training import Block, Training
+from ray_ue.versions import installed
 from ray_ue.victims import parse
 
 VERSION = 2

@@ -51,7 +51,8 @@ def open_copy(uri: str, *, name: str) -> Copy:
     made = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
     if not made or not work.exists(CLAIM):
         return Copy(name=name, uri=uri)
-    flags = work.read_json(CLAIM)["flags"]
+    claim = work.read_json(CLAIM)
+    flags, shared = claim["flags"], shared_by(work, claim)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
     exports = [opened(work.child(child)) for child in made]
     wanted = recipe.values(("resize", "image_format", "max_pixels"))
@@ -62,9 +63,14 @@ def open_copy(uri: str, *, name: str) -> Copy:
         for role, fingerprint in waiting.pop().manifest.inputs.items():
             kind = STAGES[role] if role in STAGES else str(role)
             if kind not in artifacts and not role.startswith(ALSO):
-                artifacts[kind] = opened(work.child(f"{kind}-{fingerprint}"))
+                artifacts[kind] = opened(shared.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return Copy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
+
+
+def shared_by(work: Folder, claim: dict) -> Folder:
+    """Where the stages before the export of a copy lie: beside it, or in the work folder that the copies of a sweep share."""
+    return work.near(claim["shared"]) if claim.get("shared") else work
 
 
 # Inputs that are named by what they are, not by the stage that made them.

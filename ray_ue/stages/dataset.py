@@ -52,7 +52,8 @@ class Data:
         return self._made[key]
 
     def run(self, uri: str) -> Run:
-        return Run(source=uri, output=self.work, work=self.work, recipe=self.recipe, resources=self.resources, machines=self.machines)
+        home = {"output": self.work, "work": self.work, "shared": self.work}
+        return Run(source=uri, **home, recipe=self.recipe, resources=self.resources, machines=self.machines)
 
     @property
     def clean_index(self) -> Artifact:
@@ -139,11 +140,11 @@ class Data:
 
     def levels(self, copy: Copy) -> int:
         """The budget that a copy keeps: its recipe's, or for a copy from elsewhere what some of its rows show."""
+        if copy.recipe:
+            return copy.recipe.levels().levels
         return self.once("levels", copy.uri, make=lambda: self._levels(copy))
 
     def _levels(self, copy: Copy) -> int:
-        if copy.recipe:
-            return copy.recipe.levels().levels
         pairs = self.pairs(copy)
         few = np.linspace(0, len(pairs.clean) - 1, min(MEASURED, len(pairs.clean))).astype(int)
         before = self.glance(self.clean_uri, self.clean_index, pairs.clean[few])

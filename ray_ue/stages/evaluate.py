@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version as installed
 
 from ray_ue import results
 from ray_ue.artifacts import Artifact, Folder, finished, opened
@@ -17,8 +16,10 @@ from ray_ue.stages.dataset import Data
 from ray_ue.stages.lanes import train_all
 from ray_ue.stages.looks import look
 from ray_ue.stages.session import Machines, session
+from ray_ue.versions import installed
 
 REQUEST = "run.json"
+PARTS = ("clean", "noise", "protected", "clean-part")
 LIMITS = [
     "Only the victims, labels and defenses of this grid were tried: an exploiter may find better ones.",
     "Protection is not retroactive: whoever has the clean images can use them.",
@@ -29,7 +30,10 @@ LIMITS = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """One request: copies, the clean source, the test set, the grid, and the folder that the run writes."""
+    """One request: copies, the clean source, the test set, the grid, the folder that the run writes, and where cells lie.
+
+    Trials of a sweep share `cells`; `parts` says which of PARTS are trained, `pictured` of which copies the page shows images.
+    """
 
     copies: list[Copy]
     clean: str
@@ -38,18 +42,21 @@ class Evaluation:
     home: Folder
     recipe: Recipe  # of reading
     resources: Resources
+    cells: Folder
+    pictured: tuple[str, ...]
+    parts: tuple[str, ...] = PARTS
 
 
 def run(asked: Evaluation) -> None:
     """Train what is missing of the grid and write the run folder: cells, `results.parquet`, `run.json`, `looks/`."""
     began = time.monotonic()
-    with session() as machines:
+    with session(part=asked.resources.part) as machines:
         data = Data(
             grid=asked.grid,
             clean_uri=asked.clean,
             test_uri=asked.test,
             copies=asked.copies,
-            work=asked.home,
+            work=asked.cells,
             resources=asked.resources,
             machines=machines,
             recipe=asked.recipe,
@@ -58,9 +65,10 @@ def run(asked: Evaluation) -> None:
         answers = Answers(data=data)
         named = asked.grid.relabel_names(classes=answers.classes)
         labels, wrong = label_all(answers, named)
-        cells = lay_out(data, answers, labels, named)
+        cells = lay_out(data, answers, labels, named, parts=asked.parts)
         for copy in asked.copies:
-            look(data, copy, home=asked.home)
+            if copy.name in asked.pictured:
+                look(data, copy, home=asked.home)
         request = describe(asked, data, answers, labels, machines, named)
         asked.home.write_json(REQUEST, request | {"seconds": 0.0})
         done = fulfil(cells, home=asked.home, machines=machines, resources=asked.resources)
@@ -87,13 +95,15 @@ def label_all(answers: Answers, named: tuple[str, ...]) -> tuple[dict[str, Artif
     return labels, wrong
 
 
-def lay_out(data: Data, answers: Answers, labels: dict[str, Artifact], named: tuple[str, ...]) -> list[tuple[Place, Job | None]]:
+def lay_out(
+    data: Data, answers: Answers, labels: dict[str, Artifact], named: tuple[str, ...], *, parts: tuple[str, ...]
+) -> list[tuple[Place, Job | None]]:
     """Every place of the grid with the job that fills it; None where the labels could not be made. Places may share a job."""
     asked = data.grid
     size = data.size
     sets = [PixelSets.of(data, answers, copy) for copy in data.copies]
     found: list[tuple[Place, Job | None]] = []
-    for place in places(asked, copies=len(data.copies), relabels=named):
+    for place in (place for place in places(asked, copies=len(data.copies), relabels=named) if place.data in parts):
         if place.relabel not in labels:
             found.append((place, None))
             continue

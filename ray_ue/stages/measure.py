@@ -6,7 +6,6 @@ import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version as installed
 from math import isfinite
 
 import numpy as np
@@ -26,6 +25,7 @@ from ray_ue.stages.dataset import open_match
 from ray_ue.stages.session import session, stream
 from ray_ue.stages.trained import Contents, Trained
 from ray_ue.stages.views import open_views
+from ray_ue.versions import installed
 from ray_ue.victims import parse
 
 VERSION = 1

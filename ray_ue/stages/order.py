@@ -16,11 +16,13 @@ from ray_ue.stages.surrogate import surrogate
 from ray_ue.stages.verify import verify
 
 
-def follow(*, source: str, output: Folder, work: Folder, recipe: Recipe, resources: Resources, until: str) -> dict[str, Artifact]:
+def follow(
+    *, source: str, output: Folder, work: Folder, shared: Folder, recipe: Recipe, resources: Resources, until: str
+) -> dict[str, Artifact]:
     """Run the stages up to and with `until` in one Ray session; returns their artifacts by name."""
     done: dict[str, Artifact] = {}
-    with session() as machines:
-        job = Run(source=source, output=output, work=work, recipe=recipe, resources=resources, machines=machines)
+    with session(part=resources.part) as machines:
+        job = Run(source=source, output=output, work=work, shared=shared, recipe=recipe, resources=resources, machines=machines)
         for name, artifacts in steps(job):
             done |= artifacts
             if name == until:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import cast
 
@@ -34,6 +34,13 @@ class Machines:
             return max(1, int(self.gpus / resources.gpus_per_encoder)), resources.gpus_per_encoder
         return self.nodes, 0.0
 
+    def part(self, share: float) -> "Machines":
+        """What a run with this share of the machines may plan for: whole nodes where there are enough, else a part of one."""
+        nodes = self.nodes * share
+        cores = self.cores if nodes >= 1 else max(1, int(self.cores * nodes))
+        gpus = max(min(1, self.gpus), int(self.gpus * share))
+        return replace(self, cpus=max(1, int(self.cpus * share)), gpus=gpus, nodes=max(1, int(nodes)), cores=cores)
+
     def slots(self) -> int:
         """Tasks that fill the cores: on one machine its real cores, not the larger number of logical CPUs that Ray was given."""
         return self.cores if self.nodes == 1 else self.cpus
@@ -44,10 +51,13 @@ class Machines:
 
 
 @contextmanager
-def session() -> Iterator[Machines]:
-    """Join the Ray cluster that RAY_ADDRESS names or this job runs on, else start a local one and stop it afterwards."""
+def session(*, part: float = 1.0) -> Iterator[Machines]:
+    """Join the Ray cluster that RAY_ADDRESS names or this job runs on, else start a local one and stop it afterwards.
+
+    Yields the given part of the machines that are there.
+    """
     if ray.is_initialized():
-        yield measure()
+        yield measure().part(part)
         return
     joining, cores = joins_a_cluster(), os.cpu_count() or 1
     with warnings.catch_warnings():
@@ -58,7 +68,7 @@ def session() -> Iterator[Machines]:
         else:
             start_local(cores)
     try:
-        yield measure()
+        yield measure().part(part)
     finally:
         ray.shutdown()
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from conftest import photo
+from conftest import CLASSES, write_classes
 from shared_work import train_workers
 
 from ray_ue import results
@@ -45,7 +45,6 @@ GRID: dict[str, Any] = {
 }
 SMALL = fields(GRID, relabels="identity", defenses="none", seeds=1, clean_fraction="0")
 LOCAL = Resources(workers="local")
-CLASSES = ("cats", "dogs", "owls")
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +56,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def write(root: Path, numbers: range, *, flat: bool = False, side: int = 32) -> Path:
-    """Pictures of three classes, which their colours tell apart."""
-    for number in numbers:
-        path = root / f"{number:03d}.png" if flat else root / CLASSES[number % 3] / f"{number:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rgb = photo(5 * number + number % 3, height=side, width=side)
-        path.write_bytes(encode(Picture(rgb=rgb, alpha=None, exif=b"", icc=b""), format="png"))
-    return root
-
-
 @pytest.fixture(scope="module")
 def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`photos`, `test`, and the protected copy `out` with its work folder."""
     root = tmp_path_factory.mktemp("evaluated")
-    write(root / "photos", range(60))
-    write(root / "test", range(100, 130))
+    write_classes(root / "photos", range(60))
+    write_classes(root / "test", range(100, 130))
     protect(str(root / "photos"), str(root / "out"), resources=LOCAL, **CRAFT)
     return root
 
@@ -266,7 +255,7 @@ def test_a_purified_folder_is_evaluated_like_a_defense(made: Path, tmp_path: Pat
 
 
 def test_copies_of_other_images_are_refused(made: Path, tmp_path: Path) -> None:
-    other = write(tmp_path / "other", range(200, 260))
+    other = write_classes(tmp_path / "other", range(200, 260))
     with pytest.raises(ValueError, match=r"is no copy of the clean source: .* only 0 carry a name .*; give --clean the images"):
         run(made, f"no-{tmp_path.name}", str(other), clean=str(made / "test"), **fields(SMALL, test=str(made / "photos")))
     renamed = tmp_path / "renamed"
@@ -287,7 +276,7 @@ def test_a_test_set_that_shares_images_with_the_training_set_is_refused(made: Pa
 
 
 def test_images_without_labels_say_which_relabels_work(made: Path, tmp_path: Path) -> None:
-    photos, test = write(tmp_path / "photos", range(60), flat=True), write(tmp_path / "test", range(100, 130), flat=True)
+    photos, test = write_classes(tmp_path / "photos", range(60), flat=True), write_classes(tmp_path / "test", range(100, 130), flat=True)
     copy = Path(shutil.copytree(photos, tmp_path / "copy"))
     with pytest.raises(
         ValueError, match=r"60 of 60 training images have no label, which identity needs; without labels use pseudo, random"
@@ -303,7 +292,7 @@ def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, chang
     from ray_ue.stages.copies import open_copies
     from ray_ue.stages.views import open_views
 
-    photos, test = write(tmp_path / "photos", range(12), side=130), write(tmp_path / "test", range(100, 112), side=130)
+    photos, test = write_classes(tmp_path / "photos", range(12), side=130), write_classes(tmp_path / "test", range(100, 112), side=130)
     protect(str(photos), str(tmp_path / "out"), resources=LOCAL, **fields(CRAFT, craft_sample=10, **change))
     ran = run(tmp_path, "results", **fields(SMALL, test=str(test), image_size=32))
     (copy,) = open_copies((str(tmp_path / "out"),))
@@ -328,7 +317,7 @@ def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, chang
 
 
 def test_a_resized_copy_is_seen_at_its_own_side(tmp_path: Path) -> None:
-    photos, test = write(tmp_path / "photos", range(12), side=130), write(tmp_path / "test", range(100, 112), side=130)
+    photos, test = write_classes(tmp_path / "photos", range(12), side=130), write_classes(tmp_path / "test", range(100, 112), side=130)
     protect(str(photos), str(tmp_path / "out"), resources=LOCAL, **fields(CRAFT, craft_sample=10, resize=24))
     ran = run(tmp_path, "results", **fields(SMALL, test=str(test)))
     assert Folder(str(ran)).read_json("run.json")["chosen"]["image_size"] == 24
@@ -337,14 +326,14 @@ def test_a_resized_copy_is_seen_at_its_own_side(tmp_path: Path) -> None:
 def test_clean_images_of_another_listing_do_not_borrow_the_copys_clusters(made: Path, tmp_path: Path) -> None:
     """Row ids are those of one listing: with more images in the source, the copy's slots belong to other rows."""
     clean = Path(shutil.copytree(made / "photos", tmp_path / "clean"))
-    write(clean, range(300, 303))
+    write_classes(clean, range(300, 303))
     found = rows(run(made, f"listing-{tmp_path.name}", clean=str(clean), **SMALL))
     assert {row["status"] for row in found} == {"done"}
     assert {row["ami"] for row in found} == {None}
 
 
 def test_pictures_that_cannot_be_read_are_left_out_and_do_not_stop_the_encoder(tmp_path: Path) -> None:
-    photos, test = write(tmp_path / "photos", range(30)), write(tmp_path / "test", range(100, 115))
+    photos, test = write_classes(tmp_path / "photos", range(30)), write_classes(tmp_path / "test", range(100, 115))
     for number in range(3):
         (photos / "cats" / f"bad{number}.png").write_bytes(b"nothing")
     protect(str(photos), str(tmp_path / "out"), resources=LOCAL, max_rejected=0.2, **CRAFT)

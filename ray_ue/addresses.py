@@ -1,0 +1,35 @@
+"""What an address of images must not carry: keys and passwords, for addresses are written beside every copy. It knows text, no files."""
+
+import re
+
+WORDS = "token|secret|passw|credential|signature|sig|key"
+SIGNED = re.compile(rf"[?&;][\w.%-]*(?:{WORDS})[\w.%-]*=", re.IGNORECASE)
+PAIRED = ("github", "git")  # their `owner:name@branch` is no password
+
+
+def parted(address: str) -> tuple[str, str, str]:
+    """(scheme with its mark, who asks, where); the first two are empty for a local path. Keys may hold slashes."""
+    scheme, mark, rest = address.rpartition("://")
+    host = rest.partition("/")[0]
+    split = "@" in host or (":" in host and not host.rpartition(":")[2].isdigit() and "@" in rest)
+    if not mark or not split:
+        return scheme + mark, "", rest
+    user, _, where = (host if "@" in host else rest).rpartition("@")
+    return scheme + mark, user, where + (rest.removeprefix(host) if "@" in host else "")
+
+
+def public(address: str) -> str:
+    """The address without user, password and query: what may be shown."""
+    scheme, _, where = parted(address)
+    return scheme + (where.partition("?")[0] if scheme else where)
+
+
+def refuse_secrets(address: str) -> None:
+    """A `ValueError` for an address with a password or key in it, which repeats neither."""
+    scheme, user, where = parted(address)
+    paired = ":" in user and scheme.removesuffix("://").rpartition("::")[2] not in PAIRED
+    if scheme and (paired or SIGNED.search(where)):
+        raise ValueError(
+            f"the address {public(address)} came with a password, key or token, which would be written beside the copy; leave it out and "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fsspec's FSSPEC_<PROTOCOL>_<NAME>, in the environment of all processes"
+        )

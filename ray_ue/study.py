@@ -1,0 +1,223 @@
+"""A sweep as it is asked for: a checked request and its plan in words. It starts nothing and imports no Ray."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Literal
+
+from tyro.conf import UseAppendAction
+
+from ray_ue import evaluation, pipeline, space
+from ray_ue.artifacts import Folder
+from ray_ue.estimate import estimate
+from ray_ue.evaluation import absolute
+from ray_ue.grid import Grid, words
+from ray_ue.recipe import Recipe, Resources, differing
+from ray_ue.sources import open_source
+
+REQUEST = "sweep.json"
+COPIES, WORK, CELLS, TRIALS, CONTROLS = "copies", "work", "evaluation", "trials", "controls"
+SHARED = f"../../{WORK}"  # from the work folder of a copy
+LOGGERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
+OURS = (REQUEST, COPIES, WORK, CELLS, TRIALS, CONTROLS)
+LIMITS = [
+    "The worst case is over the victims, relabels and defenses of this sweep alone: an exploiter may find better ones.",
+    "One copy per setting: the spread is over victims, not over crafting seeds.",
+    "The best of many settings looks better than it is, by chance: evaluate the chosen one again, with other seeds and more defenses.",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Which settings a sweep tries, and how."""
+
+    vary: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """A recipe field and its values: --vary clusters=5,10,20 --vary budget=8,16; settings.NAME varies a method's own setting."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """All combinations, a random part of them, or those that Optuna's sampler picks as results come in."""
+    samples: int = 0
+    """Settings that random and optuna try."""
+    stop_early: bool = False
+    """Stop settings that protect less than the others (ASHA) after some of their seeds."""
+    concurrent: int = 0
+    """Settings tried side by side; 0 takes one per GPU, or one per node without GPUs."""
+    loggers: str = ""
+    """Also log to tensorboard or mlflow, comma-separated, below OUTPUT/ray-tune."""
+
+    def check(self) -> None:
+        """Refuse what cannot work; the error says what would have worked."""
+        if not self.vary:
+            raise ValueError("--vary is missing: name a field and its values, such as --vary clusters=5,10,20 --vary budget=8,16")
+        space.parse(self.vary)
+        if (self.search == "grid") != (self.samples == 0):
+            raise ValueError(
+                "--search grid tries every combination; leave out --samples, or use --search random"
+                if self.search == "grid"
+                else f"--search {self.search} needs to know how many settings to try: --samples 20"
+            )
+        if self.samples < 0 or self.concurrent < 0:
+            raise ValueError(f"--samples and --concurrent are 0 or more, got {self.samples} and {self.concurrent}")
+        for name in words(self.loggers):
+            refuse_logger(name)
+        if self.search == "optuna":
+            refuse_absent("optuna", asked="--search optuna")
+
+
+def refuse_logger(name: str) -> None:
+    if name not in LOGGERS:
+        raise ValueError(f"no logger is called {name!r}; there are {', '.join(LOGGERS)}")
+    refuse_absent(LOGGERS[name], asked=f"--loggers {name}")
+
+
+def refuse_absent(package: str, *, asked: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise ValueError(f"{asked} needs the package {package}, which is not installed; pip install {package}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A checked request: everything that can be found wrong without reading images has been."""
+
+    source: str
+    test: str
+    home: Folder
+    recipe: Recipe
+    grid: Grid
+    search: Search
+    resources: Resources
+    axes: space.Axes = field(default_factory=dict)
+
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of every setting that may be tried, by name."""
+        return space.named(self.points(), base=self.recipe)
+
+    def points(self) -> list[space.Point]:
+        found = space.points(self.axes)
+        chosen = self.search.search == "random"
+        return space.drawn(found, samples=self.search.samples, seed=self.recipe.seed) if chosen else found
+
+    def copy(self, name: str) -> str:
+        return self.home.child(COPIES).child(name).uri
+
+
+def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, search: Search, resources: Resources) -> Study:
+    """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
+    for given, what in ((source, "a source of images"), (output, "a folder for the sweep"), (test, "--test, clean images never published")):
+        if not given.strip():
+            raise ValueError(
+                f"{what} is missing; write for example: ray-ue sweep photos/ photos-sweep/ --test photos-test/ --vary budget=8,16"
+            )
+    search.check()
+    resources.check()
+    grid.check()
+    evaluation.refuse_wrong_names(grid)
+    if grid.purified_folders():
+        raise ValueError("a sweep makes its copies itself, so there are no --evaluate.purified ones; evaluate the chosen copy by itself")
+    home = Folder.at(output)
+    made = Study(
+        source=absolute(source),
+        test=absolute(test),
+        home=home,
+        recipe=recipe,
+        grid=grid,
+        search=search,
+        resources=resources,
+        axes=space.parse(search.vary),
+    )
+    open_source(made.source, format=recipe.format)
+    open_source(made.test, format=recipe.format)
+    evaluation.refuse_inside(home, (made.source, made.test))
+    refuse_other(made)
+    for name, one in made.recipes().items():
+        pipeline.plan(made.source, made.copy(name), recipe=one, resources=resources, shared=SHARED)
+    return made
+
+
+def refuse_other(made: Study) -> None:
+    """Refuse a folder that holds something else than this sweep. More settings may join a sweep; what they share must stay."""
+    names = made.home.names()
+    if not names:
+        return
+    if not made.home.exists(REQUEST):
+        raise ValueError(f"{made.home.uri} is not empty and holds no sweep; name a new folder")
+    before, now = made.home.read_json(REQUEST), request(made)
+    if changed := [
+        f"{kind}: {difference}" for kind in ("recipe", "grid") for difference in differing(_plain(before[kind], kind, made), now[kind])
+    ]:
+        raise ValueError(f"{made.home.uri} holds a sweep with another base: {'; '.join(changed)}; name a new folder for this one")
+    for kind in ("source", "test"):
+        if before[kind] != now[kind]:
+            raise ValueError(f"{made.home.uri} holds a sweep of another {kind}: {before[kind]}, now {now[kind]}; name a new folder")
+
+
+def _plain(before: dict, kind: str, made: Study) -> dict:
+    """Without the fields that now vary: their base value is never used."""
+    now = request(made)[kind]
+    return {name: now.get(name) if name in made.axes else value for name, value in before.items()}
+
+
+def request(made: Study) -> dict:
+    """What was asked, as JSON."""
+    search = asdict(made.search) | {"vary": list(made.search.vary)}
+    return {
+        "source": made.source,
+        "test": made.test,
+        "recipe": asdict(made.recipe),
+        "grid": asdict(made.grid),
+        "asked": search,
+        "search": made.search.search,
+        "axes": {name: list(values) for name, values in made.axes.items()},
+        "seeds": made.grid.seeds,
+        "limits": LIMITS,
+    }
+
+
+def reopen(home: str, *, resources: Resources) -> Study:
+    """The request that a sweep in `home` was started with; the folder may have been moved."""
+    folder = Folder.at(home)
+    if not folder.exists(REQUEST):
+        raise ValueError(f"{folder.uri} holds no sweep (no {REQUEST}); name a folder that ray-ue sweep wrote")
+    told = folder.read_json(REQUEST)
+    asked = told["asked"] | {"vary": tuple(told["asked"]["vary"])}
+    return plan(
+        told["source"],
+        folder.uri,
+        test=told["test"],
+        recipe=Recipe(**told["recipe"]),
+        grid=Grid(**told["grid"]),
+        search=Search(**asked),
+        resources=resources,
+    )
+
+
+def room(made: Study) -> tuple[int, float, float]:
+    """(images, bytes of all the copies, bytes of the work folder that they share)."""
+    source = open_source(made.source, format=made.recipe.format)
+    every = [estimate(source, recipe=recipe) for recipe in made.recipes().values()]
+    tried = made.search.samples or len(every)
+    return every[0].rows, sum(found.copy for found in every) / len(every) * min(tried, len(every)), sum(found.work for found in every)
+
+
+def describe(made: Study) -> str:
+    """The plan of a sweep, for people."""
+    rows, copies, work = room(made)
+    found, search, grid = made.recipes(), made.search, made.grid
+    relabels = grid.relabel_names(classes=10)
+    cells = len(grid.victim_names()) * len(relabels) * len(grid.defense_names()) * grid.seeds
+    tried = min(search.samples or len(found), len(found))
+    budgets = len({recipe.levels().levels for recipe in found.values()})
+    axes = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in made.axes.items())
+    free = f"; {made.home.free_bytes() / 2**30:.1f} GiB are free" if made.home.local else ""
+    return "\n".join(
+        [
+            f"source     {made.source}  ({rows:,} images)",
+            f"test       {made.test}",
+            f"output     {made.home.uri}",
+            f"axes       {axes}",
+            f"settings   {tried} of {len(found)} ({search.search}{', weak ones stopped early' if search.stop_early else ''})",
+            f"shared     {len(space.prefixes(found))} embedding(s) and clustering(s) for all of them",
+            f"victims    {tried * cells} on copies, and {(1 + budgets) * cells} controls ({budgets} budget(s))",
+            f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}; {', '.join(grid.defense_names())}; {grid.seeds} seeds",
+            f"disk       copies about {copies / 2**30:.2f} GiB, shared work at most {work / 2**30:.2f} GiB{free}",
+        ]
+    )

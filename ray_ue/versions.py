@@ -1,0 +1,10 @@
+"""The versions that a result names: ours, written here and nowhere else, and those of the packages it was made with."""
+
+from importlib.metadata import version
+
+VERSION = "0.1.0"  # pyproject.toml reads it from here
+
+
+def installed(package: str) -> str:
+    """The version of a package. Of ours it is that of the code which runs: a submitted job imports an uploaded folder, no package."""
+    return VERSION if package == "ray-ue" else version(package)
