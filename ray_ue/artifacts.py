@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
+from ray_ue.addresses import refuse_secrets
+
 MANIFEST = "manifest.json"
 
 
@@ -31,6 +33,7 @@ class Folder:
     def at(cls, uri: str) -> "Folder":
         """`uri` made absolute when it is local, without a trailing slash."""
         text = str(uri).rstrip("/") or "/"
+        refuse_secrets(text)
         if "://" not in text:
             return cls(str(Path(text).expanduser().absolute()))
         return cls(text.removeprefix("file://") if text.startswith("file://") else text)

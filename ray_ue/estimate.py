@@ -85,6 +85,7 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
         "output": f"{output.uri}, private files in {work.uri}",
         "rows": f"{'' if found.counted else 'about '}{found.rows:,}"
         + (f", {found.bad} of {found.looked} looked at cannot be used" if found.bad else ""),
+        **({"left out": f"{len(strays)} linked files from elsewhere, such as {strays[0]}"} if (strays := source.strays()) else {}),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}" + ("" if method.bounded else "; it keeps no budget: it replaces pixels"),
         "surrogate": surrogate_line(recipe) if embeds else "none: the method needs neither clusters nor a frozen network",

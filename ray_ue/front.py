@@ -16,7 +16,7 @@ from ray_ue.artifacts import Folder
 Row = Mapping[str, Any]
 TABLE = "sweep.parquet"
 WIDTH = 120  # characters of the table, so that it fits a terminal
-NARROW = 8  # characters that a text keeps when its column must shrink
+NARROW = 5  # characters that a text keeps when its column must shrink
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),  # of the trial, and of its copy

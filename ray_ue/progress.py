@@ -12,7 +12,8 @@ LIVE = 0.2  # seconds between redraws in a terminal
 
 def say(text: str) -> None:
     """One line on standard error, so that standard output stays for results."""
-    print(text, file=sys.stderr, flush=True)
+    safe = "".join(one if one.isprintable() or one == "\n" else "?" for one in text)  # names of files may hold what steers a terminal
+    print(safe, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("ray_ue", "typecheck.check")
@@ -13,6 +14,8 @@ install_import_hook("ray_ue", "typecheck.check")
 from ray_ue.environment import prepare  # noqa: E402 - after the hook, which only sees later imports
 from ray_ue.images import Picture, encode  # noqa: E402
 
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("unhurried")
 prepare()
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 

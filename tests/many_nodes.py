@@ -1,6 +1,7 @@
-"""Several Ray nodes on one machine, in a process of their own that takes orders on standard input: `kill NUMBER`, `add CPUS`, `end`.
+"""Several Ray nodes on one machine, in a process of their own that takes orders on standard input: `kill NUMBER`, `add CPUS`.
 
 Run as a script it is that process; imported, `nodes()` starts one and speaks to it. The head offers no CPU, as on a real Ray cluster.
+A node is its number of CPUs, or CPUS:GPUS for one that says it has GPUs, which is enough to see where work lands.
 """
 
 import os
@@ -68,7 +69,7 @@ def answer(process: subprocess.Popen[str]) -> str:
 
 
 @contextmanager
-def nodes(cpus: Sequence[int], *, store: int = 150, log: Path) -> Iterator[Nodes]:
+def nodes(cpus: Sequence[int | str], *, store: int = 150, log: Path) -> Iterator[Nodes]:
     """A head without CPUs and one node for each of `cpus`; `store` MiB of object store on each."""
     with log.open("a") as told:
         process = subprocess.Popen(
@@ -92,14 +93,19 @@ def main() -> None:
     """Build the cluster, say where it is, and carry out orders until the input ends."""
     from ray.cluster_utils import Cluster
 
-    store, *cpus = map(int, sys.argv[1:])
+    store, *cpus = sys.argv[1:]
 
     def say(text: str) -> None:
         print(f"> {text}", flush=True)
 
-    size: dict[str, Any] = {"object_store_memory": store * MIB}
+    size: dict[str, Any] = {"object_store_memory": int(store) * MIB}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **size})
-    others = [cluster.add_node(num_cpus=count, **size) for count in cpus]
+
+    def add(words: str) -> Any:
+        count, _, gpus = words.partition(":")
+        return cluster.add_node(num_cpus=int(count), num_gpus=int(gpus or 0), **size)
+
+    others = [add(words) for words in cpus]
     cluster.wait_for_nodes()
     say(str(cluster.address))
     for line in sys.stdin:
@@ -108,7 +114,7 @@ def main() -> None:
             cluster.remove_node(others.pop(int(values[0])), allow_graceful=False)
             say("gone")
         elif order == "add":
-            others.append(cluster.add_node(num_cpus=int(values[0]), **size))
+            others.append(add(values[0]))
             say("there")
         elif order == "raylets":
             homes = [cluster.head_node, *others]

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ray_ue.artifacts import Folder
@@ -44,6 +44,7 @@ ROW = st.builds(
 ROWS = st.lists(ROW, max_size=12).map(lambda found: [trial(f"t{at}", **values) for at, values in enumerate(found)])
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_nobody_on_the_front_is_dominated_and_everybody_off_it_is_by_one_on_it(rows: list[dict]) -> None:
     on = front(rows)
@@ -54,6 +55,7 @@ def test_nobody_on_the_front_is_dominated_and_everybody_off_it_is_by_one_on_it(r
     assert kept == sorted(kept)
 
 
+@settings(deadline=None)
 @given(ROWS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows: list[dict], chance: random.Random) -> None:
     mixed = list(rows)
@@ -62,6 +64,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[dict], chance: random.Rand
     assert table(mixed) == table(rows)
 
 
+@settings(deadline=None)
 @given(ROWS.filter(len), st.data())
 def test_a_dominated_row_changes_nothing(rows: list[dict], data: st.DataObject) -> None:
     other = data.draw(st.sampled_from(rows))
@@ -141,6 +144,7 @@ def test_one_seed_has_no_spread_to_show() -> None:
     assert "± nan" not in table([trial("a", kept=0.3, spread=math.nan, n=1)])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=4), st.text(max_size=400))
 def test_the_table_fits_a_terminal_whatever_the_names(texts: list[str], reason: str) -> None:
     place = {f"axis{at}": text for at, text in enumerate(texts)}

@@ -129,7 +129,7 @@ class Answers:
             "resize": copy.resize,
             "to": copy.image_format,
         }
-        wanted = data.wanted_test[np.load(placed.folder.fetch("slots.npy"))[data.wanted_test] >= 0]
+        wanted = data.wanted_test[np.load(placed.folder.fetch("slots.npy"), allow_pickle=False)[data.wanted_test] >= 0]
         return data.views(data.test_uri, data.test_index, wanted, see=see, identity=identity, name="perturb")
 
     def placed(self, copy: Copy) -> Artifact:

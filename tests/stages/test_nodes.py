@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,34 @@ def test_a_node_that_dies_leaves_the_copy_as_it_would_have_been(ray_session: Non
         assert running.wait() == 0, told.getvalue()[-3000:]
         assert lost == ["gone"]
     assert content(output) == content(tmp_path / "alone")
+
+
+WHERE = """
+import os, ray, pyarrow as pa
+from ray_ue.stages.session import session, stream
+from ray_ue.recipe import Resources
+
+class Where:
+    def __call__(self, table):
+        return pa.table({"node": [ray.get_runtime_context().get_node_id()], "gpus": [float(len(ray.get_gpu_ids()))]})
+
+with session() as machines:
+    assert (machines.gpus, machines.nodes) == (2, 2), machines
+    actors, share = machines.encoder(Resources(gpus_per_encoder=0.5))
+    assert (actors, share) == (4, 0.5)
+    items = [{"number": number} for number in range(12)]
+    found = {row["node"] for row in stream(items, work=Where, arguments={}, cpus=1, gpus=share, actors=2)}
+    able = {node["NodeID"] for node in ray.nodes() if node["Resources"].get("GPU")}
+    assert found <= able, (found, able)
+    task = ray.remote(num_cpus=1)(lambda: ray.get_runtime_context().get_node_id())
+    idle = {node["NodeID"] for node in ray.nodes() if not node["Resources"].get("CPU")}
+    assert not idle & set(ray.get([task.remote() for _ in range(12)]))
+    print("as it should be", len(found))
+"""
+
+
+def test_work_for_gpus_lands_where_they_are_and_the_head_gets_none(tmp_path: Path) -> None:
+    with nodes([1, "4:2"], log=tmp_path / "nodes.log") as cluster:
+        done = subprocess.run([sys.executable, "-c", WHERE], env=cluster.surroundings(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "as it should be" in done.stdout

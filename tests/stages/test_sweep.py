@@ -134,7 +134,7 @@ def test_a_setting_that_cannot_work_takes_no_other_with_it(photos: Path) -> None
     found = {row["name"]: row for row in rows(sweep(photos, "failing", vary=("clusters=3,59000",), grid=ONE))}
     assert found["clusters-3"]["status"] == "done"
     assert found["clusters-59000"]["status"] == "failed"
-    assert "59,000 clusters" in found["clusters-59000"]["reason"]
+    assert "59000" in found["clusters-59000"]["reason"]
 
 
 def test_optuna_tries_different_settings_and_goes_on(photos: Path) -> None:
