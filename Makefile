@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint bench chaos scale install clean
+.PHONY: demo test lint bench long chaos scale install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -20,6 +20,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# What takes a minute or more each: several nodes, submitted jobs, storage that goes away, kills in the middle.
+long: $(READY)
+	$(BIN)/python -m pytest -m long
 
 # Kills workers, nodes, the head and the command at random times for about half an hour: CHAOS_KILLS=24 CHAOS_SEED=0.
 chaos: $(READY)

@@ -22,6 +22,7 @@ def job(source: Path, root: Path, *, recipe: Recipe) -> Iterator[Run]:
             source=str(source),
             output=Folder.at(str(root / "copy")),
             work=Folder.at(str(root / "work")),
+            shared=Folder.at(str(root / "work")),
             recipe=recipe,
             resources=Resources(),
             machines=machines,

@@ -36,7 +36,7 @@ VERBS = {
     "measure": ("", "Estimate the mutual information that MI-UE explains protection with, in the victims of finished evaluations."),
     "perturbations": ("", "Write a copy's perturbations in a format that other tools read: ray-ue perturbations OUTPUT FILE."),
     "methods": ("", "List the methods with their settings."),
-    "report": ("", "Write the page and the table of an evaluation: ray-ue report RUN."),
+    "report": ("", "Write the page and the table of an evaluation or a sweep: ray-ue report RUN."),
 }
 EXAMPLES = {
     "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
@@ -145,8 +145,8 @@ def exploit(asked: Exploit, words: Sequence[str]) -> int:
 
 def sweep(asked: Sweep, words: Sequence[str]) -> int:
     """Sweep, and print the table."""
-    if asked.resume and asked.source:
-        raise ValueError(f"--resume {asked.resume} continues with the flags of that sweep; leave out {asked.source}")
+    if asked.resume and asked != Sweep(resume=asked.resume, resources=asked.resources, dry_run=asked.dry_run):
+        raise ValueError(f"--resume {asked.resume} continues with the flags of that sweep; leave out all others but those of resources")
     if asked.resume:
         made = study.reopen(asked.resume, resources=asked.resources)
     else:

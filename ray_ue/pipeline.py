@@ -37,11 +37,11 @@ class Plan:
     work: Folder
     recipe: Recipe
     resources: Resources
-    shared: str = ""  # path from `work` to the folder of the stages before the export; empty where that is `work` itself
+    shared: str = ""  # path from `work` to the folder of the stages before the crafting; empty where that is `work` itself
 
     @property
     def prefix(self) -> Folder:
-        """Where the stages before the export lie: the copies of a sweep share them."""
+        """Where the stages before the crafting lie: the copies of a sweep share them."""
         return self.work.near(self.shared) if self.shared else self.work
 
 
@@ -144,7 +144,7 @@ def describe(made: Plan) -> str:
 def run(made: Plan, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     made.work.check_writable()
-    if not any(name.startswith("craft-") and finished(made.prefix.child(name)) for name in made.prefix.names()):
+    if not any(name.startswith("craft-") and finished(made.work.child(name)) for name in made.work.names()):
         rehearse(made.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
     if made.output.local:
         check_room(estimate(made.source, recipe=made.recipe), output=made.output)
@@ -187,32 +187,27 @@ def reopen(output: str, *, resources: Resources) -> Plan:
     if not work.exists(CLAIM):
         raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
     claim = work.read_json(CLAIM)
+    if claim.get("shared") and not work.near(claim["shared"]).exists():
+        raise ValueError(
+            f"{target.uri} was made by a sweep, and the work folder {work.near(claim['shared']).uri} that its copies share is not there; "
+            "check it inside the sweep's folder"
+        )
     return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
-
-
-def crafted_for(made: Plan) -> Folder:
-    """Where the perturbations of a copy lie, exported or not."""
-    from ray_ue.stages.copies import open_copy
-
-    if "craft" in (known := open_copy(made.output.uri, name="").artifacts):
-        return known["craft"].folder
-    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
-    if not crafted:
-        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
-    return made.work.child(crafted[-1])
 
 
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
     made = reopen(output, resources=AUTOMATIC)
-    crafted = crafted_for(made)
+    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
+    if not crafted:
+        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
     target = Path(file).expanduser().absolute()
     if target.exists():
         raise ValueError(f"{target} is there already; name a new file or folder")
     from ray_ue.interchange import write
     from ray_ue.poisons import open_poison_file
 
-    poison = open_poison_file(crafted.fetch("bank.safetensors"))
+    poison = open_poison_file(made.work.child(crafted[-1]).fetch("bank.safetensors"))
     draft = target.with_name(f".draft-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     write(poison, draft, unit=unit)

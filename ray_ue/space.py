@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import product
+from typing import get_args
 
 import numpy as np
 
@@ -16,12 +18,11 @@ Point = dict[str, str | int | float]  # one value per axis
 Axes = dict[str, tuple[str | int | float, ...]]
 
 SETTING = "settings."  # before the name of a method's own setting
-FIXED = ("format", "max_rejected", "settings")  # say how to read, or have an axis form of their own
+FIXED = ("format", "max_rejected", "max_pixels", "settings")  # say how to read, or have an axis form of their own
 # Fields that nothing before crafting reads: recipes that differ only in these share index, embedding and clusters.
 LATER = (
     "budget",
     "aim",
-    "settings",
     "steps",
     "batch",
     "learning_rate",
@@ -53,12 +54,17 @@ def parse(texts: Sequence[str]) -> Axes:
 
 def _typed(axis: str, word: str) -> str | int | float:
     kind = {f.name: f.type for f in fields(Recipe)}.get(axis)
+    if (names := get_args(kind)) and word not in names:
+        raise ValueError(f"--vary {axis} takes {', '.join(names)}, got {word!r}")
     if kind not in (int, float):
         return word
     try:
-        return int(word) if kind is int else float(word)
+        found = int(word) if kind is int else float(word)
     except ValueError:
-        raise ValueError(f"--vary {axis} takes {'whole numbers' if kind is int else 'numbers'}, got {word!r}") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"--vary {axis} takes {'whole numbers' if kind is int else 'numbers'}, got {word!r}")
+    return found
 
 
 def points(axes: Axes) -> list[Point]:

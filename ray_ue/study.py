@@ -1,27 +1,31 @@
 """A sweep as it is asked for: a checked request and its plan in words. It starts nothing and imports no Ray."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction
 
 from ray_ue import evaluation, pipeline, space
 from ray_ue.artifacts import Folder
-from ray_ue.estimate import estimate
+from ray_ue.estimate import Estimate, estimate, work_bytes
 from ray_ue.evaluation import absolute
-from ray_ue.grid import Grid, words
+from ray_ue.grid import Grid, places, words
 from ray_ue.recipe import Recipe, Resources, differing
+from ray_ue.results import UNDEFENDED
 from ray_ue.sources import open_source
 
 REQUEST = "sweep.json"
 COPIES, WORK, CELLS, TRIALS, CONTROLS = "copies", "work", "evaluation", "trials", "controls"
 SHARED = f"../../{WORK}"  # from the work folder of a copy
 LOGGERS = {"tensorboard": "tensorboardX", "mlflow": "mlflow"}
-OURS = (REQUEST, COPIES, WORK, CELLS, TRIALS, CONTROLS)
+MOST = 2_000  # settings: every one is checked before the first starts
 LIMITS = [
     "The worst case is over the victims, relabels and defenses of this sweep alone: an exploiter may find better ones.",
     "One copy per setting: the spread is over victims, not over crafting seeds.",
-    "The best of many settings looks better than it is, by chance: evaluate the chosen one again, with other seeds and more defenses.",
+    "The best of many settings looks better than it is, by chance: evaluate the chosen one again, with more seeds and defenses.",
 ]
 
 
@@ -40,7 +44,7 @@ class Search:
     concurrent: int = 0
     """Settings tried side by side; 0 takes one per GPU, or one per node without GPUs."""
     loggers: str = ""
-    """Also log to tensorboard or mlflow, comma-separated, below OUTPUT/ray-tune."""
+    """Also log to tensorboard or mlflow, comma-separated, in OUTPUT/ray-tune or OUTPUT/mlruns."""
 
     def check(self) -> None:
         """Refuse what cannot work; the error says what would have worked."""
@@ -86,6 +90,7 @@ class Study:
     search: Search
     resources: Resources
     axes: space.Axes = field(default_factory=dict)
+    digests: tuple[str, str] = ("", "")  # of the listings of source and test
 
     def recipes(self) -> dict[str, Recipe]:
         """The recipe of every setting that may be tried, by name."""
@@ -111,9 +116,11 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     resources.check()
     grid.check()
     evaluation.refuse_wrong_names(grid)
+    refuse_silent(grid, search)
     if grid.purified_folders():
         raise ValueError("a sweep makes its copies itself, so there are no --evaluate.purified ones; evaluate the chosen copy by itself")
     home = Folder.at(output)
+    listed = tuple(open_source(uri, format=recipe.format).digest() for uri in (source, test))
     made = Study(
         source=absolute(source),
         test=absolute(test),
@@ -123,14 +130,27 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
         search=search,
         resources=resources,
         axes=space.parse(search.vary),
+        digests=(listed[0], listed[1]),
     )
-    open_source(made.source, format=recipe.format)
-    open_source(made.test, format=recipe.format)
+    if (count := prod(map(len, made.axes.values()))) > MOST:
+        raise ValueError(f"--vary gives {count:,} settings, more than {MOST:,}; name fewer values")
+    if "resize" in made.axes and not grid.image_size:
+        raise ValueError("--vary resize changes what victims see; name one size for all of them with --evaluate.image-size")
     evaluation.refuse_inside(home, (made.source, made.test))
     refuse_other(made)
     for name, one in made.recipes().items():
         pipeline.plan(made.source, made.copy(name), recipe=one, resources=resources, shared=SHARED)
     return made
+
+
+def refuse_silent(grid: Grid, search: Search) -> None:
+    """Refuse grids from which no worst case follows."""
+    if UNDEFENDED not in grid.defense_names():
+        raise ValueError(f"--evaluate.defenses {grid.defenses} lacks none: a worst case is told against victims without a defense")
+    if all(name.startswith("random") for name in grid.relabel_names(classes=10)):
+        raise ValueError(f"--evaluate.relabels {grid.relabels} is a sanity check that no claim rests on; add identity or pseudo:10")
+    if search.stop_early and grid.seeds < 2:
+        raise ValueError("--stop-early compares settings after each seed; ask for --evaluate.seeds 2 or more")
 
 
 def refuse_other(made: Study) -> None:
@@ -191,11 +211,23 @@ def reopen(home: str, *, resources: Resources) -> Study:
 
 
 def room(made: Study) -> tuple[int, float, float]:
-    """(images, bytes of all the copies, bytes of the work folder that they share)."""
+    """(images, bytes of all the copies, bytes of the work folder that they share and of their own)."""
     source = open_source(made.source, format=made.recipe.format)
-    every = [estimate(source, recipe=recipe) for recipe in made.recipes().values()]
-    tried = made.search.samples or len(every)
-    return every[0].rows, sum(found.copy for found in every) / len(every) * min(tried, len(every)), sum(found.work for found in every)
+    recipes = made.recipes()
+    tried = min(made.search.samples or len(recipes), len(recipes))
+    alike: dict[tuple, Estimate] = {}
+    for recipe in recipes.values():
+        if (key := (recipe.resize, recipe.image_format)) not in alike:
+            alike[key] = estimate(source, recipe=recipe)
+    rows = next(iter(alike.values())).rows
+    copies = [alike[recipe.resize, recipe.image_format].copy for recipe in recipes.values()]
+    work = sum(work_bytes(recipes[name], rows=rows) for name in space.prefixes(recipes))
+    return rows, sum(copies) / len(copies) * tried, work
+
+
+def alike(recipes: Mapping[str, Recipe]) -> dict[tuple[int, int, str], Recipe]:
+    """One recipe of each kind that has noise controls of its own."""
+    return {(recipe.levels().levels, recipe.resize, recipe.image_format): recipe for recipe in recipes.values()}
 
 
 def describe(made: Study) -> str:
@@ -203,9 +235,11 @@ def describe(made: Study) -> str:
     rows, copies, work = room(made)
     found, search, grid = made.recipes(), made.search, made.grid
     relabels = grid.relabel_names(classes=10)
-    cells = len(grid.victim_names()) * len(relabels) * len(grid.defense_names()) * grid.seeds
-    tried = min(search.samples or len(found), len(found))
-    budgets = len({recipe.levels().levels for recipe in found.values()})
+    parts = Counter(place.data for place in places(grid, copies=1, relabels=relabels))
+    mine, kinds = parts["protected"] + parts["clean-part"], len(alike(found))
+    tried, every = min(search.samples or len(found), len(found)), prod(map(len, made.axes.values()))
+    how = search.search + (", weak ones stopped early" if search.stop_early else "")
+    auto = " (auto, for ten classes)" if grid.relabels.strip() == "auto" else ""
     axes = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in made.axes.items())
     free = f"; {made.home.free_bytes() / 2**30:.1f} GiB are free" if made.home.local else ""
     return "\n".join(
@@ -214,10 +248,11 @@ def describe(made: Study) -> str:
             f"test       {made.test}",
             f"output     {made.home.uri}",
             f"axes       {axes}",
-            f"settings   {tried} of {len(found)} ({search.search}{', weak ones stopped early' if search.stop_early else ''})",
+            f"settings   {tried} of {every} ({how})",
             f"shared     {len(space.prefixes(found))} embedding(s) and clustering(s) for all of them",
-            f"victims    {tried * cells} on copies, and {(1 + budgets) * cells} controls ({budgets} budget(s))",
-            f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}; {', '.join(grid.defense_names())}; {grid.seeds} seeds",
+            f"victims    {tried * mine} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({kinds} budget(s))",
+            f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
+            f"seeds      {grid.seeds}",
             f"disk       copies about {copies / 2**30:.2f} GiB, shared work at most {work / 2**30:.2f} GiB{free}",
         ]
     )

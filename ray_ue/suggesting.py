@@ -1,6 +1,7 @@
 """Optuna's sampler over a finite space, never at the same setting twice. It knows Ray Tune's searchers, not what is tried."""
 
 import json
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +10,9 @@ import ray.tune as tune
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from ray_ue.space import Axes, Point
+from ray_ue.space import Axes, Point, points
 
-TRIES = 60  # for a setting that was not tried yet, before the search is called exhausted
+TRIES = 30  # of the sampler for a setting that was not tried yet, before one is drawn
 
 
 class Distinct(Searcher):
@@ -21,6 +22,7 @@ class Distinct(Searcher):
     def __init__(self, axes: Axes, *, goals: Mapping[str, str], seed: int, known: Sequence[Point]) -> None:
         names, modes = list(goals), list(goals.values())
         super().__init__(metric=names[0], mode=modes[0])
+        self.goal = names[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.inner = OptunaSearch(
@@ -30,14 +32,16 @@ class Distinct(Searcher):
                 points_to_evaluate=[dict(point) for point in known] or None,
                 seed=seed,
             )
+        self.every = points(axes)
+        self.rng = random.Random(seed)
         self.taken: set[str] = set()
         self.running: dict[str, str] = {}  # the name under which Optuna knows each trial
-        self.total = 1
-        for values in axes.values():
-            self.total *= len(values)
 
     def suggest(self, trial_id: str) -> Any:
-        for turn in range(TRIES if len(self.taken) < self.total else 0):
+        left = [point for point in self.every if json.dumps(point, sort_keys=True) not in self.taken]
+        for turn in range(TRIES + 1 if left else 0):
+            if turn == TRIES:  # the sampler insists on what it knows: it is told what to ask for
+                self.inner._ot_study.enqueue_trial(self.rng.choice(left))  # type: ignore[union-attr]
             asked = f"{trial_id}-{turn}"
             point = self.inner.suggest(asked)
             if point is None or point == Searcher.FINISHED:
@@ -54,7 +58,8 @@ class Distinct(Searcher):
         self.inner.on_trial_result(self.running[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        self.inner.on_trial_complete(self.running.pop(trial_id), result=result, error=error or not result)
+        whole = result if result and self.goal in result else None  # a setting that failed has reported nothing of use
+        self.inner.on_trial_complete(self.running.pop(trial_id), result=whole, error=error or whole is None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep goes on from the folders of its trials."""

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 import ray.tune as tune
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -19,20 +20,19 @@ from ray_ue.artifacts import Artifact, Folder, Manifest, fingerprint, finish, fi
 from ray_ue.grid import words
 from ray_ue.progress import Progress, say
 from ray_ue.recipe import FIELDS, Recipe, Resources
-from ray_ue.sources import open_source
 from ray_ue.stages.base import PACKAGES
 from ray_ue.stages.copies import Copy, open_copies
 from ray_ue.stages.evaluate import Evaluation
 from ray_ue.stages.evaluate import run as train
 from ray_ue.stages.order import follow as stages
 from ray_ue.stages.session import Machines, session
-from ray_ue.study import CELLS, CONTROLS, REQUEST, SHARED, TRIALS, Study
+from ray_ue.study import CELLS, CONTROLS, REQUEST, SHARED, TRIALS, Study, alike
 from ray_ue.suggesting import Distinct
 from ray_ue.versions import installed
 
 VERSION = 1
 TUNE = "ray-tune"
-FAILED, PARTIAL = "failed.json", "partial.json"
+FAILED, PARTIAL, STOPPED = "failed.json", "partial.json", "stopped.json"
 RETRIES = 2  # of a trial whose process or node died
 GOALS = {"kept": "min", "levels": "min"}  # what a searcher weighs: protection left to the exploiter, and visibility
 
@@ -44,12 +44,13 @@ def follow(made: Study) -> None:
         every = made.recipes()
         waiting = {name: recipe for name, recipe in every.items() if not done(made, name, recipe)}
         if made.search.stop_early:
-            waiting = {name: recipe for name, recipe in waiting.items() if not trial_folder(made, name).exists(PARTIAL)}
-        if waiting and (waiting := share_prefixes(made, waiting)):
+            waiting = {name: recipe for name, recipe in waiting.items() if not stopped(made, name, recipe)}
+        if waiting:
             train_controls(made, waiting)
-            tune_all(made, waiting, machines)
+            if waiting := share_prefixes(made, waiting):
+                tune_all(made, waiting, machines)
             made.home.remove(CONTROLS)
-        compare(made, [name for name, recipe in every.items() if done(made, name, recipe)])
+        compare(made, [name for name, recipe in every.items() if done(made, name, recipe) and Folder(made.copy(name)).names()])
         front.write(made.home, rows(made))
         close(made, machines, seconds=time.monotonic() - began)
     if every and not any(row["status"] != "failed" for row in rows(made)):
@@ -80,7 +81,7 @@ def share_prefixes(made: Study, waiting: dict[str, Recipe]) -> dict[str, Recipe]
                 resources=one.resources,
                 until="cluster",
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError, RayError) as error:
             for name in names:
                 fail(made, name, str(error))
         else:
@@ -101,11 +102,15 @@ def planned(made: Study, name: str, recipe: Recipe, resources: Resources) -> pip
 
 def train_controls(made: Study, waiting: dict[str, Recipe]) -> None:
     """Train what all trials compare with: clean rows, and rows with noise at each budget. The source stands in for the copies."""
-    alike = {(recipe.levels().levels, recipe.resize, recipe.image_format): recipe for recipe in waiting.values()}
-    copies = [Copy(name=f"control-{number}", uri=made.source, recipe=recipe) for number, recipe in enumerate(alike.values())]
+    copies = [Copy(name=f"control-{number}", uri=made.source, recipe=recipe) for number, recipe in enumerate(alike(waiting).values())]
     for copy in copies:
         asked = evaluated(made, [copy], home=made.home.child(CONTROLS).child(copy.name), resources=made.resources)
         train(replace(asked, parts=("clean", "noise")))
+        if not any(line.teaches and not line.floor for line in results.summary(results.read(asked.home))):
+            raise ValueError(
+                "clean images teach none of these victims any of these labels, so nothing could be compared; "
+                "ask for more --evaluate.epochs, other victims or other labels"
+            )
 
 
 def evaluated(made: Study, copies: list[Copy], *, home: Folder, resources: Resources) -> Evaluation:
@@ -116,7 +121,7 @@ def evaluated(made: Study, copies: list[Copy], *, home: Folder, resources: Resou
         test=made.test,
         grid=made.grid,
         home=home,
-        recipe=evaluation.reading(made.grid, format=made.recipe.format),
+        recipe=replace(evaluation.reading(made.grid, format=made.recipe.format), max_pixels=made.recipe.max_pixels),
         resources=resources,
         cells=made.home.child(CELLS),
         pictured=(),
@@ -125,10 +130,14 @@ def evaluated(made: Study, copies: list[Copy], *, home: Folder, resources: Resou
 
 def tune_all(made: Study, waiting: dict[str, Recipe], machines: Machines) -> None:
     """Run the trials under Ray Tune. Its own records are not needed to go on: what counts are the folders of the trials."""
-    beside = min(made.search.concurrent or (machines.gpus or machines.nodes), len(waiting))
-    resources = replace(made.resources, part=made.resources.part / beside)
+    each = int(made.resources.workers) if made.resources.workers.isdigit() else 1
+    beside = min(made.search.concurrent or max(1, (machines.gpus or machines.nodes) // each), len(waiting))
+    # A process that computes by itself would hold a GPU while the actors that it waits for ask for one.
+    workers = "1" if made.resources.workers == "local" and machines.gpus else made.resources.workers
+    resources = replace(made.resources, part=made.resources.part / beside, workers=workers)
     home = made.home.child(TUNE)
-    home.remove()
+    if not made.search.loggers.strip():
+        home.remove()
     # Tune hides Ctrl+C otherwise, and writes logs that nobody asked for.
     os.environ |= {"TUNE_DISABLE_SIGINT_HANDLER": "1", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     searches = made.search.search == "optuna"
@@ -141,15 +150,13 @@ def tune_all(made: Study, waiting: dict[str, Recipe], machines: Machines) -> Non
         search_alg=searcher(made) if searches else None,  # type: ignore[arg-type]
         scheduler=scheduler(made),
     )
-    # With local workers a trial's own task computes; otherwise that task waits for Ray Train workers.
-    local = resources.workers == "local"
-    share = {"CPU": 1.0 if local else 0.01, "GPU": resources.gpus_per_victim if local and machines.gpus else 0.0}
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(trial, made=made, resources=resources, share=share), {"cpu": 0.01}),
+        # Neither a trial nor its task holds a CPU: on small nodes that would leave none for what they wait for.
+        tune.with_resources(tune.with_parameters(trial, made=made, resources=resources), {"memory": 1}),
         param_space={} if searches else {"name": tune.grid_search(list(waiting))},
         tune_config=told,
         run_config=tune.RunConfig(
-            name="trials",
+            name=f"run-{len(home.names())}",
             storage_path=home.path(),
             storage_filesystem=PyFileSystem(FSSpecHandler(home.fs())),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
@@ -207,6 +214,11 @@ class Watch(tune.Callback):
         self.progress.add(0, note=", ".join(running[:2]))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        name = trial.config.get("name") or space.name_of(trial.config)
+        folder, recipe = trial_folder(self.made, name), self.made.recipes()[name]
+        seeds = (trial.last_result or {}).get("seeds", self.made.grid.seeds)
+        if seeds < self.made.grid.seeds and folder.exists(PARTIAL) and not folder.exists(FAILED):
+            folder.write_json(STOPPED, folder.read_json(PARTIAL) | {"identity": identity(self.made, recipe)})
         self.progress.add(1)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -222,9 +234,14 @@ def trial_folder(made: Study, name: str) -> Folder:
 
 def identity(made: Study, recipe: Recipe) -> str:
     """What a trial's result is a function of."""
-    fields = {"recipe": recipe.values(FIELDS), "grid": asdict(made.grid), "clean": open_source(made.source, format=recipe.format).digest()}
-    fields["test"] = open_source(made.test, format=recipe.format).digest()
+    fields = {"recipe": recipe.values(FIELDS), "grid": asdict(made.grid), "clean": made.digests[0], "test": made.digests[1]}
     return fingerprint("trial", version=VERSION, fields=fields, inputs={})
+
+
+def stopped(made: Study, name: str, recipe: Recipe) -> bool:
+    """Whether an earlier call stopped this very trial early."""
+    folder = trial_folder(made, name)
+    return folder.exists(STOPPED) and folder.read_json(STOPPED)["identity"] == identity(made, recipe)
 
 
 def done(made: Study, name: str, recipe: Recipe) -> bool:
@@ -232,16 +249,19 @@ def done(made: Study, name: str, recipe: Recipe) -> bool:
     return finished(folder) and opened(folder).fingerprint == identity(made, recipe)
 
 
-def trial(config: dict, *, made: Study, resources: Resources, share: dict[str, float]) -> None:
+def trial(config: dict, *, made: Study, resources: Resources) -> None:
     """One setting, in a process of Tune's that only waits: protect, evaluate seed by seed, report. Nothing finished is done again."""
     name = config.get("name") or space.name_of({axis: config[axis] for axis in made.axes})
     recipe, folder = made.recipes()[name], trial_folder(made, name)
     if done(made, name, recipe):
         tune.report(metrics(opened(folder).facts, seeds=made.grid.seeds))
         return
-    # Ray Train refuses to run inside a Tune function, so a task of its own does the work, outside of the trial's own small reservation.
+    # A task of its own does the work: ray.train.get_context(), which local workers call, refuses in Tune's process, and everything started
+    # there would have to fit into the trial's placement group.
     outside = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]
-    work = ray.remote(num_cpus=share["CPU"], num_gpus=share["GPU"], scheduling_strategy=outside)(attempt)
+    work = ray.remote(num_cpus=0, scheduling_strategy=outside)(attempt)
+    for old in (FAILED, STOPPED):
+        folder.remove(old)
     facts: dict = {}
     for seeds in range(1, made.grid.seeds + 1) if made.search.stop_early else (made.grid.seeds,):
         found: Any = ray.get(work.remote(name, made, seeds, resources))
@@ -254,8 +274,7 @@ def trial(config: dict, *, made: Study, resources: Resources, share: dict[str, f
             tune.report(metrics(facts, seeds=seeds))
     versions = {package: installed(package) for package in PACKAGES}
     finish(folder, Manifest(stage="trial", fingerprint=identity(made, recipe), facts=facts, versions=versions))
-    for old in (FAILED, PARTIAL):
-        folder.remove(old)
+    folder.remove(PARTIAL)
     tune.report(metrics(facts, seeds=made.grid.seeds))
 
 
@@ -263,8 +282,9 @@ def attempt(name: str, made: Study, seeds: int, resources: Resources) -> dict:
     """The row of a setting after its first `seeds` victims; {"failed": reason} for what trying again would not help."""
     began, recipe = time.monotonic(), made.recipes()[name]
     try:
-        copied = pipeline.run(planned(made, name, recipe, resources), until="verify")
-        lines = measured(made, name, trial_folder(made, name), seeds=seeds, resources=resources)
+        folder = trial_folder(made, name)
+        copied = pipeline.run(planned(made, name, recipe, resources), until="export" if folder.exists(PARTIAL) else "verify")
+        lines = measured(made, name, folder, seeds=seeds, resources=resources)
         return score(lines, name=name, recipe=recipe, copied=copied) | {"seconds": round(time.monotonic() - began, 1)}
     except ValueError as error:
         return {"failed": str(error)}
@@ -279,7 +299,16 @@ def measured(made: Study, name: str, folder: Folder, *, seeds: int, resources: R
     copies = open_copies((made.copy(name),))
     asked = evaluated(made, copies, home=folder, resources=resources)
     train(replace(asked, grid=replace(made.grid, seeds=seeds)))
-    return results.summary(results.read(folder))
+    table = results.read(folder)
+    lost = [row["reason"] for row in table.to_pylist() if row["status"] != "done" and row["cell"] and not kept(made, row["cell"])]
+    if lost:  # without them the setting would look better than it is
+        raise ValueError(f"{len(lost)} victims could not be trained this time: {lost[0]}")
+    return results.summary(table)
+
+
+def kept(made: Study, cell: str) -> bool:
+    """Whether a cell's failure is its result, and not a passing want of memory or files."""
+    return finished(made.home.child(CELLS).child(f"cell-{cell}"))
 
 
 def score(lines: list[results.Line], *, name: str, recipe: Recipe, copied: dict[str, Artifact]) -> dict:
@@ -307,18 +336,18 @@ def score(lines: list[results.Line], *, name: str, recipe: Recipe, copied: dict[
 
 def rows(made: Study) -> list[dict]:
     """One row per setting that was tried, in the sweep's order."""
-    found = []
+    found, recipes = [], made.recipes()
     for point in made.points():
         name = space.name_of(point)
         folder = trial_folder(made, name)
         row = {"name": name, "point": json.dumps(point), "reason": "", "fingerprint": ""}
-        if finished(folder):
+        if done(made, name, recipes[name]):
             artifact = opened(folder)
             found.append(row | artifact.facts | {"status": "done", "fingerprint": artifact.fingerprint})
         elif folder.exists(FAILED):
             found.append(row | {"status": "failed", "reason": folder.read_json(FAILED)["reason"]})
-        elif folder.exists(PARTIAL):
-            facts = folder.read_json(PARTIAL)
+        elif stopped(made, name, recipes[name]):
+            facts = {key: value for key, value in folder.read_json(STOPPED).items() if key != "identity"}
             found.append(row | facts | {"status": "stopped", "reason": f"protected less than others after {facts['n']} seed(s)"})
     return found
 

@@ -11,7 +11,7 @@ from ray_ue.versions import installed
 
 PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pillow", "pyarrow", "numpy")
 
-EXPORT = "export"  # the one stage whose result is the copy itself: it belongs to one output
+OWN = ("craft", "export")  # belong to one output: copies that are made side by side share only what comes before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def stage(
     """Open the artifact with this identity, or let `build` fill its folder and finish it with the facts it returns."""
     sources = {kind: artifact.fingerprint for kind, artifact in inputs.items()}
     identity = fingerprint(name, version=version, fields=fields, inputs=sources)
-    folder = (run.work if name == EXPORT else run.shared).child(f"{name}-{identity}")
+    folder = (run.work if name in OWN else run.shared).child(f"{name}-{identity}")
     if finished(folder):
         say(f"{name:>9}  done before")
         return opened(folder)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ray_ue.artifacts import Artifact, Folder, finished, opened
 from ray_ue.recipe import FIELDS, Recipe
+from ray_ue.stages.base import OWN
 from ray_ue.stages.ledger import ledger_name
 
 CLAIM = "claim.json"
@@ -63,13 +64,14 @@ def open_copy(uri: str, *, name: str) -> Copy:
         for role, fingerprint in waiting.pop().manifest.inputs.items():
             kind = STAGES[role] if role in STAGES else str(role)
             if kind not in artifacts and not role.startswith(ALSO):
-                artifacts[kind] = opened(shared.child(f"{kind}-{fingerprint}"))
+                home = work if kind in OWN else shared
+                artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return Copy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
 
 
 def shared_by(work: Folder, claim: dict) -> Folder:
-    """Where the stages before the export of a copy lie: beside it, or in the work folder that the copies of a sweep share."""
+    """Where the stages before the crafting of a copy lie: beside it, or in the work folder that the copies of a sweep share."""
     return work.near(claim["shared"]) if claim.get("shared") else work
 
 

@@ -79,12 +79,13 @@ class Data:
         """The side at which victims see images: the published ones' own, up to a limit."""
         if self.grid.image_size:
             return self.grid.image_size
-        uri = self.copies[0].uri
+        copy = self.copies[0]
+        uri = self.clean_uri if copy.recipe else copy.uri  # a copy made here has its source's sizes, or the one it was asked for
         first = np.arange(min(16, self.index_of(uri).facts["rows"]))
         sides = [min(rgb.shape[:2]) for rgb in self.glance(uri, self.index_of(uri), first) if rgb is not None]
         if not sides:
             raise ValueError(f"none of the first images of {uri} can be read")
-        middle = int(np.median(sides))
+        middle = copy.resize or int(np.median(sides))
         return middle if middle <= SMALL else 224
 
     @property

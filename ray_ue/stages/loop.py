@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,7 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
             failure_config=FailureConfig(max_failures=RETRIES if count else 0),
         ),
     )
-    with watched(folder, name=name, steps=steps, before=before) as progress:
+    with watched(folder, name=name, steps=steps, before=before) as progress, own_signals():
         try:
             trainer.fit()
             progress.total = progress.done = int(opened(folder)[1]["steps"])
@@ -64,6 +65,19 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     folder.remove("ray-train")
     facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
     return state, facts | {"loss": seen["loss"], "images": int(seen["images"])}
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Ray Train takes Ctrl+C over and keeps it after its end, when nothing is left for it to stop: give it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def worker_count(run: Run) -> int:

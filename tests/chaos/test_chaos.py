@@ -23,7 +23,7 @@ from many_nodes import Nodes, nodes
 from ray_ue import front
 from ray_ue.artifacts import Folder
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
 KILLS, SEED = int(os.environ.get("CHAOS_KILLS", "24")), int(os.environ.get("CHAOS_SEED", "0"))
 CPUS = (2, 1, 2)

@@ -12,7 +12,7 @@ from shared_work import command, content, write_parts
 from ray_ue.pipeline import protect
 from ray_ue.recipe import Resources
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 FLAGS = {"ssl_steps": 3, "steps": 6, "batch": 16, "clusters": 3, "craft_sample": 100}
 

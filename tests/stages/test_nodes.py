@@ -12,7 +12,7 @@ from shared_work import command, content, write_parts
 from ray_ue.pipeline import protect
 from ray_ue.recipe import Resources
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 FLAGS = {"ssl_steps": 3, "steps": 6, "batch": 16, "clusters": 3, "craft_sample": 100}
 
@@ -22,7 +22,7 @@ def test_a_node_that_dies_leaves_the_copy_as_it_would_have_been(ray_session: Non
     protect(str(source), str(tmp_path / "alone"), resources=Resources(workers="local"), **FLAGS)  # type: ignore[arg-type]
     with nodes([2, 1, 2], log=tmp_path / "nodes.log") as cluster:
         running = subprocess.Popen(
-            command("protect", str(source), str(output), workers=2, **FLAGS),
+            command("protect", str(source), str(output), workers=1, **FLAGS),
             env=cluster.surroundings(),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from ray_ue.submission import LIMIT, describe_submission
 DASHBOARD = ("aiohttp_cors", "opencensus")  # what ray[default] brings: without it a head has no job server
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not all(map(find_spec, DASHBOARD)), reason="Ray's job server is not installed: it comes with ray[default]"),
 ]
 
