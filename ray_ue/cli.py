@@ -7,14 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import tyro
 
 from ray_ue import evaluation, front, measurement, pipeline, study
-from ray_ue.artifacts import Artifact, Folder
+from ray_ue.artifacts import Folder
 from ray_ue.asked import Check, Copy, Exploit, Measure, Nothing, Show, Sweep, Take
-from ray_ue.submission import describe_submission
+from ray_ue.told import only_plan, tell_copy, tell_evaluation, tell_sweep
 from ray_ue.versions import installed
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
@@ -95,7 +94,7 @@ def command(words: list[str]) -> int:
         made = pipeline.reopen(check.output, resources=check.resources)
         if check.dry_run:
             return only_plan(words, pipeline.describe(made), uris=(made.source_uri, made.output.uri))
-        return report(made, pipeline.run(made, until="verify"), until)
+        return tell_copy(made, pipeline.run(made, until="verify"), until)
     if verb == "evaluate":
         return exploit(parse(Exploit, verb, what, rest), words)
     if verb == "sweep":
@@ -117,14 +116,7 @@ def command(words: list[str]) -> int:
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
         return only_plan(words, pipeline.describe(made), uris=(asked.source, asked.output))
-    return report(made, pipeline.run(made, until=until), until)
-
-
-def only_plan(words: Sequence[str], plan: str, *, uris: Sequence[str]) -> int:
-    """Print what a command would do, and how to run it as a Ray job; `uris` are the places that it reads and writes."""
-    found = tuple(uri for uri in uris if uri.strip())
-    print("\n".join(part for part in (plan, describe_submission(words[0], words[1:], uris=found, folder=Path.cwd())) if part))
-    return 0
+    return tell_copy(made, pipeline.run(made, until=until), until)
 
 
 def exploit(asked: Exploit, words: Sequence[str]) -> int:
@@ -140,7 +132,7 @@ def exploit(asked: Exploit, words: Sequence[str]) -> int:
     )
     if asked.dry_run:
         return only_plan(words, evaluation.describe(made), uris=(*asked.copies, asked.clean, asked.test, asked.results))
-    return tell(evaluation.run(made))
+    return tell_evaluation(evaluation.run(made))
 
 
 def sweep(asked: Sweep, words: Sequence[str]) -> int:
@@ -164,14 +156,6 @@ def sweep(asked: Sweep, words: Sequence[str]) -> int:
     from ray_ue.sweeping import run
 
     return tell_sweep(run(made))
-
-
-def tell_sweep(found: Folder) -> int:
-    """The table of a sweep, and where the rest lies."""
-    print(found.read("sweep.md").decode().strip())
-    print(f"\npage          {found.path('report.html')}\ntable         {found.path(front.TABLE)}")
-    print(f"keep private  {found.uri}  (it holds clean images and what undoes the protection; publish only the copy you choose)")
-    return 0
 
 
 def measure(asked: Measure, words: Sequence[str]) -> int:
@@ -199,7 +183,7 @@ def show(run: str) -> int:
     from ray_ue.report import report as write  # it brings what draws curves
 
     write(folder)
-    return tell(folder)
+    return tell_evaluation(folder)
 
 
 def list_methods(asked: Nothing) -> int:
@@ -207,14 +191,6 @@ def list_methods(asked: Nothing) -> int:
     from ray_ue.methods import describe  # brings torch
 
     print(describe())
-    return 0
-
-
-def tell(run: Folder) -> int:
-    """The headline of every copy, and where the rest lies."""
-    print(run.read("results.md").decode().split("\n## All lines")[0].strip())
-    print(f"\npage          {run.path('report.html')}\ntable         {run.path('results.parquet')}")
-    print(f"keep private  {run.uri}  (it holds clean images, and the page shows some)")
     return 0
 
 
@@ -263,24 +239,6 @@ def fail(error: ValueError) -> int:
     text = " ".join(str(error).split())
     print(f"ray-ue: {text}", file=sys.stderr)
     return VERIFY_ERROR if type(error).__name__ == "VerifyError" else USER_ERROR
-
-
-def report(made: pipeline.Plan, done: dict[str, Artifact], until: str) -> int:
-    """The last lines: what was written where."""
-    if "export" not in done:
-        artifact = list(done.values())[-1]
-        print(f"{until}: {artifact.folder.uri}")
-        return 0
-    facts = done["export"].facts
-    print(f"protected copy  {made.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)")
-    print(f"largest change  {facts['most_levels']}/255 of the {made.recipe.levels()} budget, PSNR {facts['psnr_mean']} dB", end="")
-    print(f", SSIM {facts['ssim_mean']} on {facts['ssim_images']} images" if facts["ssim_images"] else "")
-    if facts["rejected"]:
-        print(f"set aside       {facts['rejected']:,} images, listed with reasons in {done['export'].folder.path('rejected.parquet')}")
-    print(f"keep private    {made.work.uri}  (perturbations, clusters, ledger: whoever has them can undo the protection)")
-    if until == "verify":
-        print("verified        every image was read back: names, labels, checksums and the budget hold")
-    return 0
 
 
 if __name__ == "__main__":
