@@ -18,6 +18,7 @@ from ray_ue.versions import installed
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+TOLD_ERRNO = re.compile(r"^\s*(?:OSError|PermissionError): \[Errno (\d+)\] (.+)$", re.MULTILINE)  # in what Ray keeps of a worker's error
 # What object store clients raise when nobody answers, after their own retries; Ray may leave only the text of it.
 UNREACHABLE = re.compile(r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|ClientConnectorError)\b")
 
@@ -229,6 +230,8 @@ def blame(error: BaseException) -> ValueError | None:
             return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
         if unanswered := UNREACHABLE.search(f"{type(here).__name__} {here}"):
             return ValueError(f"an object store does not answer ({unanswered[0]}); mend that, then run the same line again: it continues")
+        if (full := TOLD_ERRNO.search(str(here))) and int(full[1]) in NO_ROOM:
+            return ValueError(f"{full[2]}; mend that, then run the same line again: it continues")
         if told := re.findall(r"^ValueError: (.+)$", str(here), re.MULTILINE):
             return ValueError(told[-1])  # an actor that died while it was made: Ray keeps only the text
         waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]

@@ -71,7 +71,7 @@ WRONG = {
     "share of a GPU": ([*EVALUATE, "--gpus-per-victim", "0"], "--gpus-per-victim is above 0 and at most 8, got 0"),
     "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),
     "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "lie in each other; write the results to a folder of their own"),
-    "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
+    "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote"),
     "nothing to measure": (["measure", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
     "no run to measure": (["measure"], "name at least one run|[Rr]uns.*required|required.*[Rr]uns"),
     "measure flag": (["measure", "{empty}", "--estimator", "knn"], "--estimator.*--estimators"),
@@ -196,3 +196,16 @@ def test_what_ray_wraps_is_still_one_line(error: Exception, phrase: str) -> None
     assert phrase in str(blame(outer))
     assert blame(RuntimeError("a bug")) is None
     assert str(blame(RuntimeError("The actor died\n  File x\nValueError: no weights\n"))) == "no weights"
+
+
+def test_a_full_disk_of_a_worker_is_one_line_though_ray_keeps_only_the_text() -> None:
+    told = (
+        "Traceback\n    with path.open(\"wb\") as file:\nOSError: [Errno 28] No space left on device: '/disk/copy'\n\nThe above exception"
+    )
+    assert "No space left on device: '/disk/copy'; mend that" in str(blame(RuntimeError(told)))
+    assert blame(RuntimeError("OSError: [Errno 5] Input/output error")) is None
+
+
+def test_an_object_store_that_is_gone_is_one_line() -> None:
+    told = "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL"
+    assert "does not answer (EndpointConnectionError)" in str(blame(RuntimeError(told)))

@@ -133,7 +133,7 @@ def configure_data(block_bytes: int) -> None:
     context.target_max_block_size = block_bytes
     context.enable_fallback_to_arrow_object_ext_type = False  # never pickle a column
     for name in ("ray.data", "ray.data.dataset"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come back as exceptions
 
 
 def stream(
