@@ -129,9 +129,9 @@ def test_a_sweep_counts_its_settings(
     assert run(monkeypatch, "sweep_uc.py", *words) == 0
     told = capsys.readouterr().out
     assert "settings   12 of 12" in told
-    assert "identity, super:5, pseudo:10; none; 3 seeds" in told
+    assert "identity, super:5, pseudo:10; none\nseeds      3\n" in told
     assert run(monkeypatch, "sweep_uc.py", *words, "--vary", "clusters=2,3", "--evaluate.seeds", "1") == 0
     told = capsys.readouterr().out
     assert "settings   2 of 2" in told
-    assert "1 seeds" in told
+    assert "seeds      1\n" in told
     assert not (tmp_path / "sweep").exists()
