@@ -29,7 +29,7 @@ def run(made: Study) -> Folder:
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
     from ray_ue.report.sweep import write as report
-    from ray_ue.trials import follow
+    from ray_ue.tuning import follow
 
     follow(made)
     report(made.home)
