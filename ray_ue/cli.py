@@ -20,7 +20,10 @@ USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 TOLD_ERRNO = re.compile(r"^\s*(?:OSError|PermissionError): \[Errno (\d+)\] (.+)$", re.MULTILINE)  # in what Ray keeps of a worker's error
 # What object store clients raise when nobody answers, after their own retries; Ray may leave only the text of it.
-UNREACHABLE = re.compile(r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|ClientConnectorError)\b")
+UNREACHABLE = re.compile(
+    r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|HTTPClientError|ResponseParserError|"
+    r"ClientConnectorError|ClientOSError|ServerDisconnectedError|ConnectionRefusedError|ConnectionResetError)\b"
+)
 
 
 VERBS = {
