@@ -21,7 +21,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# What takes a minute or more each: several nodes, submitted jobs, storage that goes away, kills in the middle.
+# What takes a minute or more each: several nodes, submitted jobs, a disk that fills up, kills in the middle.
 long: $(READY)
 	$(BIN)/python -m pytest -m long
 
