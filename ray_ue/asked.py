@@ -1,31 +1,36 @@
 """What can be asked on the command line: one value per verb, whose fields are its flags. Knows no work."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ray_ue.grid import Grid
 from ray_ue.measurement import Measurement
 from ray_ue.recipe import Recipe, Resources
 from ray_ue.study import Search
 
+Source = Annotated[Positional[str], arg(metavar="SOURCE")]
+Output = Annotated[Positional[str], arg(metavar="OUTPUT")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    source: Positional[str]
+    source: Source
     """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
-    output: Positional[str]
+    output: Output
     """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
     """Only print the plan: rows, passes, disk, devices."""
+    preview: int = 0
+    """Only craft on a few images and show this many of them before and after, in OUTPUT.preview.html; the copy is not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    output: Positional[str]
+    output: Output
     """A copy that ray-ue protect wrote."""
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
@@ -34,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Exploit:
-    copies: Positional[tuple[str, ...]]
+    copies: Annotated[Positional[tuple[str, ...]], arg(metavar="COPY")]
     """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
     test: str
     """Clean images that were never published: accuracy is measured on them."""
@@ -52,9 +57,9 @@ class Exploit:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    source: Positional[str] = ""
+    source: Source = ""
     """Images: a folder, Parquet files or tar shards. A part of the collection is enough to choose settings by."""
-    output: Positional[str] = ""
+    output: Output = ""
     """The sweep's folder: it holds every copy, what made them, victims and results. Keep it private."""
     test: str = ""
     """Clean images that were never published: accuracy is measured on them."""
@@ -70,7 +75,7 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    runs: Positional[tuple[str, ...]]
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN")]
     """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
     measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
@@ -80,7 +85,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Show:
-    run: Positional[str]
+    run: Annotated[Positional[str], arg(metavar="RUN")]
     """A folder that ray-ue evaluate or sweep wrote."""
     dry_run: bool = False
     """Only print how to run this as a Ray job."""
@@ -88,9 +93,9 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    output: Positional[str]
+    output: Output
     """A copy that ray-ue protect wrote."""
-    file: Positional[str]
+    file: Annotated[Positional[str], arg(metavar="FILE")]
     """Where its perturbations go: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
     unit: Literal["levels", "fraction"] = "levels"
     """Whole 8-bit levels, or fractions of the full range."""
@@ -101,3 +106,15 @@ class Take:
 @dataclass(frozen=True, kw_only=True)
 class Nothing:
     """A verb without flags."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examine:
+    folder: Annotated[Positional[str], arg(metavar="FOLDER")] = "."
+    """Where copies will be written: a folder or an address, looked at for room and the right to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    shell: Positional[Literal["bash", "zsh"]]
+    """Whose script to print."""

@@ -19,6 +19,7 @@ else:
     Tensor = Any  # torch takes seconds to import, and most that is done with a budget is done in numpy
 
 MOST = 127  # a bank entry is stored as int8
+STRENGTHS = {"low": 8, "mid": 16, "high": 32}  # levels of MI-UE's paper, of UC's paper, and twice that, which is plain to see
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +34,15 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | int | float) -> "Budget":
-        """Read `16`, `16/255` or `0.0627`: values of 1 and more are levels, smaller ones are fractions of the full range."""
+        """Read `16`, `16/255`, `0.0627` or `mid`: values of 1 and more are levels, smaller ones are fractions of the full range."""
         words = str(text).strip()
+        if words in STRENGTHS:
+            return cls(levels=STRENGTHS[words])
         fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*255", words)
         try:
             levels = float(fraction[1]) if fraction else float(words)
         except ValueError:
-            raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255 or 0.0627") from None
+            raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255, 0.0627, low, mid or high") from None
         if not math.isfinite(levels):
             raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255 or 0.0627")
         if not fraction and 0 < levels < 1:

@@ -1,20 +1,16 @@
 """The command line: `ray-ue <verb>`. It parses, calls the pipeline and turns errors into one line; it does no work of its own."""
 
-import contextlib
 import errno
-import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import tyro
-
-from ray_ue import evaluation, front, measurement, pipeline, study
+from ray_ue import evaluation, front, measurement, pipeline, study, verbs
 from ray_ue.artifacts import Folder
-from ray_ue.asked import Check, Copy, Exploit, Measure, Nothing, Show, Sweep, Take
+from ray_ue.asked import Check, Copy, Examine, Exploit, Measure, Nothing, Shell, Show, Sweep, Take
 from ray_ue.told import only_plan, tell_copy, tell_evaluation, tell_sweep
-from ray_ue.versions import installed
+from ray_ue.versions import PACKAGES, installed
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -26,42 +22,14 @@ UNREACHABLE = re.compile(
 )
 
 
-VERBS = {
-    "protect": ("verify", "Write a protected copy and prove it: all the stages below, in order."),
-    "index": ("index", "List the source and give every image an id."),
-    "embed": ("embed", "Embed every image with the surrogate (training it first if it is an ssl one)."),
-    "cluster": ("cluster", "Cluster the embeddings with k-means."),
-    "craft": ("craft", "Craft the perturbations."),
-    "export": ("export", "Write the protected copy."),
-    "verify": ("verify", "Read a finished copy back and prove it: ray-ue verify OUTPUT."),
-    "evaluate": ("", "Train exploiters on copies and controls: what protection is left?"),
-    "sweep": ("", "Protect and evaluate with many settings, and name the best trade-offs."),
-    "measure": ("", "Estimate the mutual information that MI-UE explains protection with, in the victims of finished evaluations."),
-    "perturbations": ("", "Write a copy's perturbations in a format that other tools read: ray-ue perturbations OUTPUT FILE."),
-    "methods": ("", "List the methods with their settings."),
-    "report": ("", "Write the page and the table of an evaluation or a sweep: ray-ue report RUN."),
-}
-EXAMPLES = {
-    "evaluate": "ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
-    "sweep": "ray-ue sweep photos/ photos-sweep/ --test photos-test/ --vary clusters=5,10,20 --vary budget=8,16",
-    "measure": "ray-ue measure photos-protected.evaluation/ --estimators histogram,knn,kde",
-    "perturbations": "ray-ue perturbations photos-protected/ perturbations.npy",
-    "methods": "ray-ue methods",
-    "report": "ray-ue report photos-protected.evaluation/",
-    "verify": "ray-ue verify photos-protected/",
-}
-EXAMPLE = "ray-ue protect photos/ photos-protected/ --clusters 10 --budget 16/255"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 (the copy is not as it should be), 2 (what was asked cannot work), 130 (Ctrl+C)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
-        print(usage())
+        print(verbs.usage())
         return 0
     if words[0] == "--version":
-        packages = ("ray-ue", "ray", "torch", "open_clip_torch", "pillow")
-        print("\n".join(f"{name} {installed(name)}" for name in packages))
+        print("\n".join(f"{name} {installed(name)}" for name in PACKAGES))
         return 0
     try:
         return command(words)
@@ -79,48 +47,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(cause)
 
 
-def usage() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items())
-    return (
-        f"usage: ray-ue VERB ...\n\nMake image collections unlearnable.\n\n{verbs}\n\n"
-        f"  ray-ue VERB --help shows a verb's flags; --version the versions in use.\n\nexample:\n  {EXAMPLE}"
-    )
-
-
 def command(words: list[str]) -> int:
-    verb, rest = words[0], words[1:]
-    if verb not in VERBS:
-        raise ValueError(f"no verb is called {verb!r}; there are {', '.join(VERBS)}")
-    until, what = VERBS[verb]
-    if verb == "verify":
-        check = parse(Check, verb, what, rest)
-        made = pipeline.reopen(check.output, resources=check.resources)
-        if check.dry_run:
-            return only_plan(words, pipeline.describe(made), uris=(made.source_uri, made.output.uri))
-        return tell_copy(made, pipeline.run(made, until="verify"), until)
-    if verb == "evaluate":
-        return exploit(parse(Exploit, verb, what, rest), words)
-    if verb == "sweep":
-        return sweep(parse(Sweep, verb, what, rest), words)
-    if verb == "measure":
-        return measure(parse(Measure, verb, what, rest), words)
-    if verb == "report":
-        shown = parse(Show, verb, what, rest)
-        return only_plan(words, "", uris=(shown.run,)) if shown.dry_run else show(shown.run)
-    if verb == "perturbations":
-        taken = parse(Take, verb, what, rest)
-        if taken.dry_run:
-            return only_plan(words, "", uris=(taken.output, taken.file))
-        print(pipeline.take_perturbations(taken.output, taken.file, unit=taken.unit))
-        return 0
-    if verb == "methods":
-        return list_methods(parse(Nothing, verb, what, rest))
-    asked = parse(Copy, verb, what, rest)
+    name, rest = words[0], words[1:]
+    asked = verbs.parse(name, rest)
+    match asked:
+        case Check():
+            return check(asked, words)
+        case Exploit():
+            return exploit(asked, words)
+        case Sweep():
+            return sweep(asked, words)
+        case Measure():
+            return measure(asked, words)
+        case Show():
+            return only_plan(words, "", uris=(asked.run,)) if asked.dry_run else show(asked.run)
+        case Take():
+            return take(asked, words)
+        case Examine():
+            return diagnose(asked)
+        case Shell():
+            print(verbs.completion(asked.shell))
+            return 0
+        case Nothing():
+            return list_methods()
+        case Copy():
+            return copy(asked, words, until=verbs.find(name).until)
+    raise AssertionError(f"nothing does {name}")
+
+
+def copy(asked: Copy, words: Sequence[str], *, until: str) -> int:
+    """Run the stages of a copy, or only plan or preview them."""
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
         return only_plan(words, pipeline.describe(made), uris=(asked.source, asked.output))
+    if asked.preview:
+        from ray_ue.preview import preview
+
+        page = preview(made, count=asked.preview)
+        print(f"preview       {page}  (keep it private: it holds clean images)\nthe copy      the same line without --preview begins it")
+        return 0
     return tell_copy(made, pipeline.run(made, until=until), until)
+
+
+def check(asked: Check, words: Sequence[str]) -> int:
+    """Read a copy back."""
+    made = pipeline.reopen(asked.output, resources=asked.resources)
+    if asked.dry_run:
+        return only_plan(words, pipeline.describe(made), uris=(made.source_uri, made.output.uri))
+    return tell_copy(made, pipeline.run(made, until="verify"), "verify")
+
+
+def take(asked: Take, words: Sequence[str]) -> int:
+    """Write a copy's perturbations for other tools."""
+    if asked.dry_run:
+        return only_plan(words, "", uris=(asked.output, asked.file))
+    print(pipeline.take_perturbations(asked.output, asked.file, unit=asked.unit))
+    return 0
+
+
+def diagnose(asked: Examine) -> int:
+    """Print what the doctor finds; 1 if something is bad."""
+    from ray_ue import doctor
+
+    states = []
+    for finding in doctor.examine(asked.folder):
+        print(doctor.line(finding), flush=True)
+        states.append(finding.state)
+    bad = states.count("bad")
+    print(f"\n{f'{bad} to mend before ray-ue can work here' if bad else 'nothing stands in the way'}")
+    return 1 if bad else 0
 
 
 def exploit(asked: Exploit, words: Sequence[str]) -> int:
@@ -190,32 +185,12 @@ def show(run: str) -> int:
     return tell_evaluation(folder)
 
 
-def list_methods(asked: Nothing) -> int:
+def list_methods() -> int:
     """Every method with its settings."""
     from ray_ue.methods import describe  # brings torch
 
     print(describe())
     return 0
-
-
-def parse(kind: Callable, verb: str, what: str, rest: list[str]):
-    """The flags as a value; a wrong one is a one-line `ValueError` with the nearest right name."""
-    shown = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"ray-ue {verb}", description=f"{what}\n\nexample: {EXAMPLES.get(verb, EXAMPLE)}", args=rest)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(one_line(shown.getvalue())) from None
-
-
-def one_line(box: str) -> str:
-    """What tyro says in a box (drawn with lines, or with spaces where the terminal has no such characters), as one line."""
-    lines = [line.strip("│|+ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
-    parts = " ".join("\0" if set(line) <= set("─-╰╯╭╮") else line for line in lines).split("\0")
-    told = [" ".join(part.split()) for part in parts if part.strip() and not part.strip().startswith(("For full help", "Argument help"))]
-    return "; ".join(told) or "the flags could not be read; see --help"
 
 
 def blame(error: BaseException) -> ValueError | None:

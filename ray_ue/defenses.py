@@ -8,8 +8,8 @@ import numpy as np
 
 from ray_ue import alters, projection, purify, residuals
 from ray_ue.training import Alter, Block, Images, Targets, Training
-from ray_ue.types import Rng
-from ray_ue.values import Real, Value, Whole, Word, nearest
+from ray_ue.types import Rng, pick
+from ray_ue.values import Real, Value, Whole, Word
 
 Setting = int | float | str
 
@@ -44,7 +44,7 @@ def parse(spec: str) -> tuple[tuple[Defense, tuple[Setting, ...]], ...]:
     parts = []
     for part in spec.split("+"):
         name, *texts = part.strip().split(":")
-        defense = nearest(DEFENSES, name, what="defense")
+        defense = pick(DEFENSES, name, what="defense")
         parts.append((defense, defense.read(texts, of=name)))
     return tuple(parts)
 

@@ -11,6 +11,7 @@ from ray_ue.grid import Grid, places
 from ray_ue.pipeline import CLAIM, work_of
 from ray_ue.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.sources import open_source
+from ray_ue.types import unknown
 
 GRID_FIELDS = tuple(f.name for f in fields(Grid))
 AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
@@ -183,6 +184,6 @@ def evaluate(
     `asked` are the fields of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`.
     The folder holds `results.parquet` (`ray_ue.results.SCHEMA`), `results.md` and `report.html`.
     """
-    if unknown := sorted(asked.keys() - set(GRID_FIELDS)):
-        raise ValueError(f"no field of an evaluation is called {unknown[0]!r}; there are {', '.join(GRID_FIELDS)}")
+    if strange := sorted(asked.keys() - set(GRID_FIELDS)):
+        raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")
     return run(plan(copies, clean=clean, test=test, results=results, grid=Grid(**asked), format=format, resources=resources))

@@ -9,7 +9,7 @@ from ray_ue.artifacts import Folder
 from ray_ue.environment import prepare
 from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, Resources
-from ray_ue.values import nearest
+from ray_ue.types import pick, unknown
 
 if TYPE_CHECKING:
     from ray_ue.information import Estimator
@@ -55,7 +55,7 @@ class Measurement:
             raise ValueError(f"--estimators is empty; name one or more of {', '.join(ESTIMATORS)}")
         found = {}
         for name in names:
-            plain = nearest(ESTIMATORS, name, what="estimator")
+            plain = pick(ESTIMATORS, name, what="estimator")
             if isinstance(plain, Mine):
                 found[name] = replace(plain, steps=self.mine_steps, last=min(plain.last, self.mine_steps))
             else:
@@ -97,7 +97,7 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
         raise ValueError(f"no victim of {folders[0].uri} finished without a defense; only such ones are measured")
     for flag in ("victim", "relabel"):
         for name in words(getattr(measurement, f"{flag}s")):
-            nearest({row[flag]: row for row in known}, name, what=f"{flag} of this run")
+            pick({row[flag]: row for row in known}, name, what=f"{flag} of this run")
     asked = {folder: [row for row in rows if wanted(row, measurement)] for folder, rows in every.items()}
     if not any(folder.exists(f"cell-{row['cell']}/net.safetensors") for folder, rows in asked.items() for row in rows):
         raise ValueError(f"{folders[0].uri} keeps no weights of its victims; evaluate with --keep-weights into a new --results folder")
@@ -137,6 +137,6 @@ def measure(*runs: str, resources: Resources = AUTOMATIC, **asked: Any) -> Folde
     then holds `information.parquet` (`ray_ue.gaps.SCHEMA`), `information.md` and a section of `report.html`.
     """
     names = tuple(f.name for f in fields(Measurement))
-    if unknown := sorted(asked.keys() - set(names)):
-        raise ValueError(f"no field of a measurement is called {unknown[0]!r}; there are {', '.join(names)}")
+    if strange := sorted(asked.keys() - set(names)):
+        raise unknown(strange[0], names, what="field of a measurement")
     return run(plan(runs, measurement=Measurement(**asked), resources=resources))

@@ -1,6 +1,5 @@
 """The pipeline: the stages in order, each skipped when its artifact exists, behind one claim on the output. It does no arithmetic."""
 
-import difflib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +13,7 @@ from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.storage import normal
+from ray_ue.types import unknown
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
@@ -174,9 +174,8 @@ def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until
     `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
-    if unknown := sorted(fields.keys() - set(FIELDS)):
-        near = difflib.get_close_matches(unknown[0], FIELDS, n=1)
-        raise ValueError(f"no recipe field is called {unknown[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if strange := sorted(fields.keys() - set(FIELDS)):
+        raise unknown(strange[0], FIELDS, what="recipe field")
     return run(plan(source, output, recipe=Recipe(**fields), resources=resources), until=until)
 
 

@@ -5,7 +5,9 @@ is `Resources`: it never enters a fingerprint.
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from ray_ue import specs
 from ray_ue.aims import AIMS
@@ -38,8 +40,8 @@ class Recipe:
     """k-means runs from new seeds; the best is kept."""
     fit_sample: int = 1_000_000
     """Most rows that k-means is fitted on; all rows are assigned."""
-    budget: str = "16/255"
-    """Largest change of a channel: 16, 16/255 or 0.0627."""
+    budget: Annotated[str, arg(aliases=("--strength",))] = "16/255"
+    """Largest change of a channel: 16, 16/255 or 0.0627; or low (8/255), mid (16/255), high (32/255, plain to see)."""
     method: str = "uc"
     """How the perturbation is crafted: ray-ue methods lists them with their settings."""
     settings: str = ""

@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int
 
 from ray_ue.groups import KMeans, assign
 from ray_ue.labels import SPLITS, Known, Relabelled
-from ray_ue.types import Rng
-from ray_ue.values import Whole, named, nearest
+from ray_ue.types import Rng, pick
+from ray_ue.values import Whole, named
 
 TEXT_SEED = 35  # 14A's seed for the superclasses of class names
 
@@ -33,7 +33,7 @@ class Relabel:
 def parse(spec: str) -> tuple[str, str]:
     """`name[:value]` as (name, value), with the default value where none is given; refuses what no data could make right."""
     name, colon, value = spec.strip().partition(":")
-    entry = nearest(RELABELS, name, what="relabel")
+    entry = pick(RELABELS, name, what="relabel")
     if not colon:
         return name, entry.value
     if not entry.value:

@@ -5,14 +5,14 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import product
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import numpy as np
 
 from ray_ue.recipe import FIELDS, Recipe
-from ray_ue.values import nearest
+from ray_ue.types import pick
 
 Point = dict[str, str | int | float]  # one value per axis
 Axes = dict[str, tuple[str | int | float, ...]]
@@ -45,7 +45,7 @@ def parse(texts: Sequence[str]) -> Axes:
         if not equals or not words:
             raise ValueError(f"--vary is a field and its values, such as clusters=5,10,20; got {text!r}")
         if not axis.startswith(SETTING):
-            nearest({field: field for field in FIELDS if field not in FIXED}, axis, what="recipe field that can vary")
+            pick({field: field for field in FIELDS if field not in FIXED}, axis, what="recipe field that can vary")
         if axis in found:
             raise ValueError(f"--vary names {axis} twice; write all its values after one {axis}=")
         found[axis] = tuple(dict.fromkeys(_typed(axis, word) for word in words))
@@ -53,7 +53,7 @@ def parse(texts: Sequence[str]) -> Axes:
 
 
 def _typed(axis: str, word: str) -> str | int | float:
-    kind = {f.name: f.type for f in fields(Recipe)}.get(axis)
+    kind = get_type_hints(Recipe).get(axis)  # without what the command line adds to a type
     if (names := get_args(kind)) and word not in names:
         raise ValueError(f"--vary {axis} takes {', '.join(names)}, got {word!r}")
     if kind not in (int, float):

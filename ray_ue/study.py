@@ -16,6 +16,7 @@ from ray_ue.grid import Grid, places, words
 from ray_ue.recipe import Recipe, Resources, differing
 from ray_ue.results import UNDEFENDED
 from ray_ue.sources import open_source
+from ray_ue.types import unknown
 
 REQUEST = "sweep.json"
 COPIES, WORK, CELLS, TRIALS, CONTROLS = "copies", "work", "evaluation", "trials", "controls"
@@ -67,7 +68,7 @@ class Search:
 
 def refuse_logger(name: str) -> None:
     if name not in LOGGERS:
-        raise ValueError(f"no logger is called {name!r}; there are {', '.join(LOGGERS)}")
+        raise unknown(name, tuple(LOGGERS), what="logger")
     refuse_absent(LOGGERS[name], asked=f"--loggers {name}")
 
 

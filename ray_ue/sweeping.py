@@ -9,6 +9,7 @@ from ray_ue.grid import Grid
 from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources
 from ray_ue.study import REQUEST, Search, Study, plan, request, room
+from ray_ue.types import unknown
 
 PLAIN = Grid()
 
@@ -57,7 +58,7 @@ def sweep(
     `asked` are the fields of `Recipe` that all settings share: `sweep("photos", "sweep", test="test", vary=("budget=8,16",), clusters=20)`.
     The folder holds `sweep.parquet` (`ray_ue.front.SCHEMA`), `sweep.md` and `report.html`; copies lie in `copies/`.
     """
-    if unknown := sorted(asked.keys() - set(FIELDS)):
-        raise ValueError(f"no recipe field is called {unknown[0]!r}; there are {', '.join(FIELDS)}")
+    if strange := sorted(asked.keys() - set(FIELDS)):
+        raise unknown(strange[0], FIELDS, what="recipe field")
     found = Search(vary=vary, search=search, samples=samples, stop_early=stop_early, concurrent=concurrent, loggers=loggers)
     return run(plan(source, output, test=test, recipe=Recipe(**asked), grid=evaluate, search=found, resources=resources))

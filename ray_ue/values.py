@@ -1,21 +1,10 @@
 """Values inside a name such as `jpeg:10`: their ranges, defaults and errors. Knows words and numbers, not what they are for."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
-def nearest(table: Mapping[str, T], name: str, *, what: str) -> T:
-    """The entry called `name`; a `ValueError` names the nearest one and lists what there is."""
-    if name not in table:
-        near = get_close_matches(name, table, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no {what} is called {name!r}; {hint}There are {', '.join(sorted(table))}")
-    return table[name]
 
 
 @dataclass(frozen=True, kw_only=True)

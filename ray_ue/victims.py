@@ -1,10 +1,10 @@
 """Victims by name: what an exploiter trains, and from what. Knows no tensors: networks are built elsewhere, when they are asked for."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 from ray_ue import specs
+from ray_ue.types import unknown
 
 # In order of cost. A test holds this list and the builders of nets/classifiers.py equal.
 SMALL = ("linear", "mlp2", "mlp3", "lenet5", "fast", "small", "plain")
@@ -69,7 +69,5 @@ def parse(text: str) -> Victim:
 
 def _known(arch: str) -> str:
     if arch not in NETS:
-        near = get_close_matches(arch, NETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no victim is called {arch!r}; {hint}there are {', '.join(NETS)}")
+        raise unknown(arch, NETS, what="victim")
     return arch

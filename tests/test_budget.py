@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ray_ue.budget import Budget, deviation
+from ray_ue.recipe import Recipe
 
 
-@pytest.mark.parametrize("text", ["16", "16/255", " 16 / 255 ", 16, 16.0, "0.0627", 0.0627, 16 / 255])
+@pytest.mark.parametrize("text", ["16", "16/255", " 16 / 255 ", "mid", 16, 16.0, "0.0627", 0.0627, 16 / 255])
 def test_all_spellings_of_sixteen_levels_are_one_budget(text: str | int | float) -> None:
     assert Budget.parse(text) == Budget(levels=16)
 
@@ -56,3 +57,10 @@ def test_project_clips_to_the_radius() -> None:
 def test_deviation_refuses_different_sizes() -> None:
     with pytest.raises(ValueError, match="keep the size"):
         deviation(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8))
+
+
+def test_strengths_are_budgets_in_order_and_the_default_is_the_middle_one() -> None:
+    low, mid, high = (Budget.parse(word).levels for word in ("low", "mid", "high"))
+    assert low < mid < high
+    assert Recipe().levels().levels == mid
+    assert Recipe(budget="high").values(("budget",)) == {"budget": high}, "a word and its number are one copy"

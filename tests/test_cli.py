@@ -1,14 +1,19 @@
 """What a user can get wrong is one line and exit code 2, before anything starts."""
 
+import shlex
+import shutil
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from ray_ue.cli import EXAMPLES, blame, main
+from ray_ue.cli import blame, main
+from ray_ue.verbs import VERBS, completion, parse
 
 EVALUATE = ["evaluate", "{photos}", "--clean", "{photos}", "--test", "{photos}"]
 WRONG = {
-    "no such verb": (["protekt"], "no verb is called 'protekt'; there are protect, index"),
+    "no such verb": (["protekt"], r"no verb is called 'protekt'; did you mean 'protect'\? there are cluster, completion"),
     "no such flag": (["protect", "{photos}", "{out}", "--clutsers", "3"], "--clutsers.*--clusters"),
     "no number": (["protect", "{photos}", "{out}", "--clusters", "many"], "--clusters.*many"),
     "missing output": (["protect", "{photos}"], "[Oo]utput|required"),
@@ -25,7 +30,7 @@ WRONG = {
         ["protect", "{photos}", "{out}", "--surrogate", "torchvision:resnet18"],
         "could not fetch.*give a downloaded",
     ),
-    "aim": (["protect", "{photos}", "{out}", "--aim", "nearest"], "no aim is called 'nearest'; there are farthest, random, shift"),
+    "aim": (["protect", "{photos}", "{out}", "--aim", "nearest"], "no aim is called 'nearest'; .*there are farthest, random, shift"),
     "method": (["protect", "{photos}", "{out}", "--method", "magic"], "no method is called 'magic'"),
     "setting": (["protect", "{photos}", "{out}", "--method", "mi-ue", "--settings", "epoch=3"], "did you mean 'epochs'"),
     "flag of another method": (["protect", "{photos}", "{out}", "--method", "cuda", "--steps", "3"], "--steps is no setting of cuda"),
@@ -43,6 +48,11 @@ WRONG = {
     "concepts without a file": (["protect", "{photos}", "{out}", "--method", "concept"], "--settings concepts=FILE"),
     "given without a file": (["protect", "{photos}", "{out}", "--method", "given"], "--settings file=PATH"),
     "nothing to take": (["perturbations", "{empty}", "{out}"], "cannot be checked; name a folder that ray-ue protect wrote"),
+    "strength": (["protect", "{photos}", "{out}", "--strength", "strong"], "write 16, 16/255, 0.0627, low, mid or high"),
+    "preview of none": (["protect", "{photos}", "{out}", "--preview", "-1"], "--preview shows 1 to 60 images, got -1"),
+    "preview of too many": (["protect", "{photos}", "{out}", "--preview", "61"], "--preview shows 1 to 60 images, got 61; 12 fill a page"),
+    "preview on a store": (["protect", "{photos}", "memory://out", "--preview", "3"], "is no local folder; name one for the preview"),
+    "shell": (["completion", "fish"], "fish.*bash.*zsh"),
     "image format": (["protect", "{photos}", "{out}", "--image-format", "bmp"], "no image format is called 'bmp'"),
     "fraction": (["protect", "{photos}", "{out}", "--max-rejected", "5"], "fraction from 0 to 1"),
     "workers": (["protect", "{photos}", "{out}", "--workers", "many"], "--workers is a number"),
@@ -117,27 +127,38 @@ def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "measure", "report"])
-def test_help_of_a_verb_shows_its_example_and_its_flags(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_shows_its_example_and_the_names_of_what_it_takes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
     assert stop.value.code == 0
-    told = capsys.readouterr().out
-    plain = " ".join(told.replace("│", " ").split())
-    assert EXAMPLES[verb] in plain
-    assert len(told.splitlines()) <= {"evaluate": 150, "measure": 70, "report": 20}[verb]
+    plain = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"example: {VERBS[verb].example}" in plain
+    assert f"ray-ue {verb}" in VERBS[verb].example
+    assert "STR STR" not in plain
     wanted = {
-        "evaluate": ("--test", "--victims", "--relabels", "--defenses", "--purified", "--dry-run"),
-        "measure": ("Folders that ray-ue evaluate wrote", "--victims", "--estimators", "--slices", "--mine-steps", "--layers"),
+        "protect": ("SOURCE", "OUTPUT", "--budget", "--strength", "--preview"),
+        "evaluate": ("COPY", "--test", "--victims", "--relabels", "--defenses", "--purified", "--dry-run"),
+        "measure": ("RUN", "--victims", "--estimators", "--slices", "--mine-steps", "--layers"),
         "report": ("RUN",),
-    }[verb]
-    assert all(flag in plain for flag in wanted)
+        "completion": ("bash", "zsh"),
+    }
+    assert all(word in plain for word in wanted.get(verb, ()))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_example_is_a_line_that_can_be_parsed(verb: str) -> None:
+    words = shlex.split(VERBS[verb].example.partition(" > ")[0])
+    assert words[:2] == ["ray-ue", verb]
+    assert type(parse(verb, words[2:])) is VERBS[verb].kind
 
 
 def test_a_field_that_is_none_of_the_grids_is_named() -> None:
     from ray_ue.evaluation import evaluate
 
-    with pytest.raises(ValueError, match="no field of an evaluation is called 'victim'; there are victims, relabels"):
+    with pytest.raises(
+        ValueError, match="no field of an evaluation is called 'victim'; did you mean 'victims'\\? there are victims, relabels"
+    ):
         evaluate("out", test="test", victim="fast")
 
 
@@ -173,9 +194,54 @@ def test_the_list_of_methods_names_every_setting_with_its_default(capsys: pytest
 
 def test_help_names_every_verb_and_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(verb in told for verb in ("protect", "embed", "cluster", "craft", "export", "verify", "evaluate", "measure", "report"))
-    assert len(told.splitlines()) <= 24
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(line.startswith(f"  {verb} ") for line in lines) for verb in VERBS)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_versions_of_what_shapes_a_result_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    told = dict(line.split(" ") for line in capsys.readouterr().out.splitlines())
+    assert {"ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pyarrow"} <= told.keys()
+    assert any(name.startswith("faiss-") for name in told)
+    assert told["ray-ue"] == version("ray-ue")
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (["ray-ue", "swee"], {"sweep"}),
+        (["ray-ue", "protect", "in", "out", "--clus"], {"--clusters"}),
+        (["ray-ue", "protect", "in", "out", "--groups", ""], {"kmeans", "label"}),
+        (["ray-ue", "sweep", "in", "out", "--evaluate.vic"], {"--evaluate.victims"}),
+    ],
+)
+def test_bash_completes_verbs_flags_and_values(line: list[str], wanted: set[str], script: Path) -> None:
+    words = " ".join(map(shlex.quote, line))
+    asked = f"""
+        source {shlex.quote(str(script))}
+        COMP_WORDS=({words}); COMP_CWORD={len(line) - 1}; COMPREPLY=()
+        $(complete -p ray-ue | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert set(done.stdout.split()) == wanted, done.stderr
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    path = tmp_path_factory.mktemp("completion") / "ray-ue"
+    path.write_text(completion("bash"))
+    return path
+
+
+def test_every_shell_has_a_script_that_names_every_verb() -> None:
+    for shell in ("bash", "zsh"):
+        told = completion(shell)
+        assert all(verb in told for verb in VERBS)
 
 
 def test_a_disk_that_cannot_hold_the_copy_is_refused_before_anything_starts(

@@ -12,13 +12,11 @@ import jsonschema
 import pytest
 import yaml
 
-from ray_ue.asked import Copy, Exploit, Sweep
-from ray_ue.cli import parse
+from ray_ue.verbs import parse
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS = sorted((ROOT / "jobs" / "kuberay").glob("*.yaml"))
 JOBS = [path for path in MANIFESTS if path.name.startswith("rayjob-")]
-ASKED = {"protect": Copy, "evaluate": Exploit, "sweep": Sweep}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 HOME = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
 
@@ -139,7 +137,7 @@ def test_a_job_of_a_manifest_exists_in_the_image_and_knows_its_flags(path: Path)
     job = ROOT / Path(script).relative_to(HOME)
     made = run_path(str(job), run_name="read")
     verb, *rest = made["words"](words) if "words" in made else (job.stem, *words)
-    asked = parse(ASKED[verb], verb, "", rest)
+    asked = parse(verb, rest)
     assert asked.source == "/data/photos"
     assert not asked.dry_run
     assert spec["shutdownAfterJobFinishes"]

@@ -38,7 +38,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 @pytest.mark.parametrize(
     ("spec", "phrase"),
     [
-        ("grayscal", r"no defense is called 'grayscal'; did you mean 'grayscale'\? There are at, bits, blur, cutmix"),
+        ("grayscal", r"no defense is called 'grayscal'; did you mean 'grayscale'\? there are at, bits, blur, cutmix"),
         ("jpeg+", "no defense is called ''"),
         ("none:1", "none takes no value, got '1'"),
         ("jpeg:10:2", "jpeg takes JPEG quality, got '10:2'"),

@@ -38,7 +38,7 @@ def known(*, train: list[int] | None = None, test: list[int] | None = None, name
 @pytest.mark.parametrize(
     ("spec", "phrase"),
     [
-        ("supr:5", r"no relabel is called 'supr'; did you mean 'super'\? There are finer, identity, pseudo, random, super, text"),
+        ("supr:5", r"no relabel is called 'supr'; did you mean 'super'\? there are finer, identity, pseudo, random, super, text"),
         ("", "no relabel is called ''"),
         ("identity:3", "identity takes no value, got '3'; write identity"),
         ("super:abc", "super: the number of classes is a number such as 5, got 'abc'"),

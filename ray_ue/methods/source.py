@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from ray_ue.nets.classifiers import beheaded, classifier
 from ray_ue.nets.synced import synced
 from ray_ue.sgd import MEAN, STD
 from ray_ue.steps import Workers, add, optimiser_state, restore_optimiser
+from ray_ue.types import unknown
 from ray_ue.victims import NETS
 
 Rows = Int[np.ndarray, " B"]
@@ -28,8 +28,7 @@ SAMPLED = 2000  # images that a network which looks at some before it is trained
 def check_network(name: str) -> None:
     """Refuse a network that is not among the victims'."""
     if name not in NETS:
-        near = get_close_matches(name, NETS, n=1)
-        raise ValueError(f"no network is called {name!r}; {f'did you mean {near[0]!r}? ' if near else ''}there are {', '.join(NETS)}")
+        raise unknown(name, NETS, what="network")
 
 
 def alone(workers: Workers, *, method: str) -> None:

@@ -10,6 +10,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE
 from jaxtyping import Float32
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch import Tensor, nn
@@ -34,8 +35,7 @@ def _clip_config(arch: str, tag: str) -> dict:
 
 def _clip_weights(arch: str, tag: str) -> str:
     """The tag's file if it is cached, else the tag, after one look whether it can be fetched: the library would retry for a minute."""
-    repository, _, name = open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].rpartition("/")
-    names = [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    repository, names = _clip_names(arch, tag)
     for cached in (try_to_load_from_cache(repository, name) for name in names):
         if isinstance(cached, str):
             return cached
@@ -77,4 +77,23 @@ def embed_names(arch: str, weights: str, names: Sequence[str]) -> Float32[np.nda
     return F.normalize(model.encode_text(tokens).float(), dim=1).numpy()  # type: ignore[operator]
 
 
-FAMILY = Family(archs=open_clip.list_models, tags=open_clip.list_pretrained_tags_by_model, side=_clip_side, build=_clip)
+def _clip_names(arch: str, tag: str) -> tuple[str, list[str]]:
+    """The repository of a tag's weights, and the file names under which they can lie there."""
+    repository, _, name = open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].rpartition("/")
+    return repository, [name] if name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+
+
+def _clip_cached() -> tuple[list[str], str]:
+    found = []
+    for arch, tag in open_clip.list_pretrained():
+        if "hf_hub" not in open_clip.get_pretrained_cfg(arch, tag):
+            continue
+        repository, names = _clip_names(arch, tag)
+        if any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
+            found.append(f"{arch}/{tag}")
+    return found, HF_HUB_CACHE
+
+
+FAMILY = Family(
+    archs=open_clip.list_models, tags=open_clip.list_pretrained_tags_by_model, side=_clip_side, build=_clip, cached=_clip_cached
+)

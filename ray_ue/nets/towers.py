@@ -26,12 +26,16 @@ class Tower:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One library: its architectures, an architecture's weight tags and input side, and its builder (arch, weights, state) -> Tower."""
+    """One library: its architectures, an architecture's weight tags and input side, and its builder (arch, weights, state) -> Tower.
+
+    `cached` names the `ARCH/TAG` whose weights lie on this disk already, and where the library looks for them.
+    """
 
     archs: Callable[[], list[str]]
     tags: Callable[[str], list[str]]
     side: Callable[[str, int], int]
     build: Callable[[str, str, Mapping[str, Tensor]], Tower]
+    cached: Callable[[], tuple[list[str], str]]
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -22,4 +22,6 @@ def _shaped(arch: str, state: Mapping[str, Tensor]) -> nn.Module:
     return net
 
 
-FAMILY = Family(archs=lambda: list(BACKBONES), tags=lambda arch: [], side=lambda arch, image_size: image_size, build=_trained)
+FAMILY = Family(
+    archs=lambda: list(BACKBONES), tags=lambda arch: [], side=lambda arch, image_size: image_size, build=_trained, cached=lambda: ([], "")
+)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -51,4 +52,11 @@ def _vision_side(arch: str, image_size: int) -> int:
     return next(iter(torchvision.models.get_model_weights(arch))).transforms().crop_size[0]
 
 
-FAMILY = Family(archs=_vision_archs, tags=_vision_tags, side=_vision_side, build=_vision)
+def _vision_cached() -> tuple[list[str], str]:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    there = {path.name for path in folder.glob("*")}
+    entries = [(arch, entry) for arch in _vision_archs() for entry in torchvision.models.get_model_weights(arch)]
+    return [f"{arch}/{entry.name}" for arch, entry in entries if Path(entry.url).name in there], str(folder)
+
+
+FAMILY = Family(archs=_vision_archs, tags=_vision_tags, side=_vision_side, build=_vision, cached=_vision_cached)

@@ -73,6 +73,14 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
         ray.shutdown()
 
 
+def answers() -> Machines:
+    """What Ray has here, once it has run a task of ours."""
+    with session() as machines:
+        task = ray.remote(lambda: os.getpid())
+        assert ray.get(task.remote()) != os.getpid(), "a task runs in a process of its own"
+        return machines
+
+
 def start_local(cores: int, *, attempts: int = 3) -> None:
     """Start Ray on this machine; a busy machine can miss Ray's fixed 30 s start limit, so try again."""
     for attempt in range(attempts):

@@ -196,7 +196,7 @@ def test_an_aim_that_stands_still_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": "kld"}, "no loss is called 'kld'; there are cosine, kl, l2"),
+        ({"loss": "kld"}, "no loss is called 'kld'; did you mean 'kl'\\? there are cosine, kl, l2"),
         ({"data_scope": "mine"}, "there are all, own"),
         ({"parameterization": "unet"}, "there are generator, pixels"),
         ({"augment": "never"}, "there are after, before"),

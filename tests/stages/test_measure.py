@@ -183,7 +183,7 @@ WRONG = {
     "estimator": (["measure", "{ran}", "--estimators", "histogramm"], r"no estimator is called 'histogramm'; did you mean 'histogram'\?"),
     "no estimator": (["measure", "{ran}", "--estimators", ","], "--estimators is empty; name one or more of histogram, knn"),
     "victim": (["measure", "{ran}", "--victims", "linea"], r"no victim of this run is called 'linea'; did you mean 'linear'\?"),
-    "relabel": (["measure", "{ran}", "--relabels", "super:2"], "no relabel of this run is called 'super:2'; There are identity"),
+    "relabel": (["measure", "{ran}", "--relabels", "super:2"], "no relabel of this run is called 'super:2'; there are identity"),
     "rows": (["measure", "{ran}", "--rows", "5"], "--rows 5 are too few to estimate information from; ask for 100 or more"),
     "slices": (["measure", "{ran}", "--slices", "1"], "--slices 1 has no spread; ask for 2 or more, or 0"),
     "steps": (["measure", "{ran}", "--mine-steps", "0"], "--mine-steps must be 1 or more, got 0"),
