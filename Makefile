@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint bench long chaos scale install clean
+.PHONY: demo test lint bench long chaos scale notebooks install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -32,6 +32,13 @@ chaos: $(READY)
 # How memory and the cost of a row change from 10,000 rows to a million: SCALE_ROWS=10000,100000,1000000.
 scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
+
+# Runs the notebooks from top to bottom, each in a folder without earlier results, and keeps their pictures: about a quarter of an hour.
+notebooks: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group notebooks
+	rm -rf notebooks/out
+	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
+	sed -i 's#$(CURDIR)/notebooks/##g' notebooks/*.ipynb  # what they print must not depend on where they ran
 
 install: $(READY)
 

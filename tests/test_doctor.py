@@ -91,3 +91,14 @@ def test_ray_runs_a_task(ray_session: None) -> None:
     found = doctor.ray_starts()
     assert found.state == "ok", found.found
     assert "CPUs" in found.found
+
+
+def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray_ue.nets import clip
+
+    here, _ = clip._clip_names("RN50", "openai")
+    monkeypatch.setattr(clip, "try_to_load_from_cache", lambda repository, name: "/cache/file" if repository == here else None)
+    found = doctor.weights("open_clip")
+    assert found.state == "ok"
+    assert "RN50/openai" in found.found
+    assert "ViT-L-14" not in found.found
