@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint bench long chaos scale notebooks install clean
+.PHONY: demo test lint docs notebooks bench long chaos scale install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -17,6 +17,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --level error
+
+# The documentation, in site/: open site/index.html. It needs no network; every link within it is checked.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean --quiet
+	$(BIN)/python -m docs.generate.check site
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -51,4 +56,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf .venv demo-out bench-out
+	rm -rf .venv demo-out bench-out site

@@ -1,0 +1,1 @@
+"""The documentation: pages, and in `generate/` what makes the site of them."""
