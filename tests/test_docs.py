@@ -146,7 +146,7 @@ def test_a_list_right_after_a_line_gets_an_empty_one_before_it() -> None:
 
 def test_a_notebook_becomes_a_page_with_its_pictures(tmp_path: Path) -> None:
     cells = [
-        {"cell_type": "markdown", "source": ["# Protect\n", "Words."]},
+        {"cell_type": "markdown", "source": ["# Protect\n", "Words: [log](../docs/log.md)."]},
         {
             "cell_type": "code",
             "source": ["print('```')"],
@@ -163,6 +163,7 @@ def test_a_notebook_becomes_a_page_with_its_pictures(tmp_path: Path) -> None:
     assert "````python\nprint('```')\n````" in text
     assert "![](01_protect-1-1.png)" in text
     assert "Figure" not in text
+    assert "Words: [log](../log.md)." in text
     assert pictures == {"01_protect-1-1.png": b"\x89PNG\r\n"}
     cells[1]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "no"}]
     path.write_text(json.dumps({"nbformat": 4, "metadata": {}, "cells": cells}))

@@ -18,7 +18,7 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
     for number, cell in enumerate(book["cells"]):
         source = "".join(cell["source"]).strip()
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(source.replace("](../docs/", "](../"))  # the site has no docs/ above its pages
         elif cell["cell_type"] == "code" and source:
             parts.append(fenced(source, language))
             for place, output in enumerate(cell["outputs"]):
