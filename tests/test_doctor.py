@@ -58,6 +58,23 @@ def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.M
     assert "RAY_ADDRESS is 'ray-head:6379': is the head running" in line(found)
 
 
+def test_a_ray_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from ray_ue.stages.session import start_local
+
+    def slow(**asked: object) -> None:
+        tries.append(asked)
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet failed to startup.")
+
+    tries: list[object] = []
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(ValueError, match=r"did not start here in 3 tries.*ray-ue doctor"):
+        start_local(2)
+    assert len(tries) == 3
+
+
 def test_a_faiss_that_puts_points_anywhere_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray_ue import groups
 

@@ -20,7 +20,7 @@ def directions(sample: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "K 3 4 4"]
 
     Grey images have none in colour: a filter that amplified its nothing would answer a colour photograph with a shout.
     """
-    images = torch.from_numpy(np.ascontiguousarray(sample[:SAMPLE])).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
+    images = torch.from_numpy(np.array(sample[:SAMPLE])).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
     patches = F.unfold(images, PATCH, stride=STRIDE).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)[:SEEN].double()
     values, vectors = torch.linalg.eigh(torch.cov((patches - patches.mean(0)).T))
     scaled = torch.where(values[:, None] > LEAST, vectors.T / (values[:, None] + LEAST).sqrt(), 0)

@@ -94,10 +94,14 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
                     logging_level=logging.ERROR,
                     log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
                 )
-        except Exception:
+        except Exception as error:
             ray.shutdown()
-            if attempt == attempts - 1:
-                raise
+            if attempt < attempts - 1:
+                continue
+            if "timed out" in str(error):
+                told = f"Ray did not start here in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
+                raise ValueError(f"{told}, and see what ray-ue doctor says") from error
+            raise
         else:
             return
 
