@@ -38,7 +38,7 @@ def flags(kind: type, *, prefix: str = "") -> Iterator[Flag]:
             yield from flags(cast(type, plain), prefix=prefix + inner)
             continue
         word = field.name.replace("_", "-")
-        more = [mark for mark in marks if isinstance(mark, type(arg()))]
+        more: list[Any] = [mark for mark in marks if isinstance(mark, type(arg()))]
         if Positional in marks:
             called = next((mark.metavar for mark in more if mark.metavar), field.name.upper())
             names: tuple[str, ...] = (called + (" …" if get_origin(plain) is tuple else ""),)
