@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint bench long chaos scale install clean
+.PHONY: demo test lint bench long chaos scale package install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -32,6 +32,13 @@ chaos: $(READY)
 # How memory and the cost of a row change from 10,000 rows to a million: SCALE_ROWS=10000,100000,1000000.
 scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
+
+# A wheel and an sdist in dist/, checked; the second line needs a network, as it fetches what checks the description.
+package: $(READY)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv tool run twine@7.0.0 check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m pytest tests/test_package.py
 
 install: $(READY)
 
