@@ -18,7 +18,7 @@ from ray_ue.types import pick
 class Recipe:
     """What is asked for. Equal recipes on an equal source give the same copy."""
 
-    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
     """How the source is laid out."""
     surrogate: str = "ssl:small"
     """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.metadata import is_metadata, renamed
 from ray_ue.sources.storage import Place, is_local, normal
 from ray_ue.sources.target import Target
 
@@ -121,6 +122,16 @@ class Source(ABC):
         for path, size in self.listing():
             total.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
+
+    def mended(self, file: File, extension: str) -> bytes | None:
+        """What the copy holds instead of a file that is no image, where its words would be wrong there; None for all other files.
+
+        A metadata file that names images names them as the copy does.
+        """
+        if not is_metadata(file.path):
+            return None
+        goals = {found.path: found.goal + extension for shard in self.shards() for found in shard.files if found.is_image}
+        return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
 
     @abstractmethod
     def shards(self) -> list[Shard]:

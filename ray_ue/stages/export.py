@@ -22,7 +22,7 @@ from ray_ue.stages.ledger import LEDGER, in_order, ledger_name
 from ray_ue.stages.session import stream
 from ray_ue.types import SlotOf
 
-VERSION = 1
+VERSION = 2
 FIELDS = ("resize", "image_format", "max_pixels")
 # SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
 SSIM_IMAGES, SSIM_EVERY = 256, 50
