@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import CLASSES, image_bytes, photo
 from PIL import Image
 
 from ray_ue.budget import Budget
 from ray_ue.images import Limits, Picture, decode, encode
-from ray_ue.sources import Item, open_source
+from ray_ue.sources import Item, Written, open_source
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
@@ -230,6 +231,37 @@ def test_metadata_of_a_sub_folder_and_of_lists_of_images(tmp_path: Path) -> None
     after = loaded(tmp_path / "out")
     assert [[image.format for image in row["images"]] for row in after] == [["PNG", "PNG"]] * 2
     assert after["same"][:] == [1, 0]
+
+
+LEFT = {
+    "metadata.csv": b"file_name,text\na.jpg,one\nb.jpg,two\nc.gone,three\n",
+    "metadata.jsonl": b'{"file_name": "a.jpg", "n": 1}\n{"file_name": "b.jpg", "n": 2}\n{"file_names": ["a.jpg", "b.jpg"]}\n{"n": null}\n',
+}
+KEPT = {
+    "metadata.csv": b"file_name,text\na.png,one\nc.gone,three\n",
+    "metadata.jsonl": b'{"file_name": "a.png", "n": 1}\n{"n": null}\n',
+}
+
+
+@pytest.mark.parametrize("name", [*LEFT, "metadata.parquet"])
+def test_rows_of_images_that_are_left_out_go_with_them(name: str, tmp_path: Path) -> None:
+    for image in "ab":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"in/{image}.jpg").write_bytes(image_bytes(ord(image), format="jpeg"))
+    rows = [{"file_name": "a.jpg", "text": "one"}, {"file_name": "b.jpg", "text": "two"}, {"file_name": None, "text": "none"}]
+    if name in LEFT:
+        (tmp_path / "in" / name).write_bytes(LEFT[name])
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / name)
+    copied(tmp_path / "in", tmp_path / "out", format="folder")
+    source = open_source(str(tmp_path / "in"), format="folder")
+    ((shard, written),) = source.leave_out({"b.jpg"}, to=str(tmp_path / "out"), extension=".png")
+    found = (tmp_path / "out" / name).read_bytes()
+    assert (shard, written) == (source.shards()[0], Written.of("", name=name, data=found))
+    if name in LEFT:
+        assert found == KEPT[name]
+    else:
+        assert pq.read_table(tmp_path / "out" / name).to_pylist() == [rows[0] | {"file_name": "a.png"}, rows[2]]
 
 
 OTHERS = {

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ray_ue.images import kind_of_name, looks_like_image, suffix_of
 from ray_ue.sources.features import images_told
@@ -35,7 +34,7 @@ class Column:
     def whole(self, batch: pa.RecordBatch) -> list[bool]:
         """Which cells hold an image."""
         around, inside = batch.column(self.name).is_valid(), self.binary(batch).is_valid()
-        return pc.and_(around, inside).to_pylist()
+        return [one and other for one, other in zip(around.to_pylist(), inside.to_pylist(), strict=True)]
 
     def cells(self, batch: pa.RecordBatch) -> list[bytes]:
         """The images of a batch; a null is empty."""
