@@ -10,6 +10,7 @@ from typing import Literal
 from ray_ue import specs
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget
+from ray_ue.embeddings import open_given
 from ray_ue.images import EXTENSIONS, Limits
 from ray_ue.types import pick
 
@@ -26,6 +27,8 @@ class Recipe:
     """Side in pixels at which an ssl surrogate sees images; open_clip and torchvision bring their own."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
+    embeddings: str = ""
+    """A folder of embeddings by clip-retrieval (img_emb, metadata) to cluster by; empty embeds here, with the surrogate."""
     groups: Literal["kmeans", "label"] = "kmeans"
     """What the method is told of an image: its cluster (whatever the labels), or its class (only against those who use the same labels)."""
     per: Literal["auto", "group", "image"] = "auto"
@@ -83,6 +86,10 @@ class Recipe:
             raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
         if not 0 <= self.max_rejected <= 1:
             raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
+        if self.embeddings and self.groups == "label":
+            raise ValueError("--embeddings are clustered, so they go with --groups kmeans; with --groups label nothing would look at them")
+        if self.embeddings:
+            open_given(self.embeddings)
         self.other_clusters()
         for name, least in LEAST.items():
             if getattr(self, name) < least:
@@ -110,13 +117,15 @@ class Recipe:
         return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
-        """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a weights file is its content."""
+        """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a file is its content."""
         found = {name: value for name, value in asdict(self).items() if name in names}
         assert len(found) == len(names), f"unknown recipe field among {names}"
         if "budget" in found:
             found["budget"] = self.levels().levels
         if "surrogate" in found:
             found["surrogate"] = specs.identity(specs.parse(self.surrogate))
+        if found.get("embeddings"):
+            found["embeddings"] = open_given(self.embeddings).identity()
         return found
 
 
