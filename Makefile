@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint docs notebooks bench long chaos scale install clean
+.PHONY: demo test lint docs notebooks bench long chaos scale package install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -44,6 +44,13 @@ notebooks: $(READY)
 	rm -rf notebooks/out
 	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
 	sed -i 's#$(CURDIR)/notebooks/##g' notebooks/*.ipynb  # what they print must not depend on where they ran
+
+# A wheel and an sdist in dist/, checked; the second line needs a network, as it fetches what checks the description.
+package: $(READY)
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv tool run twine@7.0.0 check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/python -m pytest tests/test_package.py
 
 install: $(READY)
 

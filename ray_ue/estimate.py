@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ray_ue.artifacts import Folder
+from ray_ue.embeddings import open_given
 from ray_ue.images import Limits, Picture, Rejected, decode, encode
 from ray_ue.progress import duration
 from ray_ue.recipe import Recipe
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from ray_ue.methods import Method
 
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
+# What stands for the surrogate where there is none: without given vectors, and with them.
+NONE = (
+    "none: the method needs neither clusters nor a frozen network",
+    "none: the given vectors are clustered, and the method needs no network",
+)
 SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
 
 
@@ -51,7 +57,7 @@ def work_bytes(recipe: Recipe, *, rows: int) -> float:
     canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
     seen = rows if own else min(recipe.craft_sample, rows)
     views = 2 * seen * canvas**2 * 3
-    if recipe.groups == "kmeans" and not method.frozen:
+    if recipe.groups == "kmeans" and not method.frozen and not recipe.embeddings:
         views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
     return views + (3 * rows * canvas**2 * 3 if own else 0)
 
@@ -75,7 +81,8 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
     method = build(recipe.method, asdict(recipe))
     per = method.per if recipe.per == "auto" else recipe.per
     images = method.passes(found.rows if per == "image" else min(recipe.craft_sample, found.rows))
-    embeds = method.frozen or recipe.groups == "kmeans"
+    looks = method.frozen or (recipe.groups == "kmeans" and not recipe.embeddings)
+    embeds = looks and not recipe.embeddings
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
     groups = "one group per label" if recipe.groups == "label" else f"{recipe.clusters} clusters"
     compared = recipe.groups == "kmeans" and recipe.method == "uc"
@@ -88,7 +95,8 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
         **({"left out": f"{len(strays)} linked files from elsewhere, such as {strays[0]}"} if (strays := source.strays()) else {}),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}" + ("" if method.bounded else "; it keeps no budget: it replaces pixels"),
-        "surrogate": surrogate_line(recipe) if embeds else "none: the method needs neither clusters nor a frozen network",
+        **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
+        "surrogate": surrogate_line(recipe) if looks else NONE[bool(recipe.embeddings)],
         "passes": f"{'embed, ' if embeds else ''}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **(training_lines(method, images, side=recipe.image_size) if method.trains else {}),
         "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
@@ -111,6 +119,11 @@ def training_lines(method: "Method", images: int, *, side: int) -> dict[str, str
         f"({found.images:,.0f} images/s through {method.trains} and back, measured now)",
         "memory": f"about {memory:.1f} GiB of {kind} per worker for batches of {method.together}, beside the network and the page cache",
     }
+
+
+def given_line(recipe: Recipe) -> str:
+    found = open_given(recipe.embeddings)
+    return f"{found.rows:,} of {found.width} numbers in {found.folder}, in the place of embeddings made here"
 
 
 def surrogate_line(recipe: Recipe) -> str:

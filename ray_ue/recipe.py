@@ -12,6 +12,7 @@ from tyro.conf import arg
 from ray_ue import specs
 from ray_ue.aims import AIMS
 from ray_ue.budget import Budget
+from ray_ue.embeddings import open_given
 from ray_ue.images import EXTENSIONS, Limits
 from ray_ue.types import pick
 
@@ -20,7 +21,7 @@ from ray_ue.types import pick
 class Recipe:
     """What is asked for. Equal recipes on an equal source give the same copy."""
 
-    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
     """How the source is laid out."""
     surrogate: str = "ssl:small"
     """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""
@@ -28,6 +29,8 @@ class Recipe:
     """Side in pixels at which an ssl surrogate sees images; open_clip and torchvision bring their own."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
+    embeddings: str = ""
+    """A folder of embeddings by clip-retrieval (img_emb, metadata) to cluster by; empty embeds here, with the surrogate."""
     groups: Literal["kmeans", "label"] = "kmeans"
     """What the method is told of an image: its cluster (whatever the labels), or its class (only against those who use the same labels)."""
     per: Literal["auto", "group", "image"] = "auto"
@@ -85,6 +88,10 @@ class Recipe:
             raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
         if not 0 <= self.max_rejected <= 1:
             raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
+        if self.embeddings and self.groups == "label":
+            raise ValueError("--embeddings are clustered, so they go with --groups kmeans; with --groups label nothing would look at them")
+        if self.embeddings:
+            open_given(self.embeddings)
         self.other_clusters()
         for name, least in LEAST.items():
             if getattr(self, name) < least:
@@ -112,13 +119,15 @@ class Recipe:
         return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
-        """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a weights file is its content."""
+        """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a file is its content."""
         found = {name: value for name, value in asdict(self).items() if name in names}
         assert len(found) == len(names), f"unknown recipe field among {names}"
         if "budget" in found:
             found["budget"] = self.levels().levels
         if "surrogate" in found:
             found["surrogate"] = specs.identity(specs.parse(self.surrogate))
+        if found.get("embeddings"):
+            found["embeddings"] = open_given(self.embeddings).identity()
         return found
 
 

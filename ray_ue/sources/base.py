@@ -4,13 +4,15 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
 
 from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.metadata import is_metadata, renamed
+from ray_ue.sources.naming import printable
 from ray_ue.sources.storage import Place, is_local, normal
 from ray_ue.sources.target import Target
 
@@ -121,6 +123,27 @@ class Source(ABC):
         for path, size in self.listing():
             total.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
+
+    def mended(self, file: File, extension: str) -> bytes | None:
+        """What the copy holds instead of a file that is no image, where its words would be wrong there; None for all other files.
+
+        A metadata file that names images names them as the copy does.
+        """
+        return self._renamed(file, extension, left_out=frozenset()) if is_metadata(file.path) else None
+
+    def _renamed(self, file: File, extension: str, *, left_out: Set[str]) -> bytes | None:
+        images = [found for shard in self.shards() for found in shard.files if found.is_image]
+        goals = {found.path: "" if printable(found.path) in left_out else found.goal + extension for found in images}
+        return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
+
+    def leave_out(self, keys: Set[str], *, to: str, extension: str) -> Iterator[tuple[Shard, Written]]:
+        """Write the metadata files of a copy again, without the rows that name images which it does not hold; each with its shard."""
+        target = Target(uri=normal(to))
+        for shard in self.shards():
+            for file in shard.files:
+                if not file.is_image and is_metadata(file.path) and (data := self._renamed(file, extension, left_out=keys)) is not None:
+                    target.put({file.goal: data})
+                    yield shard, Written.of("", name=file.goal, data=data)
 
     @abstractmethod
     def shards(self) -> list[Shard]:

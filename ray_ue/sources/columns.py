@@ -1,12 +1,12 @@
-"""Which column of a Parquet file holds the images, and how its cells are read and replaced; knows Arrow, not files or shards."""
+"""Which column of a table holds the images, and how its cells are read and replaced; knows Arrow, not files or shards."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ray_ue.images import kind_of_name, looks_like_image, suffix_of
+from ray_ue.sources.features import images_told
 
 # Extension types whose cells or parameters are pickles: Ray registers the first and runs its cells when one becomes a Python value.
 PICKLED = ("ray.data.arrow_pickled_object", "arrow.py_extension_type")
@@ -26,11 +26,19 @@ class Column:
         """Parquet's name of what holds the bytes."""
         return f"{self.name}.bytes" if self.is_struct else self.name
 
+    def binary(self, batch: pa.RecordBatch) -> pa.Array:
+        """The cells of a batch; where the struct around one is null, so is the image, whatever it says."""
+        array = batch.column(self.name)
+        return array.field("bytes") if self.is_struct else array
+
+    def whole(self, batch: pa.RecordBatch) -> list[bool]:
+        """Which cells hold an image."""
+        around, inside = batch.column(self.name).is_valid(), self.binary(batch).is_valid()
+        return [one and other for one, other in zip(around.to_pylist(), inside.to_pylist(), strict=True)]
+
     def cells(self, batch: pa.RecordBatch) -> list[bytes]:
         """The images of a batch; a null is empty."""
-        array = batch.column(self.name)
-        found = array.field("bytes") if self.is_struct else array
-        return [value.as_py() or b"" if whole else b"" for value, whole in zip(found, array.is_valid().to_pylist(), strict=True)]
+        return [value.as_py() if used else b"" for value, used in zip(self.binary(batch), self.whole(batch), strict=True)]
 
     def replaced(self, batch: pa.RecordBatch, replies: Sequence[bytes | None], *, extension: str) -> pa.RecordBatch:
         """The rows that have a reply, with it in the place of the image and its extension in the struct's path."""
@@ -99,9 +107,11 @@ def refuse_pickles(schema: pa.Schema, *, path: str) -> None:
         )
 
 
-def image_column(file: pq.ParquetFile, *, path: str) -> Column:
-    """The one column of images; a `ValueError` if there is none, or more than one that would then be copied unprotected."""
-    schema = file.schema_arrow
+def image_column(schema: pa.Schema, *, path: str, first: Callable[[Column], Iterable[bytes]]) -> Column:
+    """The one column of images; `first` gives a column's first few cells.
+
+    A `ValueError` if there is none, or more than one that would then be copied unprotected.
+    """
     refuse_pickles(schema, path=path)
     found = [Column(name=f.name, is_struct=not _is_binary(f.type)) for f in schema if _is_binary(f.type) or _is_image_struct(f.type)]
     nested = [f.name for f in schema if not _is_image_struct(f.type) and _hides_binary(f.type)]
@@ -114,16 +124,9 @@ def image_column(file: pq.ParquetFile, *, path: str) -> Column:
         )
     if len(found) == 1:
         return found[0]
-    pictures = [column for column in found if _first_is_image(file, column)]
+    pictures = [column for column in found if column.name in images_told(schema) or any(looks_like_image(c[:32]) for c in first(column))]
     likely = pictures or [column for column in found if column.name.lower() in IMAGE_NAMES]
     if len(likely) == 1:
         return likely[0]
     names = ", ".join(column.name for column in likely or found)
     raise ValueError(f"{path} has several columns that may hold the images: {names}; drop all but one, as only one can be protected")
-
-
-def _first_is_image(file: pq.ParquetFile, column: Column) -> bool:
-    """Whether the first bytes found in the first few rows are a picture's."""
-    for batch in file.iter_batches(batch_size=16, columns=[column.leaf]):
-        return any(looks_like_image(cell[:32]) for cell in column.cells(batch))
-    return False

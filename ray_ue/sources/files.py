@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -13,6 +13,9 @@ from ray_ue.sources.storage import AT_ONCE, Place, batches, is_local
 from ray_ue.sources.target import Target
 
 FILES_PER_SHARD = 256
+
+# From a file that is no image, and the extension of the images in the copy, to what the copy holds instead; None: the same.
+Mend = Callable[[File, str], bytes | None]
 
 
 def images_among(place: Place, names: Sequence[str]) -> list[bool]:
@@ -70,8 +73,8 @@ def read(place: Place, files: Sequence[File]) -> Iterator[bytes]:
         yield next(fetched) if file.size else b""
 
 
-def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
-    """The images of a shard through `change`, then its other files as they are."""
+def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, change: Change, mend: Mend) -> Iterator[Written]:
+    """The images of a shard through `change`, then its other files: as `mend` gives them, or where it gives none as they are."""
     images = [file for file in shard.files if file.is_image]
     goals = {printable(file.path): file.goal + extension for file in images}
     data = zip(images, read(place, images), strict=True)
@@ -82,7 +85,12 @@ def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, chang
         yield from (Written.of(key, name=goals[key], data=reply) for key, reply in batch)
     for file in shard.files:
         if not file.is_image:
-            yield copy(place, file, target=target)
+            mended = mend(file, extension)
+            if mended is None:
+                yield copy(place, file, target=target)
+            else:
+                target.put({file.goal: mended})
+                yield Written.of("", name=file.goal, data=mended)
 
 
 def copy(place: Place, file: File, *, target: Target) -> Written:

@@ -35,4 +35,4 @@ class Folder(Source):
         return files.read(self.place, [shard.files[offset] for offset in rows["offset"].to_pylist()])
 
     def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
-        return files.rewrite(self.place, shard, target=target, extension=extension, change=change)
+        return files.rewrite(self.place, shard, target=target, extension=extension, change=change, mend=self.mended)

@@ -8,6 +8,7 @@ from typing import Final, cast
 from braceexpand import braceexpand
 
 from ray_ue.images import kind_of_name, suffix_of
+from ray_ue.sources.arrow import ArrowFiles
 from ray_ue.sources.base import Source
 from ray_ue.sources.folder import Folder
 from ray_ue.sources.parquet import ParquetFiles
@@ -15,7 +16,8 @@ from ray_ue.sources.storage import Place, connect, normal
 from ray_ue.sources.webdataset import WebDataset
 from ray_ue.types import pick
 
-FORMATS: Final[dict[str, type[Source]]] = {"folder": Folder, "parquet": ParquetFiles, "webdataset": WebDataset}
+FORMATS: Final[dict[str, type[Source]]] = {"folder": Folder, "parquet": ParquetFiles, "arrow": ArrowFiles, "webdataset": WebDataset}
+SUFFIXES: Final = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  # of packed files
 PATTERN = re.compile(r"[{*?\[]")
 PACKED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(zip|7z|rar)$", re.IGNORECASE)
@@ -36,7 +38,7 @@ def open_source(uri: str, *, format: str = "auto") -> Source:
     except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed
         raise ValueError(f"cannot list {uri!r}: {type(error).__name__}: {error}; check the address and your access to it") from error
     if not names:
-        raise ValueError(f"{uri!r} holds no files; give a folder of images, .parquet files or .tar files")
+        raise ValueError(f"{uri!r} holds no files; give a folder of images, .parquet, .arrow or .tar files")
     source = FORMATS[_guess(names, uri=uri) if format == "auto" else format](root=root, only=only)
     _check(source, names, uri=uri)
     return source
@@ -82,26 +84,26 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
             count["compressed tar"] += 1
         elif ARCHIVE.search(name):
             count["archive"] += 1
-        elif suffix_of(name).lower() in (".parquet", ".tar"):
+        elif suffix_of(name).lower() in SUFFIXES:
             count[suffix_of(name).lower()] += 1
         elif kind_of_name(name) == "image":
             count["image"] += 1
     found = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
     if len(count) > 1:
         raise ValueError(
-            f"{uri!r} mixes {found}; say --format folder, parquet or webdataset to choose which are protected: "
+            f"{uri!r} mixes {found}; say --format folder, parquet, arrow or webdataset to choose which are protected: "
             "packed files of another format are then copied as they are"
         )
     if "compressed tar" in count:
         raise ValueError(f"{uri!r} has {found}; shards must be plain .tar files: decompress them first")
     if "archive" in count:
         raise ValueError(f"{uri!r} has {found}; unpack them first into a folder of images")
-    return {".parquet": "parquet", ".tar": "webdataset"}.get(next(iter(count), ""), "folder")
+    return SUFFIXES.get(next(iter(count), ""), "folder")
 
 
 def _check(source: Source, names: Sequence[str], *, uri: str) -> None:
     """That the chosen format has something to protect here."""
-    suffix = {"parquet": ".parquet", "webdataset": ".tar"}.get(source.format, "")
+    suffix = {format: ending for ending, format in SUFFIXES.items()}.get(source.format, "")
     if suffix and not any(name.lower().endswith(suffix) for name in names):
         raise ValueError(f"{uri!r} holds no {suffix} file, so it is no {source.format} source; say --format auto, or name another folder")
     if not suffix and all(kind_of_name(name) == "other" for name in names):

@@ -39,7 +39,7 @@ class Packed(Source):
 
     def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         if shard.files:
-            return files.rewrite(self.place, shard, target=target, extension=extension, change=change)
+            return files.rewrite(self.place, shard, target=target, extension=extension, change=change, mend=self.mended)
         return self.pack_copy(shard, target=target, extension=extension, change=change)
 
     @abstractmethod

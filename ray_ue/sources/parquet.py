@@ -1,7 +1,5 @@
 """Parquet files with one image a row; knows row groups and columns, not pixels."""
 
-import json
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,14 +8,15 @@ from typing import ClassVar, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, answers
+from ray_ue.sources.base import ROW_SCHEMA, Change, Shard, Written
+from ray_ue.sources.batches import BATCH, Rewritten, key, rewritten
 from ray_ue.sources.columns import Column, image_column
+from ray_ue.sources.features import class_names, has_labels
 from ray_ue.sources.naming import safe
 from ray_ue.sources.packed import Packed
 from ray_ue.sources.storage import is_local
 from ray_ue.sources.target import Target
 
-BATCH = 64  # rows decoded from Parquet at once
 MOST_BYTES = 256 * 2**20  # a row group of the copy is written when it has grown to this, whatever the original's was
 
 
@@ -43,20 +42,16 @@ class ParquetFiles(Packed):
         """From the Hugging Face features in the first file."""
         first = next(shard for shard in self.shards() if not shard.files)
         with self.opened(first.path) as file:
-            features = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-        try:
-            return [str(name) for name in json.loads(features)["info"]["features"]["label"]["names"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return []
+            return class_names(file.schema_arrow)
 
     def pack_rows(self, shard: Shard) -> pa.Table:
         """`size` is the mean over the row group: the true ones would mean reading all images."""
         with self.opened(shard.path) as file:
-            leaf = image_column(file, path=shard.path).leaf
+            leaf = _column(file, path=shard.path).leaf
             count = file.metadata.num_rows
             sizes = [size for group in range(file.num_row_groups) for size in _sizes(file, group, leaf=leaf)]
             labels = _labels(file)
-        keys = [_key(shard.path, i) for i in range(count)]
+        keys = [key(shard.path, i) for i in range(count)]
         return pa.table([keys, labels, pa.array(range(count), pa.int64()), pa.array(sizes, pa.int64())], schema=ROW_SCHEMA)
 
     def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
@@ -65,7 +60,7 @@ class ParquetFiles(Packed):
         wanted = set(offsets)
         assert offsets == sorted(wanted), "rows of a Parquet file are read in ascending order"
         with self.opened(shard.path) as file:
-            column = image_column(file, path=shard.path)
+            column = _column(file, path=shard.path)
             start = 0
             for group in range(file.num_row_groups):
                 end = start + file.metadata.row_group(group).num_rows
@@ -82,19 +77,25 @@ class ParquetFiles(Packed):
 
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         with self.opened(shard.path) as file, target.staged(goal := safe(shard.path)) as part:
-            column = image_column(file, path=shard.path)
+            column = _column(file, path=shard.path)
             with pq.ParquetWriter(part, file.schema_arrow, **_encoding(file, column)) as writer:
                 written = 0
-                for keys, table in _groups(_batches(file, column, path=shard.path, extension=extension, change=change)):
+                for keys, table in _groups(rewritten(_batches(file), column, path=shard.path, extension=extension, change=change)):
                     writer.write_table(table, row_group_size=len(table))
                     images = (data for batch in table.to_batches() for data in column.cells(batch))
-                    for position, (key, data) in enumerate(zip(keys, images, strict=True), written):
-                        yield Written.of(key, name=_key(goal, position), data=data)
+                    for position, (row, data) in enumerate(zip(keys, images, strict=True), written):
+                        yield Written.of(row, name=key(goal, position), data=data)
                     written += len(table)
 
 
-def _key(path: str, position: int) -> str:
-    return f"{safe(path)}/{position:08d}"
+def _column(file: pq.ParquetFile, *, path: str) -> Column:
+    """The one column of images, by what its first few rows hold where its type does not say."""
+
+    def first(column: Column) -> list[bytes]:
+        batch = next(file.iter_batches(batch_size=16, columns=[column.leaf]), None)
+        return column.cells(batch) if batch is not None else []
+
+    return image_column(file.schema_arrow, path=path, first=first)
 
 
 def _sizes(file: pq.ParquetFile, group: int, *, leaf: str) -> list[int]:
@@ -105,8 +106,7 @@ def _sizes(file: pq.ParquetFile, group: int, *, leaf: str) -> list[int]:
 
 
 def _labels(file: pq.ParquetFile) -> pa.Array:
-    names = file.schema_arrow.names
-    if "label" not in names or not pa.types.is_integer(file.schema_arrow.field("label").type):
+    if not has_labels(file.schema_arrow):
         return pa.nulls(file.metadata.num_rows, pa.int64())
     return file.read(columns=["label"])["label"].cast(pa.int64()).combine_chunks()
 
@@ -123,33 +123,11 @@ def _encoding(file: pq.ParquetFile, column: Column) -> dict:
     return {"compression": codec, "use_dictionary": others, "write_statistics": others}
 
 
-Rewritten = tuple[int, list[str], pa.RecordBatch]  # original row group, keys, the batch with its new images
-
-
-def _batches(file: pq.ParquetFile, column: Column, *, path: str, extension: str, change: Change) -> Iterator[Rewritten]:
-    """The file batch by batch through `change`, less the rows it leaves out."""
-    waiting: deque[tuple[int, pa.RecordBatch]] = deque()
-
-    def items() -> Iterator[Item]:
-        position = 0
-        for group in range(file.num_row_groups):
-            for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
-                waiting.append((group, batch))
-                for i, data in enumerate(column.cells(batch), position):
-                    yield Item(key=_key(path, i), data=data)
-                position += len(batch)
-
-    replied: list[tuple[str, bytes | None]] = []
-    for pair in answers(items(), change):
-        replied.append(pair)
-        if len(replied) == len(waiting[0][1]):
-            group, batch = waiting.popleft()
-            yield (
-                group,
-                [key for key, reply in replied if reply is not None],
-                column.replaced(batch, [reply for _, reply in replied], extension=extension),
-            )
-            replied = []
+def _batches(file: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The file batch by batch, each with the number of its row group."""
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
+            yield group, batch
 
 
 def _groups(rewritten: Iterator[Rewritten]) -> Iterator[tuple[list[str], pa.Table]]:

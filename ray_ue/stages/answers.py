@@ -116,10 +116,11 @@ class Answers:
     def perturbed(self, copy: Copy) -> Artifact | None:
         """The test rows as they would look had they been published, each with its cluster's perturbation.
 
-        None without the clusters, and where every image has a perturbation of its own: a new image has none.
+        None without the clusters, where they were made from embeddings that the test rows do not have, and where every image has a
+        perturbation of its own: a new image has none.
         """
         data = self.data
-        if copy.recipe is None or "craft" not in copy.artifacts or per(copy) == "image":
+        if copy.recipe is None or "craft" not in copy.artifacts or per(copy) == "image" or copy.recipe.embeddings:
             return None
         placed = self.placed(copy)
         see = Poisoned(path=data.path(copy), poison=copy.artifacts["craft"].folder, slots=placed.folder)

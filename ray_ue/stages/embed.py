@@ -141,17 +141,27 @@ class Embedder:
     ) -> None:
         keys, labels = chunk["key"][0].as_py(), chunk["label"][0].as_py()
         if rejected:
-            ids, why = [first + row for row, _ in rejected], [reason for _, reason in rejected]
-            bad = pa.table({"id": pa.array(ids, pa.int64()), "key": [keys[row] for row, _ in rejected], "reason": why})
-            self.folder.write_table(f"rejected/{part_name(number)}", bad)
+            ids = np.array([first + row for row, _ in rejected])
+            write_rejected(self.folder, number, ids=ids, keys=[keys[row] for row, _ in rejected], reasons=[why for _, why in rejected])
         flat = np.concatenate(vectors) if vectors else np.zeros((0, self.surrogate.width), np.float32)
-        table = {
-            "id": pa.array([first + row for row in kept], pa.int64()),
-            "key": pa.array([keys[row] for row in kept], pa.string()),
-            "label": pa.array([labels[row] for row in kept], pa.int64()),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1]),
-        }
-        self.folder.write_table(f"vectors/{part_name(number)}", pa.table(table))  # last: it is what says that this chunk is done
+        ids, names = np.array([first + row for row in kept]), [keys[row] for row in kept]
+        write_vectors(self.folder, number, ids=ids, keys=names, labels=[labels[row] for row in kept], vectors=flat)
+
+
+def write_rejected(folder: Folder, chunk: int, *, ids: np.ndarray, keys: object, reasons: list[str]) -> None:
+    """The images of a chunk that cannot be used, and why."""
+    folder.write_table(f"rejected/{part_name(chunk)}", pa.table({"id": pa.array(ids, pa.int64()), "key": keys, "reason": reasons}))
+
+
+def write_vectors(folder: Folder, chunk: int, *, ids: np.ndarray, keys: object, labels: object, vectors: np.ndarray) -> None:
+    """The vectors `n D` of a chunk; written last, as they say that the chunk is done."""
+    table = {
+        "id": pa.array(ids, pa.int64()),
+        "key": keys if isinstance(keys, pa.ChunkedArray) else pa.array(keys, pa.string()),
+        "label": labels if isinstance(labels, pa.ChunkedArray) else pa.array(labels, pa.int64()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
+    }
+    folder.write_table(f"vectors/{part_name(chunk)}", pa.table(table))
 
 
 def part_name(chunk: int) -> str:

@@ -22,7 +22,7 @@ from ray_ue.stages.ledger import LEDGER, in_order, ledger_name
 from ray_ue.stages.session import stream
 from ray_ue.types import SlotOf
 
-VERSION = 1
+VERSION = 2
 FIELDS = ("resize", "image_format", "max_pixels")
 # SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
 SSIM_IMAGES, SSIM_EVERY = 256, 50
@@ -77,7 +77,20 @@ def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: 
         progress.add(result["rows"], rejected=result["rejected"])
     progress.close()
     sweep(run.output.uri)  # what killed writers left behind
+    leave_out(source, run, folder)
     return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
+
+
+def leave_out(source: Source, run: Run, folder: Folder) -> None:
+    """Take the images that are not in the copy out of its metadata files; only now is it known which they are."""
+    lines = [folder.read_table(f"ledger/{name}", columns=("key", "reason")) for name in folder.names("ledger")]
+    keys = {key for table in lines for key in table.filter(table["reason"].is_valid())["key"].to_pylist()}
+    if not keys:
+        return
+    for shard, done in source.leave_out(keys, to=run.output.uri, extension=EXTENSIONS[run.recipe.image_format]):
+        others = folder.read_table(f"others/{ledger_name(shard.number)}").to_pylist()
+        new = [line | {"sha256": done.sha256, "bytes": done.size} if line["name"] == done.name else line for line in others]
+        folder.write_table(f"others/{ledger_name(shard.number)}", pa.Table.from_pylist(new))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,8 @@ def map_features(data: Data, copy: Copy, pairs: Pairs, folder: Folder) -> None:
         text = f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
         folder.write("features.txt", text.encode())
         return
-    if "embed" not in copy.artifacts:
+    unseen = copy.recipe.embeddings and "surrogate" not in copy.artifacts["craft"].manifest.fields  # clustered by another network
+    if "embed" not in copy.artifacts or unseen:
         folder.write("features.txt", b"the perturbation was crafted without a frozen network, so there are no features to show")
         return
     if not data.placed_here(copy):

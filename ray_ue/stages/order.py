@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.recipe import Recipe, Resources
 from ray_ue.stages.base import Run
+from ray_ue.stages.centers import recenter
 from ray_ue.stages.cluster import classes, cluster
 from ray_ue.stages.craft import craft, method_of
 from ray_ue.stages.embed import embed
 from ray_ue.stages.export import export
+from ray_ue.stages.given import given
 from ray_ue.stages.index import index
 from ray_ue.stages.sample import refuse_unreadable, sample
 from ray_ue.stages.session import session
@@ -34,23 +36,30 @@ def steps(job: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     """Each stage's name and artifacts as it ends. Nothing is embedded for a method that needs neither clusters nor a surrogate."""
     recipe = job.recipe
     method, per = method_of(recipe)
-    embeds = method.frozen or recipe.groups == "kmeans"
+    clustered = method.frozen or recipe.groups == "kmeans"
+    looks = method.frozen or (clustered and not recipe.embeddings)  # whether the surrogate is needed
     canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
     indexed = index(job)
     yield "index", {"index": indexed}
+    vectors = given(job, index=indexed) if recipe.embeddings else None  # first: they may not fit, and what follows is long
     views = sample(job, index=indexed, canvas=canvas, rows=indexed.facts["rows"] if per == "image" else recipe.craft_sample)
-    sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if embeds else views
+    sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if looks else views
     yield "sample", {"sample": views}
-    weights = surrogate(job, sample=sampled) if embeds else {}
+    weights = surrogate(job, sample=sampled) if looks else {}
     yield "surrogate", weights
-    embedded = {"embed": embed(job, index=indexed, weights=weights)} if embeds else {}
-    yield "embed", embedded
-    if embeds:
-        groups = cluster(job, index=indexed, embedded=embedded["embed"], clusters=recipe.clusters)
-        also = [cluster(job, index=indexed, embedded=embedded["embed"], clusters=k) for k in recipe.other_clusters()]
-    else:
+    if vectors is None and clustered:
+        vectors = embed(job, index=indexed, weights=weights)
+    if vectors is None or recipe.embeddings:
         refuse_unreadable(views, most=recipe.max_rejected)
+    embedded = {} if vectors is None else {"embed": vectors}
+    yield "embed", embedded
+    if vectors is None:
         groups, also = classes(job, index=indexed, views=views), []
+    else:
+        groups = cluster(job, index=indexed, embedded=vectors, clusters=recipe.clusters)
+        also = [cluster(job, index=indexed, embedded=vectors, clusters=k) for k in recipe.other_clusters()]
+        if recipe.embeddings and method.frozen:
+            groups = recenter(job, index=indexed, embedded=vectors, groups=groups, views=views, weights=weights)
     yield "cluster", {"cluster": groups}
     poison = craft(job, views=views, weights=weights if method.frozen else {}, groups=groups, also=also)
     yield "craft", {"craft": poison}

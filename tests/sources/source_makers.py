@@ -59,6 +59,26 @@ def make_parquet(root: Path) -> Path:
     return root
 
 
+def make_arrow(root: Path) -> Path:
+    """As `datasets` 5 saves a data set of two splits, by hand; `tests/test_datasets.py` takes what the library itself writes."""
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    about = {"huggingface": json.dumps({"info": {"features": features}, "fingerprint": "0123456789abcdef"})}
+    for split, rows in (("test", 20), ("train", 150)):
+        (root / split).mkdir(parents=True)
+        cells = [{"bytes": picture(rows + i, format="JPEG"), "path": f"{i}.jpg"} for i in range(rows)]
+        table = pa.table({"image": cells, "label": [i % 2 for i in range(rows)], "note": [f"{split} {i}" for i in range(rows)]})
+        parts = [f"data-{part:05d}-of-00002.arrow" for part in range(2)]
+        for part, name in enumerate(parts):
+            half = table.slice(part * rows // 2, rows // 2).replace_schema_metadata(about)
+            with pa.ipc.new_stream(root / split / name, half.schema) as writer:
+                writer.write_table(half, max_chunksize=100)
+        state = {"_data_files": [{"filename": name} for name in parts], "_fingerprint": "0123456789abcdef", "_split": split}
+        (root / split / "state.json").write_text(json.dumps(state))
+        (root / split / "dataset_info.json").write_text(json.dumps({"features": features}))
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    return root
+
+
 def make_webdataset(root: Path) -> Path:
     for part in range(2):
         samples = range(10 * part, 10 * part + 10)
@@ -72,4 +92,10 @@ def make_webdataset(root: Path) -> Path:
     return root
 
 
-MAKERS: dict[str, Callable[[Path], Path]] = {"folder": make_folder, "parquet": make_parquet, "webdataset": make_webdataset}
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "folder": make_folder,
+    "parquet": make_parquet,
+    "arrow": make_arrow,
+    "webdataset": make_webdataset,
+}
+MENDED = "state.json"  # names the rows by a fingerprint of their own, so that the copy's is another

@@ -32,9 +32,13 @@ def case(root: Path, name: str) -> tuple[str, str]:
 
 MISTAKES = {
     "missing": ["there is no", "nowhere", "give an existing folder, .tar or .parquet file, or a pattern such as {00000..00511}.tar"],
-    "empty": ["holds no files", "give a folder of images, .parquet files or .tar files"],
+    "empty": ["holds no files", "give a folder of images, .parquet, .arrow or .tar files"],
     "only text": ["holds no images, only 2 other files such as 'a.txt'", "name a folder with images"],
-    "mixed": ["mixes 1 .parquet file and 1 .tar file and 2 image files", "--format folder, parquet or webdataset", "copied as they are"],
+    "mixed": [
+        "mixes 1 .parquet file and 1 .tar file and 2 image files",
+        "--format folder, parquet, arrow or webdataset",
+        "copied as they are",
+    ],
     "zip beside": ["mixes 1 archive file and 1 image file", "--format folder"],
     "packed": ["1 compressed tar file", "must be plain .tar files: decompress them first"],
     "zipped": ["1 archive file", "unpack them first"],
@@ -43,7 +47,7 @@ MISTAKES = {
     "braces": ["cannot read the pattern", "{0..1.tar", "write for example {00000..00511}.tar"],
     "not parquet": ["holds no .parquet file, so it is no parquet source", "--format auto"],
     "not tar": ["holds no .tar file, so it is no webdataset source"],
-    "unknown format": ["no source format is called 'lmdb'; there are auto, folder, parquet, webdataset"],
+    "unknown format": ["no source format is called 'lmdb'; there are arrow, auto, folder, parquet, webdataset"],
 }
 
 

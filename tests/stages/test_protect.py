@@ -193,3 +193,16 @@ def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp
         banks.append(np.array(poison.bank).astype(int))
     assert np.abs(banks[0]).max() > 0
     assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.999
+
+
+def test_metadata_names_what_the_copy_holds_and_nothing_else(tmp_path: Path) -> None:
+    """As `imagefolder` reads it: a row that names an image which was set aside would fail when it is read."""
+    photos = write_photos(tmp_path / "photos")
+    (photos / "cats/cut.jpg").write_bytes(image_bytes(0, format="jpeg")[:200])
+    names = sorted(str(path.relative_to(photos)) for path in photos.rglob("*.*") if path.suffix != ".txt")
+    (photos / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},words\n" for name in names))
+    for _ in range(2):
+        done = run(photos, tmp_path / "out", max_rejected=0.1)
+        lines = (tmp_path / "out/metadata.csv").read_text().splitlines()
+        assert [line.partition(",")[0] for line in lines[1:]] == sorted(line["name"] for line in ledger(done) if line["name"])
+        (Path(done["export"].folder.uri) / "manifest.json").unlink()  # as a kill at the very end leaves it
