@@ -47,7 +47,7 @@ class Exploit:
     """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
     results: str = ""
     """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
-    format: Literal["auto", "folder", "parquet", "webdataset"] = "auto"
+    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
     """How copies, clean and test images are laid out."""
     grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
