@@ -43,7 +43,7 @@ notebooks: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group notebooks
 	rm -rf notebooks/out
 	cd notebooks && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
-	sed -i 's#$(CURDIR)/notebooks/##g' notebooks/*.ipynb  # what they print must not depend on where they ran
+	sed -i 's#$(CURDIR)/notebooks/##g; s#$(CURDIR)/##g' notebooks/*.ipynb  # what they print must not depend on where they ran
 
 # A wheel and an sdist in dist/, checked; the second line needs a network, as it fetches what checks the description.
 package: $(READY)
