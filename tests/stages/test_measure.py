@@ -215,5 +215,7 @@ def test_the_command_line_prints_the_correlations(ran: Path, capsys: pytest.Capt
 
 
 def test_a_field_that_is_none_of_a_measurements_is_named() -> None:
-    with pytest.raises(ValueError, match="no field of a measurement is called 'victim'; there are victims, relabels"):
+    with pytest.raises(
+        ValueError, match="no field of a measurement is called 'victim'; did you mean 'victims'\\? there are victims, relabels"
+    ):
         measure("run", victim="fast")
