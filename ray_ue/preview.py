@@ -70,7 +70,8 @@ def preview(made: Plan, *, count: int) -> str:
 def short(recipe: Recipe) -> Recipe:
     """The recipe with few steps and on a folder of PNGs; what shapes the look (method, groups, budget, size) stays."""
     steps = min(recipe.steps or STEPS, STEPS) if recipe.method == "uc" else recipe.steps
-    return replace(recipe, format="folder", ssl_steps=min(recipe.ssl_steps, SSL_STEPS), steps=steps, max_rejected=1.0)
+    # Given embeddings belong to images by their names, which the sample does not keep.
+    return replace(recipe, format="folder", embeddings="", ssl_steps=min(recipe.ssl_steps, SSL_STEPS), steps=steps, max_rejected=1.0)
 
 
 def sample(source: Source, *, count: int, limits: Limits) -> Iterator[Taken]:

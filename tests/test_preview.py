@@ -10,7 +10,8 @@ from sources.source_makers import MAKERS
 
 from ray_ue.cli import main
 from ray_ue.images import Limits
-from ray_ue.preview import SIDE, sample
+from ray_ue.preview import SIDE, sample, short
+from ray_ue.recipe import Recipe
 from ray_ue.sources import open_source
 
 
@@ -32,6 +33,14 @@ def test_photographs_are_made_small_and_broken_images_left_out(tmp_path: Path) -
     (tmp_path / "broken.png").write_bytes(image_bytes(2)[:40])
     taken = list(sample(open_source(str(tmp_path), format="auto"), count=5, limits=Limits()))
     assert [one.rgb.shape for one in taken] == [(SIDE, SIDE // 2, 3)]
+
+
+def test_a_preview_keeps_what_shapes_the_look_and_drops_what_belongs_to_the_collection() -> None:
+    asked = Recipe(format="parquet", embeddings="photos-clip", budget="high", clusters=7, groups="label", method="uc", steps=400)
+    made = short(asked)
+    assert (made.format, made.embeddings) == ("folder", "")
+    assert made.steps < asked.steps
+    assert (made.budget, made.clusters, made.groups, made.method) == (asked.budget, asked.clusters, asked.groups, asked.method)
 
 
 @pytest.mark.ray
