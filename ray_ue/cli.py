@@ -79,7 +79,7 @@ def copy(asked: Copy, words: Sequence[str], *, until: str) -> int:
     """Run the stages of a copy, or only plan or preview them."""
     made = pipeline.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
     if asked.dry_run:
-        return only_plan(words, pipeline.describe(made), uris=(asked.source, asked.output))
+        return only_plan(words, pipeline.describe(made), uris=(asked.source, asked.output, asked.recipe.embeddings))
     if asked.preview:
         from ray_ue.preview import preview
 
@@ -151,7 +151,7 @@ def sweep(asked: Sweep, words: Sequence[str]) -> int:
             resources=asked.resources,
         )
     if asked.dry_run:
-        return only_plan(words, study.describe(made), uris=(made.source, made.home.uri, made.test, asked.resume))
+        return only_plan(words, study.describe(made), uris=(made.source, made.home.uri, made.test, asked.resume, made.recipe.embeddings))
     from ray_ue.sweeping import run
 
     return tell_sweep(run(made))

@@ -19,6 +19,7 @@ from ray_ue.images import kind_of_name
 
 PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
 BLOCK = 4 * 2**20  # bytes per ranged read: one request's latency is then small beside its transfer
+HEAD = 32  # bytes that tell what kind of file it is
 AT_ONCE = 16  # requests in flight per shard on an object store
 
 T = TypeVar("T")
@@ -113,27 +114,41 @@ class Place:
             yield here
 
     def fetch(self, names: Iterator[str]) -> Iterator[bytes]:
-        """Whole files in order, a few at once on an object store."""
+        """Whole files in order, a few at once on an object store; a `ValueError` names one that is gone since it was listed."""
         if is_local(self.uri):
             for name in names:
-                yield (Path(self.uri) / name).read_bytes()
+                with self._there():
+                    data = (Path(self.uri) / name).read_bytes()
+                yield data
             return
-        fs = connect(self.uri)[0]
-        for batch in batches(names, size=AT_ONCE):
-            paths = [self.full(name) for name in batch]
-            yield from fs.cat_ranges(paths, [0] * len(paths), [None] * len(paths))
+        yield from self._ranges(names, end=None, at_once=AT_ONCE)
 
     def heads(self, names: Iterator[str]) -> Iterator[bytes]:
-        """The first 32 bytes of files."""
+        """The first 32 bytes of files; errors as in `fetch`."""
         if is_local(self.uri):
             for name in names:
-                with self.open(name) as file:
-                    yield file.read(32)
+                with self._there(), self.open(name) as file:
+                    head = file.read(HEAD)
+                yield head
             return
+        yield from self._ranges(names, end=HEAD, at_once=4 * AT_ONCE)
+
+    def _ranges(self, names: Iterator[str], *, end: int | None, at_once: int) -> Iterator[bytes]:
         fs = connect(self.uri)[0]
-        for batch in batches(names, size=4 * AT_ONCE):
+        for batch in batches(names, size=at_once):
             paths = [self.full(name) for name in batch]
-            yield from fs.cat_ranges(paths, [0] * len(paths), [32] * len(paths))
+            with self._there():  # fsspec's default gives errors back in the place of bytes
+                found = fs.cat_ranges(paths, [0] * len(paths), [end] * len(paths), on_error="raise")
+            yield from found
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{error.filename or error} was in {self.uri!r} when it was listed and is gone; run the same line again: it lists anew"
+            ) from error
 
 
 def _relative(found: dict[str, dict], *, path: str) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -127,3 +128,23 @@ def test_a_source_by_another_name_is_refused_as_its_copy(make, tmp_path: Path) -
     (tmp_path / "alias").symlink_to(tmp_path / "in")
     with pytest.raises(ValueError, match="lies in its own source"):
         source.rewrite(source.shards()[0], to=str(tmp_path / "alias"), extension=".png", change=identity)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_an_image_that_is_gone_since_it_was_listed_is_named(remote: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    make_folder(tmp_path / "a")
+    uri = str(tmp_path / "a")
+    if remote:
+        fs = fsspec.filesystem("s3")
+        uri = f"{request.getfixturevalue('store')}/gone"
+        fs.put(f"{tmp_path}/a/", f"{uri}/", recursive=True)
+    source = open_source(uri)
+    shard = source.shards()[0]
+    rows = source.rows(shard)
+    name = next(file.path for file in shard.files if file.is_image and file.size)
+    if remote:
+        fs.rm(f"{uri}/{name}")
+    else:
+        (tmp_path / "a" / name).unlink()
+    with pytest.raises(ValueError, match=r"is gone; run the same line again"):
+        list(source.read(shard, rows))
