@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ray_ue import evaluation, front, measurement, pipeline, study, verbs
 from ray_ue.artifacts import Folder
 from ray_ue.asked import Check, Copy, Examine, Exploit, Measure, Nothing, Shell, Show, Sweep, Take
+from ray_ue.sources.storage import unanswered
 from ray_ue.told import only_plan, tell_copy, tell_evaluation, tell_sweep
 from ray_ue.versions import PACKAGES, installed
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return fail(error)
     except Exception as error:
-        if (cause := blame(error)) is None:
+        if (cause := blame(error) or blame(silence(words))) is None:
             raise
         return fail(cause)
 
@@ -193,7 +194,13 @@ def list_methods() -> int:
     return 0
 
 
-def blame(error: BaseException) -> ValueError | None:
+def silence(words: Sequence[str]) -> Exception | None:
+    """What the first object store that a command names, and that does not answer now, raises: clients may have taken that for "no file"."""
+    places = (word.rpartition("=")[2] if word.startswith("--") else word for word in words)
+    return next((error for place in places if "://" in place and (error := unanswered(place))), None)
+
+
+def blame(error: BaseException | None) -> ValueError | None:
     """The `ValueError`, or the full or locked disk, inside what Ray wrapped around it, if that is what went wrong."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -206,8 +213,8 @@ def blame(error: BaseException) -> ValueError | None:
             return here
         if isinstance(here, OSError) and here.errno in NO_ROOM:
             return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
-        if unanswered := UNREACHABLE.search(f"{type(here).__name__} {here}"):
-            return ValueError(f"an object store does not answer ({unanswered[0]}); mend that, then run the same line again: it continues")
+        if silent := UNREACHABLE.search(f"{type(here).__name__} {here}"):
+            return ValueError(f"an object store does not answer ({silent[0]}); mend that, then run the same line again: it continues")
         if (full := TOLD_ERRNO.search(str(here))) and int(full[1]) in NO_ROOM:
             return ValueError(f"{full[2]}; mend that, then run the same line again: it continues")
         if told := re.findall(r"^ValueError: (.+)$", str(here), re.MULTILINE):

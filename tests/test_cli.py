@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_ue.cli import blame, main
+from ray_ue.cli import blame, main, silence
 from ray_ue.verbs import VERBS, completion, parse
 
 EVALUATE = ["evaluate", "{photos}", "--clean", "{photos}", "--test", "{photos}"]
@@ -275,3 +275,18 @@ def test_a_full_disk_of_a_worker_is_one_line_though_ray_keeps_only_the_text() ->
 def test_an_object_store_that_is_gone_is_one_line() -> None:
     told = "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL"
     assert "does not answer (EndpointConnectionError)" in str(blame(RuntimeError(told)))
+
+
+def test_a_store_that_does_not_answer_is_found_though_its_client_said_no_such_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    s3fs.S3FileSystem.clear_instance_cache()
+    try:
+        assert "does not answer" in str(blame(silence(["protect", "/here/photos", "s3://bucket/copy"])))
+        assert "does not answer" in str(blame(silence(["evaluate", "/here/photos", "--results=s3://bucket/a"])))
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+    assert silence(["protect", "/here/photos", "memory://copy", "--clusters=3", "file:///nowhere"]) is None

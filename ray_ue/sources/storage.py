@@ -57,6 +57,17 @@ def is_local(uri: str) -> bool:
     return get_protocol(uri) == "file"
 
 
+def unanswered(uri: str) -> Exception | None:
+    """What a place raises when asked for a file that cannot be there; None if it answers."""
+    try:
+        fs, path = connect(uri)
+        fs.invalidate_cache()
+        fs.exists(f"{path}/{PART}")
+    except Exception as error:  # noqa: BLE001 - whatever its client raises is the answer
+        return error
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """A folder; `uri` is as `normal` gives it. Holds no connection, so that it travels to workers."""
