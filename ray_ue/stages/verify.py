@@ -4,11 +4,12 @@ import hashlib
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.budget import deviation
@@ -18,9 +19,10 @@ from ray_ue.sources import Shard, Source, open_source
 from ray_ue.stages.base import Run
 from ray_ue.stages.index import rows_of
 from ray_ue.stages.ledger import in_order, ledger_name
+from ray_ue.stages.places import NO_LABEL, SHOWN, Places
 from ray_ue.stages.session import stream
 
-SHOWN = 5  # offending keys in the error
+LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
 PART = 256  # rows of one task
 
 
@@ -42,6 +44,7 @@ class Checker:
     lossless: bool
     threads: int
     classes: list[str]
+    copied_classes: list[str]
 
     def fault(self, line: dict, before: bytes, label: str, after: bytes, copied: str) -> tuple[str, int]:
         """(what is wrong with one image of the copy, or nothing; its largest change in levels)."""
@@ -71,8 +74,9 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
     recipe = run.recipe
     source = open_source(run.source, format=recipe.format)
     copy = open_source(run.output.uri, format=source.format)
-    found = listed(copy)
-    pairs = match(index, exported, found)
+    threads = run.machines.threads(run.resources, tasks=run.machines.cores)
+    places = Places.of(copy, threads=max(threads, LISTED_AT_ONCE))
+    parts = match(index, exported, places)
     checker = Checker(
         source=source,
         copy=copy,
@@ -82,13 +86,15 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
         resize=recipe.resize,
         levels=poison.facts["most"],
         lossless=recipe.image_format != "jpeg",
-        threads=run.machines.threads(run.resources, tasks=run.machines.cores),
+        threads=threads,
         classes=source.class_names(),
+        copied_classes=copy.class_names(),
     )
     progress = Progress(stage="verify", total=exported.facts["images"])
     most, faults = 0, []
-    shards, copies = source.shards(), copy.shards()
-    items = [pack(shards, copies, found, shard, part) for shard, part in pairs]
+    shards = source.shards()
+    items = [pack(places, shards[shard], begin, found) for shard, begin, found in parts]
+    del places, parts
     for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
         faults += result["faults"]
         most = max(most, result["most"])
@@ -102,70 +108,82 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
     return facts
 
 
-def listed(copy: Source) -> dict[str, tuple[int, int, str, int, int]]:
-    """name in the copy -> (shard, row, label's name, offset, size), from a fresh listing that knows nothing of the export."""
-    found, classes = {}, copy.class_names()
-    for shard in copy.shards():
-        rows = copy.rows(shard)
-        for row, line in enumerate(rows.to_pylist()):
-            found[line["key"]] = (shard.number, row, label_name(line["label"], classes), line["offset"], line["size"])
-    return found
-
-
 def label_name(label: int | None, classes: list[str]) -> str:
     """The class's name where the layout gives names (a class without images left changes the numbers), else the number."""
-    if label is None:
+    if label in (None, NO_LABEL):
         return ""
     return classes[label] if 0 <= label < len(classes) else str(label)
 
 
-def match(index: Artifact, exported: Artifact, found: dict) -> list[tuple[int, list[dict]]]:
-    """The ledger's lines in parts of one source shard each; fails when names are missing, doubled or foreign."""
-    parts: list[tuple[int, list[dict]]] = []
-    names: set[str] = set()
-    total = 0
-    for ledger in exported.folder.names("ledger"):
-        lines = exported.folder.read_table(f"ledger/{ledger}").to_pylist()
+def match(index: Artifact, exported: Artifact, places: Places) -> list[tuple[int, int, np.ndarray]]:
+    """(source shard, first of its good lines, their places in the copy), at most PART lines each.
+
+    Fails when names are missing, doubled or foreign.
+    """
+    parts: list[tuple[int, int, np.ndarray]] = []
+    missing, doubled, total = Names(), Names(), 0
+    for name in exported.folder.names("ledger"):
+        shard = int(name.removesuffix(".parquet").rpartition("-")[2])
+        lines = exported.folder.read_table(f"ledger/{ledger_name(shard)}")
         total += len(lines)
-        good = [line for line in lines if line["reason"] is None]
-        shard = int(ledger.removesuffix(".parquet").rpartition("-")[2])
-        assert ledger == ledger_name(shard)
-        names.update(line["name"] for line in good)
-        parts += [(shard, good[i : i + PART]) for i in range(0, len(good), PART)]
-    refuse(sorted(names - found.keys()), "are missing from the copy")
-    refuse(sorted(found.keys() - names), "are in the copy but were never written by this run")
+        found, gone, twice = places.claim(good(lines)["name"].to_pylist())
+        missing.add(gone)
+        doubled.add(twice)
+        parts += [(shard, begin, found[begin : begin + PART]) for begin in range(0, len(found), PART)]
+    missing.refuse("are missing from the copy")
+    doubled.refuse("were written under a name that another one has")
+    count, some = places.unclaimed()
+    Names(count=count, some=some).refuse("are in the copy but were never written by this run")
     if total != index.facts["rows"]:
         raise VerifyError(f"the source has {index.facts['rows']:,} images, the ledger accounts for {total:,}")
-    if len(names) != sum(len(part) for _, part in parts):
-        raise VerifyError("two images were written under one name")
     return parts
 
 
-def refuse(names: list[str], what: str) -> None:
-    if names:
-        raise VerifyError(f"{len(names):,} images {what}: {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}")
+def good(lines: pa.Table) -> pa.Table:
+    """The ledger's lines of images that are in the copy."""
+    return lines.filter(pc.is_null(lines["reason"]))
 
 
-def pack(shards: list[Shard], copies: list[Shard], found: dict, shard: int, part: list[dict]) -> dict:
-    """One task: the lines to check, their source shard, and where each lies in the copy."""
-    places = [found[line["name"]] for line in part]
-    needed = {place[0]: copies[place[0]] for place in places}
-    return {"work": pickle.dumps((shards[shard], part, places, needed))}
+@dataclass(kw_only=True)
+class Names:
+    """A number of names of which the first few are kept."""
+
+    count: int = 0
+    some: list[str] = field(default_factory=list)
+
+    def add(self, names: list[str]) -> None:
+        self.count += len(names)
+        self.some = sorted([*self.some, *names])[:SHOWN]
+
+    def refuse(self, what: str) -> None:
+        if self.count:
+            raise VerifyError(f"{self.count:,} images {what}: {', '.join(self.some)}{', …' if self.count > len(self.some) else ''}")
+
+
+def pack(places: Places, shard: Shard, begin: int, found: np.ndarray) -> dict:
+    """One task: a source shard, the first of its good lines to check, and where each of them lies in the copy."""
+    at = places.at[found]
+    needed = {int(number): places.shards[number] for number in np.unique(at["shard"])}
+    return {"work": pickle.dumps((shard, begin, at, needed))}
 
 
 def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
     """Compare each line's original with its copy."""
     for packed in batch["work"].to_pylist():
-        shard, part, places, needed = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
+        shard, begin, at, needed = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
+        part = good(checker.ledger.read_table(f"ledger/{ledger_name(shard.number)}")).slice(begin, len(at)).to_pylist()
         rows = rows_of(checker.index, shard.number)
         keys = {key: row for row, key in enumerate(rows["key"].to_pylist())}
-        before = read_rows(checker.source, shard, rows, [keys[line["key"]] for line in part])
-        after = read_places(checker.copy, needed, places)
-        labels = [label_name(label, checker.classes) for label in rows["label"].to_pylist()]
-        tasks = ((line, old, labels[keys[line["key"]]], new, place[2]) for line, old, new, place in zip(part, before, after, places))
+        wanted = [keys[line["key"]] for line in part]
+        before = read_rows(checker.source, shard, rows, wanted)
+        after = read_places(checker.copy, needed, at)
+        labels = rows["label"].take(wanted).to_pylist()
+        ours = [label_name(label, checker.classes) for label in labels]
+        theirs = [label_name(label, checker.copied_classes) for label in at["label"].tolist()]
+        tasks = zip(part, before, ours, after, theirs, strict=True)
         with ThreadPoolExecutor(checker.threads) as pool:
             seen = list(in_order(pool, lambda task: checker.fault(*task), tasks, ahead=2 * checker.threads))
-        faults = [f"{line['key']}: {fault}" for line, (fault, _) in zip(part, seen) if fault]
+        faults = [f"{line['key']}: {fault}" for line, (fault, _) in zip(part, seen, strict=True) if fault]
         most = max((most for _, most in seen), default=0)
         yield pa.table({"rows": [len(part)], "most": [most], "faults": pa.array([faults], pa.list_(pa.string()))})
 
@@ -178,20 +196,15 @@ def read_rows(source: Source, shard: Shard, rows: pa.Table, wanted: list[int]) -
             yield from source.read(shard, rows.slice(wanted[begin], end - begin))
 
 
-def read_places(copy: Source, needed: dict[int, Shard], places: list[tuple]) -> Iterator[bytes]:
+def read_places(copy: Source, needed: dict[int, Shard], at: np.ndarray) -> Iterator[bytes]:
     """The bytes at places of the copy, which may lie in several of its shards."""
-    edges = [i for i in range(1, len(places)) if places[i][0] != places[i - 1][0] or places[i][1] != places[i - 1][1] + 1]
-    for begin, end in pairwise([0, *edges, len(places)]):
-        run = places[begin:end]
+    edges = np.flatnonzero((np.diff(at["shard"]) != 0) | (np.diff(at["row"]) != 1)) + 1
+    for begin, end in pairwise([0, *edges.tolist(), len(at)]):
+        run = at[begin:end]
         table = pa.table(
-            {
-                "key": pa.array([""] * len(run)),
-                "label": pa.nulls(len(run), pa.int64()),
-                "offset": pa.array([place[3] for place in run], pa.int64()),
-                "size": pa.array([place[4] for place in run], pa.int64()),
-            }
+            {"key": pa.array([""] * len(run)), "label": pa.nulls(len(run), pa.int64()), "offset": run["offset"], "size": run["size"]}
         )
-        yield from copy.read(needed[run[0][0]], table)
+        yield from copy.read(needed[int(run["shard"][0])], table)
 
 
 def check_others(run: Run, exported: Artifact) -> int:
