@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint docs notebooks bench long chaos scale package install clean
+.PHONY: demo test lint audit docs notebooks bench long chaos scale package install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.demo
@@ -17,6 +17,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --level error
+	$(BIN)/python -m tools.audit
+
+# Known vulnerabilities of the pinned dependencies; skipped with a line where the index does not give its data.
+audit: $(READY)
+	$(BIN)/python -m tools.audit
 
 # The documentation, in site/: open site/index.html. It needs no network; every link within it is checked.
 docs: $(READY)
