@@ -44,13 +44,13 @@ class Places:
         found = np.searchsorted(self.names, wanted)
         here = found < len(self.names)
         here[here] = self.names[found[here]] == wanted[here]
-        missing = [names[i] for i in np.flatnonzero(~here)]
+        missing = [names[int(i)] for i in np.flatnonzero(~here)]
         places = found[here]
         first = np.zeros(len(places), bool)
         first[np.unique(places, return_index=True)[1]] = True
         again = self.claimed[places] | ~first
         self.claimed[places] = True
-        return places, missing, [names[i] for i in np.flatnonzero(here)[again]]
+        return places, missing, [names[int(i)] for i in np.flatnonzero(here)[again]]
 
     def unclaimed(self) -> tuple[int, list[str]]:
         """How many images nobody asked for, and the first few of their names. A name that is there twice is claimed once."""

@@ -15,8 +15,13 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.environment import joins_a_cluster
+from ray_ue.patience import patient
 from ray_ue.progress import say
 from ray_ue.recipe import Resources
+
+STALLED = float(
+    os.environ.get("RAY_UE_STALLED_S", "300")
+)  # seconds without a result, once a node is lost, after which a stream is given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,5 +208,25 @@ def stream(
             num_cpus=cpus,
             zero_copy_batch=True,
         )
-    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+    batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    for batch in patient(batches, trouble=lost_since(alive()), seconds=STALLED):
         yield from cast(pa.Table, batch).to_pylist()
+
+
+def alive() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def lost_since(before: set[str]) -> Callable[[], str]:
+    """What to say when one of these nodes is gone. What was asked of a node that cannot be reached may never be answered:
+    https://github.com/ray-project/ray/issues/63405. A node whose processes have died costs nothing of the kind."""
+
+    def trouble() -> str:
+        gone = len(before - alive())
+        return (
+            f"{gone} of {len(before)} nodes were lost, and what they were asked never came back; run the same line again: it continues"
+            if gone
+            else ""
+        )
+
+    return trouble

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.budget import deviation
@@ -141,7 +140,7 @@ def match(index: Artifact, exported: Artifact, places: Places) -> list[tuple[int
 
 def good(lines: pa.Table) -> pa.Table:
     """The ledger's lines of images that are in the copy."""
-    return lines.filter(pc.is_null(lines["reason"]))
+    return lines.filter(lines["reason"].is_null())
 
 
 @dataclass(kw_only=True)
