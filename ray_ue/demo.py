@@ -39,12 +39,12 @@ ROWS = {
 }
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """All 1,797 digits, shuffled once, as uint8 `N 32 32 3`, and their labels."""
+def digits(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """All 1,797 digits, shuffled once, as uint8 `N side side 3`, and their labels."""
     found = cast(Any, load_digits())
     order = np.random.default_rng(0).permutation(len(found.target))
     grown = [
-        Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in found.images[order]
+        Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC) for image in found.images[order]
     ]
     return np.stack([np.asarray(image.convert("RGB")) for image in grown]), found.target[order]
 
