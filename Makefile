@@ -43,7 +43,7 @@ chaos: $(READY)
 scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
 
-# Runs the notebooks from top to bottom, each in a folder without earlier results, and keeps their pictures: half an hour on two busy cores.
+# Runs the notebooks from top to bottom, each in a folder without earlier results, and keeps their pictures: 15 minutes on two cores.
 notebooks: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group notebooks
 	rm -rf notebooks/out
