@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tools.audit
 
-Ends with 1 when something is found. Where pip-audit does not run, or its index knows none of the packages, as behind a mirror, it says so in
-one line and ends with 0: pip-audit itself calls that a success.
+Ends with 1 when something is found. Where pip-audit does not run, or its index knows none of the packages, as behind a mirror, it says so
+in one line and ends with 0: pip-audit itself calls that a success.
 """
 
 import json

@@ -19,9 +19,8 @@ from ray_ue.patience import patient
 from ray_ue.progress import say
 from ray_ue.recipe import Resources
 
-STALLED = float(
-    os.environ.get("RAY_UE_STALLED_S", "300")
-)  # seconds without a result, once a node is lost, after which a stream is given up
+# Seconds without a result, once a node is lost, after which a stream is given up.
+STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
 
 
 @dataclass(frozen=True, kw_only=True)
