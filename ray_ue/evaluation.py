@@ -37,6 +37,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     resources.check()
     if not test.strip():
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
+    grid = grid.rooted()
     grid.check()
     refuse_wrong_names(grid)
     if grid.purified_folders() and len(copies) > 1:

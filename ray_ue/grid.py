@@ -54,6 +54,11 @@ class Grid:
     texts: str = ""
     """Text encoder for --relabels text:M, such as open_clip:ViT-B-32/openai or open_clip:ViT-B-32@FILE."""
 
+    def rooted(self) -> "Grid":
+        """The same with absolute paths of weights: workers run in folders of their own."""
+        names = ",".join(specs.rooted(name) for name in self.victims.split(","))
+        return replace(self, victims=names, encoder=specs.rooted(self.encoder), texts=specs.rooted(self.texts))
+
     def check(self) -> None:
         """Refuse what cannot work, before any long work; the error says what would have worked."""
         self.schedule()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from ray_ue import gaps, results
+from ray_ue import gaps, results, specs
 from ray_ue.artifacts import Folder
 from ray_ue.environment import prepare
 from ray_ue.progress import say
@@ -87,6 +87,7 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
         raise ValueError("name at least one run: a folder that ray-ue evaluate wrote, such as photos-protected.evaluation")
     resources.check()
     measurement.check()
+    measurement = replace(measurement, victims=",".join(map(specs.rooted, words(measurement.victims))))
     folders = list(dict.fromkeys(Folder.at(run) for run in runs))
     for folder in folders:
         if not folder.exists(results.TABLE):

@@ -1,6 +1,6 @@
 """The pipeline: the stages in order, each skipped when its artifact exists, behind one claim on the output. It does no arithmetic."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,7 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources, shar
     from ray_ue.methods import build
 
     recipe.check()
+    recipe = rooted(recipe)
     method = build(recipe.method, asdict(recipe))
     refuse_mismatch(method, recipe)
     resources.check()
@@ -67,6 +68,13 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources, shar
     refuse_overlap(made)
     refuse_foreign(made)
     return made
+
+
+def rooted(recipe: Recipe) -> Recipe:
+    """The same with absolute paths: workers run in folders of their own, and a later command may be given in another one."""
+    from ray_ue.methods import rooted as with_roots
+
+    return replace(recipe, surrogate=specs.rooted(recipe.surrogate), settings=with_roots(recipe.method, recipe.settings))
 
 
 def refuse_mismatch(method: "Method", recipe: Recipe) -> None:
@@ -124,7 +132,11 @@ def refuse_foreign(made: Plan) -> None:
 
 
 def rehearse(recipe: Recipe) -> None:
-    """Load a surrogate that brings its own weights once, here, so that missing or foreign ones are found before any long work."""
+    """Open the method's files, and load a surrogate that brings its own weights: what is wrong is found before any long work."""
+    from ray_ue.methods import build
+
+    method = build(recipe.method, asdict(recipe))
+    method.refuse(budget=recipe.levels(), side=recipe.side(frozen=method.frozen), entries=0)
     spec = specs.parse(recipe.surrogate)
     if spec.kind == "ssl":
         return

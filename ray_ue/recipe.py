@@ -118,6 +118,10 @@ class Recipe:
         """(canvas, size): the side of the stored view, and of the surrogate's input."""
         return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
+    def side(self, *, frozen: bool) -> int:
+        """The side in pixels of the views that a method sees: a frozen surrogate's, else what was asked for."""
+        return self.geometry()[0] if frozen else self.image_size
+
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
         """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a file is its content."""
         found = {name: value for name, value in asdict(self).items() if name in names}

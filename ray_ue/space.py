@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 
+from ray_ue import specs
 from ray_ue.recipe import FIELDS, Recipe
 from ray_ue.types import pick
 
@@ -34,6 +36,8 @@ LATER = (
     "image_format",
 )
 
+FILES = ("settings.file", "settings.concepts")  # a test holds this equal to the methods' own lists
+
 
 def parse(texts: Sequence[str]) -> Axes:
     """Read `clusters=5,10,20` and `settings.zeta=0.1,0.5`; values get their field's type."""
@@ -56,6 +60,10 @@ def _typed(axis: str, word: str) -> str | int | float:
     kind = get_type_hints(Recipe).get(axis)  # without what the command line adds to a type
     if (names := get_args(kind)) and word not in names:
         raise ValueError(f"--vary {axis} takes {', '.join(names)}, got {word!r}")
+    if axis == "surrogate":
+        return specs.rooted(word)
+    if axis in FILES:
+        return str(Path(word).expanduser().absolute())
     if kind not in (int, float):
         return word
     try:

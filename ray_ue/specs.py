@@ -63,6 +63,12 @@ def parse(text: str) -> Spec:
     return Spec(kind=kind, arch=arch, weights=weights)
 
 
+def rooted(text: str) -> str:
+    """A surrogate's or victim's name with an absolute file, if it names one: workers run in folders of their own."""
+    name, at, file = text.partition("@")
+    return f"{name}@{Path(file).expanduser().absolute()}" if at and file else text
+
+
 def check(spec: Spec) -> None:
     """Refuse, without loading anything, what cannot be loaded."""
     library = family(spec.kind)

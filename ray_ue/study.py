@@ -115,12 +115,13 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
             )
     search.check()
     resources.check()
+    grid = grid.rooted()
     grid.check()
     evaluation.refuse_wrong_names(grid)
     refuse_silent(grid, search)
     if grid.purified_folders():
         raise ValueError("a sweep makes its copies itself, so there are no --evaluate.purified ones; evaluate the chosen copy by itself")
-    home = Folder.at(output)
+    recipe, home = pipeline.rooted(recipe), Folder.at(output)
     listed = tuple(open_source(uri, format=recipe.format).digest() for uri in (source, test))
     made = Study(
         source=absolute(source),

@@ -111,10 +111,16 @@ def _wherever(word: str, *, uris: Sequence[str]) -> str:
     flag, mark, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if value and is_local(value) and normal(value) in {normal(uri) for uri in uris if is_local(uri)}:
         return f"{flag}{mark}{normal(value)}"
-    kind, at, file = value.partition("@")  # a surrogate or victim with its weights file
-    if at and ":" in kind and Path(file).expanduser().is_file():
-        return f"{flag}{mark}{kind}@{normal(file)}"
-    return word
+    return f"{flag}{mark}{','.join(_rooted(part) for part in value.split(','))}"
+
+
+def _rooted(part: str) -> str:
+    """One of a list: a surrogate or victim @FILE, a setting=FILE, a relabelling super:FILE; anything else as it is."""
+    for sign in "@=:":
+        kind, between, file = part.partition(sign)
+        if between and file and Path(file).expanduser().is_file():
+            return f"{kind}{sign}{normal(file)}"
+    return part
 
 
 def _packed(path: Path, *, root: Path, ignored: tuple[Ignored, ...]) -> Iterator[tuple[str, int]]:

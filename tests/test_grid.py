@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,14 @@ def test_a_wrong_grid_is_told_what_would_have_worked(case: str) -> None:
     fields, phrase = WRONG[case]
     with pytest.raises(ValueError, match=phrase):
         Grid(**fields).check()
+
+
+def test_weights_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = Grid(victims="fast, probe:open_clip:RN50@a.pt", encoder="open_clip:RN50@b.pt", texts="open_clip:RN50/openai").rooted()
+    assert grid.victim_names() == ("fast", f"probe:open_clip:RN50@{tmp_path}/a.pt")
+    assert (grid.encoder, grid.texts) == (f"open_clip:RN50@{tmp_path}/b.pt", "open_clip:RN50/openai")
+    assert Grid().rooted() == Grid()
 
 
 def test_the_default_grid_passes() -> None:

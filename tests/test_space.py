@@ -1,13 +1,15 @@
 """The space of a sweep: what varies, what every setting is called, and which settings share their first stages."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ray_ue.methods import METHODS
 from ray_ue.recipe import Recipe
-from ray_ue.space import drawn, name_of, named, parse, points, prefixes, recipe_at
+from ray_ue.space import FILES, SETTING, drawn, name_of, named, parse, points, prefixes, recipe_at
 
 BASE = Recipe(settings="zeta=0.5,tau=0.1", method="mi-ue")
 
@@ -31,6 +33,14 @@ def test_values_get_the_type_of_their_field() -> None:
 def test_a_wrong_axis_is_one_clear_line(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told.replace("(", r"\(")):
         parse([text])
+
+
+def test_files_on_an_axis_have_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    axes = parse(["surrogate=ssl:small,open_clip:RN50@a.pt", "settings.file=b.npy"])
+    assert axes["surrogate"] == ("ssl:small", f"open_clip:RN50@{tmp_path}/a.pt")
+    assert axes["settings.file"] == (f"{tmp_path}/b.npy",)
+    assert {name.removeprefix(SETTING) for name in FILES} == {file for method in METHODS.values() for file in method.files}
 
 
 def test_an_axis_is_named_once() -> None:

@@ -115,6 +115,19 @@ def test_the_line_names_the_job_file_and_a_shell_reads_the_same_words_back(proje
     assert "--dry" not in submit_line("protect", ["in", "out", "--dry_run", "--no-dry-run"], address="http://h:1", folder=project)
 
 
+def test_files_within_a_flag_become_absolute_too(project: Path) -> None:
+    for name in ("delta.npy", "RN50.pt", "map.json"):
+        (project / name).write_text("anything")
+    words = ["s3://b/in", "s3://b/out", "--settings", "file=delta.npy,key=a", "--victims=fast,open_clip:RN50@RN50.pt", "--relabels"]
+    told = describe_submission("protect", [*words, "identity,super:map.json,pseudo:10"], uris=words[:2], folder=project)
+    assert shlex.split(told.splitlines()[0].removeprefix("   submit"))[-4:] == [
+        f"file={project}/delta.npy,key=a",
+        f"--victims=fast,open_clip:RN50@{project}/RN50.pt",
+        "--relabels",
+        f"identity,super:{project}/map.json,pseudo:10",
+    ]
+
+
 def test_a_folder_without_our_code_is_not_uploaded(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("mine")
     told = describe_submission("protect", ["s3://b/in", "s3://b/out"], uris=["s3://b/in", "s3://b/out"], folder=tmp_path)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, cast
 
 from ray_ue.methods.ar import AR
@@ -23,7 +24,7 @@ from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.types import pick
 
-__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "describe", "settings_of"]
+__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "describe", "rooted", "settings_of"]
 
 METHODS: dict[str, type[Method]] = {
     "uc": UC,
@@ -67,6 +68,20 @@ def build(name: str, values: Mapping[str, object]) -> Method:
             raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE")
         chosen[key] = _value(text, known[key], part=part)
     return method(**chosen)
+
+
+def rooted(name: str, settings: str) -> str:
+    """`settings` with absolute paths: workers run in folders of their own, and a second command may run in another one."""
+    files = pick(METHODS, name, what="method").files
+    found = []
+    for word in settings.split(","):
+        key, equals, text = (side.strip() for side in word.partition("="))
+        if equals and key in files and text:
+            word = f"{key}={Path(text).expanduser().absolute()}"
+            if "," in word:
+                raise ValueError(f"--settings {word}: commas divide settings, so none may be in a path; move the file")
+        found.append(word)
+    return ",".join(found)
 
 
 def describe() -> str:

@@ -97,6 +97,8 @@ class Method(ABC):
 
     needs: ClassVar[str] = ""
     """The only kind of surrogate that serves it, if it is particular."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Its settings that name a local file."""
 
     @property
     def frozen(self) -> bool:
@@ -116,6 +118,9 @@ class Method(ABC):
     def identity(self) -> dict[str, object]:
         """What tells two of a kind apart in a fingerprint: the settings; a file by its content, never by its path."""
         return asdict(cast(Any, self))
+
+    def refuse(self, *, budget: Budget, side: int, entries: int) -> None:  # noqa: B027 - most have no files
+        """A `ValueError`, before any long work, if its files do not suit views of `side` pixels or a bank of `entries` (0: unknown)."""
 
     @abstractmethod
     def passes(self, rows: int) -> int:

@@ -50,6 +50,7 @@ class Concept(Tabled):
 
     per = "image"
     needs = "open_clip"
+    files = ("concepts",)
     concepts: str = ""
     epochs: int = 200
     batch: int = 30

@@ -20,6 +20,7 @@ class Given(Drawn):
     """
 
     per = "image"
+    files = ("file",)
     file: str = ""
     key: str = ""
 
@@ -30,23 +31,28 @@ class Given(Drawn):
     def identity(self) -> dict[str, object]:
         return {"sha256": digest(Path(self.file)), "key": self.key}
 
+    def refuse(self, *, budget: Budget, side: int, entries: int) -> None:
+        self._suiting(budget=budget, side=side, entries=entries)
+
     def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
-        found = open_perturbations(Path(self.file), key=self.key)
-        self._refuse_misfit(found, view)
-        found.check(budget)
+        other = {"group": (len(view.pixels), "image"), "image": (view.groups, "group")}[view.per]
+        found = self._suiting(budget=budget, side=view.surrogate.canvas, entries=view.slots, per=view.per, other=other)
 
         def draw(slots: Slots, groups: Slots) -> Drawing:
             return torch.from_numpy(found.levels(slots)) / 255
 
         return draw
 
-    def _refuse_misfit(self, found: Perturbations, view: View) -> None:
-        if len(found) != view.slots:
-            other = {"group": (len(view.pixels), "image"), "image": (view.groups, "group")}[view.per]
+    def _suiting(self, *, budget: Budget, side: int, entries: int, per: str = "image", other: tuple[int, str] = (0, "")) -> Perturbations:
+        """The file's entries; `other` is how many there would be of the other kind."""
+        found = open_perturbations(Path(self.file), key=self.key)
+        if entries and len(found) != entries:
             hint = f"; --per {other[1]} would fit" if len(found) == other[0] else "; there must be one for each"
-            raise ValueError(f"{self.file} has {len(found):,} entries for {view.slots:,} {view.per}s{hint}")
-        if found.side != view.surrogate.canvas:
+            raise ValueError(f"{self.file} has {len(found):,} entries for {entries:,} {per}s{hint}")
+        if found.side != side:
             raise ValueError(
-                f"{self.file} is of {found.side} x {found.side} pixels, but images are {view.surrogate.canvas} x {view.surrogate.canvas} "
-                f"here; --image-size {found.side} would fit"
+                f"{self.file} is of {found.side} x {found.side} pixels, but images are {side} x {side} here; "
+                f"--image-size {found.side} would fit"
             )
+        found.check(budget)
+        return found

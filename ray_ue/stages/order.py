@@ -38,12 +38,14 @@ def steps(job: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     method, per = method_of(recipe)
     clustered = method.frozen or recipe.groups == "kmeans"
     looks = method.frozen or (clustered and not recipe.embeddings)  # whether the surrogate is needed
-    canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
+    canvas = recipe.side(frozen=method.frozen)
     indexed = index(job)
     yield "index", {"index": indexed}
     vectors = given(job, index=indexed) if recipe.embeddings else None  # first: they may not fit, and what follows is long
     views = sample(job, index=indexed, canvas=canvas, rows=indexed.facts["rows"] if per == "image" else recipe.craft_sample)
     sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if looks else views
+    if per == "image":
+        method.refuse(budget=recipe.levels(), side=canvas, entries=views.facts["rows"])
     yield "sample", {"sample": views}
     weights = surrogate(job, sample=sampled) if looks else {}
     yield "surrogate", weights

@@ -16,7 +16,7 @@ from shared_work import train_workers
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.cli import main
-from ray_ue.pipeline import protect
+from ray_ue.pipeline import protect, reopen
 from ray_ue.poisons import Additive
 from ray_ue.recipe import Resources
 from ray_ue.stages.craft import open_poison
@@ -76,6 +76,36 @@ def test_perturbations_that_are_taken_out_make_the_same_copy_when_they_are_given
     again = run(photos, tmp_path / "again", method="given", groups="label", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
     assert (bank(first) == bank(again)).all()
     assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 2, "what is there already is never overwritten"
+
+
+def test_a_relative_file_is_found_by_workers_elsewhere_and_by_a_later_command_elsewhere(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltas = np.random.default_rng(0).integers(-8, 9, (60, 3, 32, 32), dtype=np.int8)
+    np.save(tmp_path / "delta.npy", deltas)
+    monkeypatch.chdir(tmp_path)
+    asked = {"method": "given", "groups": "label", "budget": "8", "settings": "file=delta.npy", "until": "craft"}
+    done = run(photos, tmp_path / "out", resources=Resources(workers="1"), **asked)
+    assert (bank(done) == deltas).all()
+    monkeypatch.chdir(photos)
+    assert reopen(str(tmp_path / "out"), resources=LOCAL).recipe.settings == f"file={tmp_path / 'delta.npy'}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "levels", "side", "told"),
+    [
+        (60, 9, 32, "reaches 9 levels, but the budget is 8/255; --budget 9/255 would fit"),
+        (60, 8, 16, "is of 16 x 16 pixels, but images are 32 x 32 here; --image-size 16 would fit"),
+        (59, 8, 32, "has 59 entries for 60 images; there must be one for each"),
+    ],
+)
+def test_a_file_that_does_not_suit_is_refused_before_anything_is_trained(
+    photos: Path, tmp_path: Path, entries: int, levels: int, side: int, told: str
+) -> None:
+    np.save(tmp_path / "delta.npy", np.full((entries, 3, side, side), levels, np.int8))
+    with pytest.raises(ValueError, match=told):
+        run(photos, tmp_path / "out", method="given", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
+    assert not any(name.startswith(("surrogate", "embed")) for name in os.listdir(f"{tmp_path}/out.ray-ue"))
 
 
 @pytest.mark.parametrize("method", ["ops", "cuda"])
