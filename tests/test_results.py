@@ -177,6 +177,12 @@ def test_a_noise_control_far_from_the_clean_one_warns(noise: float, count: int) 
     assert all("the harness or the budget is suspect" in text for text in found)
 
 
+def test_copies_that_share_a_suspect_control_share_its_warning() -> None:
+    shared = [row for copy in ("one", "two") for row in cells(0.4, 0.9, 0.8, copy=copy)]
+    found = warnings(summary(table(*shared, *cells(0.4, 0.9, 0.7, copy="three"))))
+    assert {text.partition(" lies ")[0] for text in found} == {"The noise control of one, two", "The noise control of three"}
+
+
 def test_markdown_starts_with_the_headline_and_cannot_be_broken_by_names() -> None:
     text = markdown(table(*cells(0.4, 0.9, 0.88, victim="a|b\nc <i>"), failed("protected", seed=3, victim="a|b\nc <i>")), ABOUT)
     lines = text.splitlines()

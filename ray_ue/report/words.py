@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from ray_ue.results import UNDEFENDED, Headline, Line, Score, copies, headline, summary
+from ray_ue.values import named
 
 NAMED = 3  # places listed in a sentence before it says how many more
 SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim a few points at most
@@ -90,14 +91,12 @@ def _otherwise(head: Headline) -> str:
 def warnings(lines: Iterable[Line]) -> list[str]:
     """What makes a whole copy's numbers suspect: noise that hurts as a crafted perturbation should; the worst line is named."""
     plain = [line for line in lines if line.defense == UNDEFENDED and line.fraction == 0 and not line.floor and line.noise_drop > SUSPECT]
-    found = []
+    same: dict[str, list[str]] = {}  # copies of one source and budget share their controls
     for copy in sorted({line.copy for line in plain}):
         worst = max((line for line in plain if line.copy == copy), key=lambda line: line.noise_drop)
-        found.append(
-            f"The noise control of {copy} lies {percent(worst.noise_drop)} points below the clean one ({worst.place}). "
-            f"More than {percent(SUSPECT)} means that the harness or the budget is suspect."
-        )
-    return found
+        same.setdefault(f"{percent(worst.noise_drop)} points below the clean one ({worst.place})", []).append(copy)
+    suspect = f"More than {percent(SUSPECT)} means that the harness or the budget is suspect."
+    return [f"The noise control of {named(names)} lies {how}. {suspect}" for how, names in same.items()]
 
 
 PLACE = ("victim", "relabel", "defense")

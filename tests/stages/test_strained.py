@@ -47,7 +47,7 @@ def slowed(cluster: Nodes, node: int) -> Iterator[list[int]]:
         home = cluster.raylets()[node]
         told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
         found = [line.split(None, 2) for line in told.splitlines()[1:]]
-        return [int(pid) for pid, parent, words in found if int(parent) == home and "ray::" in words]
+        return [int(pid) for pid, parent, words in found if int(parent) == home and "ray::" in words and "Agent" not in words]
 
     def send(pids: list[int], what: signal.Signals) -> None:
         for pid in pids:
