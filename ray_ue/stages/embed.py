@@ -63,7 +63,8 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     }
     reader = Reader(open_source(run.source, format=run.recipe.format), index.folder)
     items = [{"chunk": pickle.dumps(c), "shard": pickle.dumps(s)} for c, s in with_shards(waiting, reader.source)]
-    for result in stream(items, read=reader, work=Embedder, arguments=arguments, cpus=1, gpus=share, actors=min(actors, len(items))):
+    cpus, actors = run.machines.beside_readers(actors), min(actors, len(items))
+    for result in stream(items, read=reader, work=Embedder, arguments=arguments, cpus=cpus, gpus=share, actors=actors):
         progress.add(result["rows"], rejected=result["rejected"])
         if progress.rejected > run.recipe.max_rejected * progress.total:
             refuse_too_many(progress.rejected, progress.total, run.recipe.max_rejected, folder)

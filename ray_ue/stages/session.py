@@ -21,6 +21,9 @@ from ray_ue.recipe import Resources
 
 # Seconds without a result, once a node is lost, after which a stream is given up.
 STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
+# CPUs of a task that reads, and of an actor beside it. However many actors Ray packs onto a node of up to 56 CPUs, also when other nodes
+# are lost, one reader finds room; were it not so, actors and readers would wait for each other for ever.
+READER, BESIDE = 0.05, 0.89
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,10 @@ class Machines:
         if self.gpus:
             return max(1, int(self.gpus / resources.gpus_per_encoder)), resources.gpus_per_encoder
         return self.nodes, 0.0
+
+    def beside_readers(self, actors: int) -> float:
+        """CPUs that each of `actors` may ask for, so that all of them and their readers fit."""
+        return min(BESIDE, round(BESIDE * self.cpus / actors, 3))
 
     def part(self, share: float) -> "Machines":
         """What a run with this share of the machines may plan for: whole nodes where there are enough, else a part of one."""
@@ -176,14 +183,14 @@ def stream(
     configure_data(block_bytes)
     data = ray.data.from_items(items, override_num_blocks=len(items))
     if read is not None:
-        # Reading waits on disks and networks: it takes a quarter of a CPU, and stays a task of its own beside the actors.
+        # Reading waits on disks and networks: it hardly takes a CPU, and stays a task of its own beside the actors.
         # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
         data = data.map_batches(
             read,
             batch_size=1,
             batch_format="pyarrow",
             compute=TaskPoolStrategy(size=min(actors + 1, len(items))),
-            num_cpus=0.25,
+            num_cpus=READER,
             zero_copy_batch=True,
         )
     if isinstance(work, type):
