@@ -186,7 +186,7 @@ def _association(estimator: str, settings: str, among: str, mine: Sequence[Line]
     one, other = [line.accuracy_gap for line in mine], [line.gap for line in mine]
     reason = ""
     if len(mine) < 3:
-        reason = f"{len(mine)} point{'s' if len(mine) > 1 else ''} show no correlation: 3 or more methods are needed"
+        reason = f"{len(mine)} point{'s' if len(mine) > 1 else ''} show none: 3 or more methods are needed"
     elif not (statistics.pvariance(one) > 0 and statistics.pvariance(other) > 0):
         reason = "one of the two gaps is the same for every method"
     rank, straight = (math.nan, math.nan) if reason else (cast(Any, how(one, other)).statistic for how in (spearmanr, pearsonr))

@@ -40,7 +40,8 @@ def tell_copy(made: pipeline.Plan, done: dict[str, Artifact], until: str) -> int
     facts = done["export"].facts
     print(f"protected copy  {made.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)")
     print(f"largest change  {facts['most_levels']}/255 of the {made.recipe.levels()} budget, PSNR {facts['psnr_mean']} dB", end="")
-    print(f", SSIM {facts['ssim_mean']} on {facts['ssim_images']} images" if facts["ssim_images"] else "")
+    seen = facts["ssim_images"]
+    print(f", SSIM {facts['ssim_mean']} on {seen} image{'s' if seen > 1 else ''}" if seen else "")
     if facts["rejected"]:
         print(f"set aside       {facts['rejected']:,} images, listed with reasons in {done['export'].folder.path('rejected.parquet')}")
     print(f"keep private    {made.work.uri}  (perturbations, clusters, ledger: whoever has them can undo the protection)")

@@ -66,7 +66,7 @@ def test_gaps_are_clean_minus_method_over_seeds() -> None:
 
 def test_few_points_or_equal_ones_are_no_correlation() -> None:
     two = gaps.associations(gaps.lines(table([row("a", data, 0.5, 0.5) for data in ("clean", "noise", "protected")])))
-    assert [(told.n, told.reason) for told in two] == [(2, "2 points show no correlation: 3 or more methods are needed")]
+    assert [(told.n, told.reason) for told in two] == [(2, "2 points show none: 3 or more methods are needed")]
     assert math.isnan(two[0].spearman)
     copies = [
         row(copy, data, 0.5, np.random.default_rng(len(copy)).random()) for copy in ("a", "bb") for data in ("clean", "noise", "protected")
