@@ -39,7 +39,9 @@ def tell_copy(made: pipeline.Plan, done: dict[str, Artifact], until: str) -> int
         return 0
     facts = done["export"].facts
     print(f"protected copy  {made.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)")
-    print(f"largest change  {facts['most_levels']}/255 of the {made.recipe.levels()} budget, PSNR {facts['psnr_mean']} dB", end="")
+    budget = made.recipe.levels()
+    kept = f"of the {budget} budget" if facts["most_levels"] <= budget.levels else f"({budget} is not kept by this method or format)"
+    print(f"largest change  {facts['most_levels']}/255 {kept}, PSNR {facts['psnr_mean']} dB", end="")
     seen = facts["ssim_images"]
     print(f", SSIM {facts['ssim_mean']} on {seen} image{'s' if seen > 1 else ''}" if seen else "")
     if facts["rejected"]:
