@@ -74,7 +74,12 @@ def rooted(recipe: Recipe) -> Recipe:
     """The same with absolute paths: workers run in folders of their own, and a later command may be given in another one."""
     from ray_ue.methods import rooted as with_roots
 
-    return replace(recipe, surrogate=specs.rooted(recipe.surrogate), settings=with_roots(recipe.method, recipe.settings))
+    return replace(
+        recipe,
+        surrogate=specs.rooted(recipe.surrogate),
+        settings=with_roots(recipe.method, recipe.settings),
+        embeddings=normal(recipe.embeddings) if recipe.embeddings else "",
+    )
 
 
 def refuse_mismatch(method: "Method", recipe: Recipe) -> None:

@@ -52,9 +52,10 @@ class Nodes:
         """Process ids, the head's first."""
         return [int(word) for word in self.order("raylets").split()]
 
-    def workers(self) -> list[tuple[int, str]]:
-        """(process id, what it is) of every worker process of every node."""
-        homes = set(self.raylets())
+    def workers(self, node: int | None = None) -> list[tuple[int, str]]:
+        """(process id, what it is) of every worker process of every node, or of one; the head is node 0."""
+        raylets = self.raylets()
+        homes = set(raylets if node is None else [raylets[node]])
         told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
         found = [line.split(None, 2) for line in told.splitlines()[1:]]
         return [(int(pid), words) for pid, parent, words in found if int(parent) in homes and "ray::" in words]

@@ -53,9 +53,6 @@ class Apart:
         """Nothing reaches the node any more; its processes go on."""
         ip("-n", self.switch, "link", "set", f"v{node}", "down")
 
-    def mend(self, node: int) -> None:
-        ip("-n", self.switch, "link", "set", f"v{node}", "up")
-
 
 @contextmanager
 def nodes_apart(cpus: Sequence[int], *, store: int = 150, log: Path) -> Iterator[Apart]:

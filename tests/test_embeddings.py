@@ -10,6 +10,7 @@ from clip_retrieval import write_embeddings
 from hostile import Bomb
 
 from ray_ue.embeddings import match, open_given
+from ray_ue.pipeline import rooted
 from ray_ue.recipe import Recipe
 
 KEYS = ["cats/1.jpg", "cats/2.jpg", "dogs/1.jpg", "dogs/deep/3.png"]
@@ -150,3 +151,9 @@ def test_what_is_not_as_clip_retrieval_writes_it_is_named_before_any_work(what: 
 def test_embeddings_that_cannot_be_used_are_refused(fields: dict, phrase: str) -> None:
     with pytest.raises(ValueError, match=phrase):
         Recipe(**fields).check()
+
+
+def test_a_relative_folder_is_still_found_by_a_command_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert rooted(Recipe(embeddings="vectors")).embeddings == str(tmp_path / "vectors")
+    assert rooted(Recipe()) == Recipe()

@@ -43,12 +43,6 @@ def slowed(cluster: Nodes, node: int) -> Iterator[list[int]]:
     """The workers of one node stand still for nine tenths of the time; yields the ids of those that were held."""
     over, held = threading.Event(), list[int]()
 
-    def children() -> list[int]:
-        home = cluster.raylets()[node]
-        told = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-        found = [line.split(None, 2) for line in told.splitlines()[1:]]
-        return [int(pid) for pid, parent, words in found if int(parent) == home and "ray::" in words and "Agent" not in words]
-
     def send(pids: list[int], what: signal.Signals) -> None:
         for pid in pids:
             try:
@@ -58,7 +52,7 @@ def slowed(cluster: Nodes, node: int) -> Iterator[list[int]]:
 
     def hold() -> None:
         while not over.is_set():
-            now = children()
+            now = [pid for pid, words in cluster.workers(node) if "Agent" not in words]  # those serve the node itself
             held.extend(pid for pid in now if pid not in held)
             send(now, signal.SIGSTOP)
             over.wait(0.9)
