@@ -10,9 +10,9 @@ WORKDIR /home/ray/ray-ue
 
 # The same steps as `make install`, without the development tools; dependencies first, so that a change of code keeps this layer.
 COPY --chown=ray pyproject.toml constraints.txt README.md LICENSE ./
-# boto3: with `ray up` on AWS the head's autoscaler starts and ends the workers.
+# optuna: for `ray-ue sweep --search optuna`. boto3: with `ray up` on AWS the head's autoscaler starts and ends the workers.
 RUN python -m pip install --no-cache-dir --constraint constraints.txt uv \
- && uv pip install --system --no-cache --constraint constraints.txt --requirement pyproject.toml boto3
+ && uv pip install --system --no-cache --constraint constraints.txt --requirement pyproject.toml --extra optuna boto3
 
 # Installed, so that jobs also run without an upload; a submitted working directory comes before it on the path.
 COPY --chown=ray ray_ue ray_ue

@@ -59,6 +59,9 @@ def pace(network: str, rows: int, batch: int, bench: Bench, *, device: torch.dev
     what = f"poison: {network}, sign steps over bare forward and backward"
     yield Measure(what=what, value=median(ratios), least=0.85, detail=detail | {"images": origin(bench.photos)})
     yield Measure(what=f"poison: {network}, sign steps", value=median(speeds), unit="images/s")
+    if device.type == "cuda" and network == "resnet18":  # on a CPU it would be days
+        minutes = MIUE().passes(50_000) / median(speeds) / 60
+        yield Measure(what=f"poison: {network}, MI-UE on 50,000 images at that speed", value=minutes, unit="minutes", most=20.0)
 
 
 def memory(bench: Bench, *, device: torch.device) -> Iterator[Measure]:

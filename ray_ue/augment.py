@@ -36,8 +36,10 @@ def draw(count: int, *, canvas: int, size: int, flips: float, rng: Rng) -> Crops
 
 def crop(images: Float[Tensor, "B 3 H W"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
     """Take the crops; differentiable, and deterministic on every device (no scattered adds)."""
-    padded = F.pad(images, (crops.pad,) * 4, mode="reflect") if crops.pad else images
     size = crops.size
+    if not len(images):  # a worker's part of a batch may be empty
+        return images[:, :, :size, :size]
+    padded = F.pad(images, (crops.pad,) * 4, mode="reflect") if crops.pad else images
     cut = torch.stack([image[:, y : y + size, x : x + size] for image, y, x in zip(padded.unbind(0), crops.top, crops.left, strict=True)])
     flip = torch.from_numpy(crops.flip).to(images.device)[:, None, None, None]
     return torch.where(flip, cut.flip(-1), cut)

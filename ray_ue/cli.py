@@ -131,7 +131,8 @@ def exploit(asked: Exploit, words: Sequence[str]) -> int:
         resources=asked.resources,
     )
     if asked.dry_run:
-        return only_plan(words, evaluation.describe(made), uris=(*asked.copies, asked.clean, asked.test, asked.results))
+        uris = (*asked.copies, asked.clean, asked.test, asked.results, *asked.grid.purified_folders())
+        return only_plan(words, evaluation.describe(made), uris=uris)
     return tell_evaluation(evaluation.run(made))
 
 

@@ -4,11 +4,10 @@ It knows files and rows, not how a perturbation is found. At ImageNet's size thi
 at 224 pixels), so no process ever holds it and no row of it travels between workers.
 """
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -40,6 +39,7 @@ class Deltas:
     pools: int
     budget: Budget
     _open: dict[Path, np.memmap] = field(default_factory=dict, init=False, repr=False)
+    _scratch: list[TemporaryDirectory] = field(default_factory=list, init=False, repr=False)
 
     def owned(self, workers: Workers) -> range:
         """The pools of one worker."""
@@ -91,7 +91,10 @@ class Deltas:
         name = _name(turn, pool)
         if self.home.local:
             return Path(self.home.path(name))
-        return Path(tempfile.gettempdir()) / f"ray-ue-deltas-{sha256(self.home.uri.encode()).hexdigest()[:16]}" / name
+        if not self._scratch:
+            # This process's own, and gone with it: what an earlier worker left here may be of an older round than the store's.
+            self._scratch.append(TemporaryDirectory(prefix="ray-ue-deltas-"))
+        return Path(self._scratch[0].name) / name
 
     def _side(self, turn: int, pool: int, *, fresh: bool) -> np.memmap:
         """The file of a pool; one that is not there is only made when it is about to be written."""

@@ -1,7 +1,7 @@
 """The plan of a run before it runs: rows, passes, disk, devices. It looks at a few images and starts nothing."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -50,14 +50,14 @@ def estimate(source: Source, *, recipe: Recipe) -> Estimate:
 
 def work_bytes(recipe: Recipe, *, rows: int) -> float:
     """Views for the surrogate and for crafting (while they are joined, twice), and both sides of a table of one delta per image."""
-    from ray_ue.methods import build
+    from ray_ue.needs import needs_of
 
-    method = build(recipe.method, asdict(recipe))
-    own = (method.per if recipe.per == "auto" else recipe.per) == "image"
-    canvas = recipe.geometry()[0] if method.frozen else recipe.image_size
+    needs = needs_of(recipe)
+    own = needs.per == "image"
+    canvas = recipe.side(frozen=needs.method.frozen)
     seen = rows if own else min(recipe.craft_sample, rows)
     views = 2 * seen * canvas**2 * 3
-    if recipe.groups == "kmeans" and not method.frozen and not recipe.embeddings:
+    if needs.embeds and not needs.method.frozen:
         views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
     return views + (3 * rows * canvas**2 * 3 if own else 0)
 
@@ -76,15 +76,14 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
     """The plan as text, a line per fact."""
     import torch
 
-    from ray_ue.methods import build
+    from ray_ue.needs import needs_of
 
-    method = build(recipe.method, asdict(recipe))
-    per = method.per if recipe.per == "auto" else recipe.per
+    needs = needs_of(recipe)
+    method, per = needs.method, needs.per
     images = method.passes(found.rows if per == "image" else min(recipe.craft_sample, found.rows))
-    looks = method.frozen or (recipe.groups == "kmeans" and not recipe.embeddings)
-    embeds = looks and not recipe.embeddings
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
-    groups = "one group per label" if recipe.groups == "label" else f"{recipe.clusters} clusters"
+    embed = "embed, " if needs.embeds else ""
+    groups = {"label": "one group per label", "kmeans": f"{recipe.clusters} clusters", "none": "no groups"}[needs.groups]
     compared = recipe.groups == "kmeans" and recipe.method == "uc"
     reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if compared else ""
     lines = {
@@ -96,8 +95,8 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}" + ("" if method.bounded else "; it keeps no budget: it replaces pixels"),
         **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
-        "surrogate": surrogate_line(recipe) if looks else NONE[bool(recipe.embeddings)],
-        "passes": f"{'embed, ' if embeds else ''}export and verify read every row once; crafting takes {images:,} image passes{reference}",
+        "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
+        "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **(training_lines(method, images, side=recipe.image_size) if method.trains else {}),
         "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
@@ -117,7 +116,7 @@ def training_lines(method: "Method", images: int, *, side: int) -> dict[str, str
     return {
         "time": f"crafting about {duration(images / found.images)} on one worker like this one "
         f"({found.images:,.0f} images/s through {method.trains} and back, measured now)",
-        "memory": f"about {memory:.1f} GiB of {kind} per worker for batches of {method.together}, beside the network and the page cache",
+        "memory": f"about {memory:.1f} GiB of {kind} per worker for {method.together:,} images at once, beside network and page cache",
     }
 
 

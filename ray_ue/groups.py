@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 
 from ray_ue.types import Centers, SlotOf, Vectors
 
+BLOCK = 16_384  # vectors
 NO_SLOT = -1  # a row that was set aside: it has no vector
 
 
@@ -49,11 +50,12 @@ class KMeans:
     def fit(self, vectors: Vectors) -> Centers:
         """Centroids `S D` of the vectors `n D`; the same seed gives the same centroids."""
         self.check(len(vectors))
-        if not np.isfinite(vectors).all():
-            raise ValueError("some embeddings are not finite numbers; the surrogate is broken for this data, try another")
-        # Clustering far from the origin loses float32 digits in |x|^2 - 2xc + |c|^2: work around the mean.
-        middle = vectors.mean(0, dtype=np.float64)
-        centred = np.ascontiguousarray(vectors - middle, dtype=np.float32)
+        # Clustering far from the origin loses float32 digits in |x|^2 - 2xc + |c|^2: work around the mean. One copy, no float64 one.
+        middle, centred = vectors.mean(0, dtype=np.float64), np.empty_like(vectors, dtype=np.float32, order="C")
+        for rows in (slice(begin, begin + BLOCK) for begin in range(0, len(vectors), BLOCK)):
+            centred[rows] = vectors[rows] - middle
+            if not np.isfinite(centred[rows]).all():
+                raise ValueError("some embeddings are not finite numbers; the surrogate is broken for this data, try another")
         engine = faiss.Kmeans(
             centred.shape[1],
             self.k,

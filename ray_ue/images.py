@@ -74,6 +74,10 @@ TURNS = {
 }
 
 
+# What may be unpacked in any case, in bytes, and how many times its size in the file beyond that.
+INFLATED, RATIO = 2**30, 200
+
+
 class Rejected(Exception):
     """A picture that cannot be protected; the text is one short line with the reason."""
 
@@ -93,6 +97,12 @@ class Picture:
     alpha: UInt8[np.ndarray, "H W"] | None  # None: opaque
     exif: bytes
     icc: bytes
+
+
+def refuse_inflation(what: str, *, stored: int, size: int) -> None:
+    """A `ValueError` for what would fill the memory from next to nothing: images and what lies beside them compress far less."""
+    if size > max(INFLATED, RATIO * stored):
+        raise ValueError(f"{what} inflates from {stored:,} bytes to {size / 2**30:.1f} GiB, which no honest data does; it is not read")
 
 
 def kind_of_name(name: str) -> Literal["image", "other", "unknown"]:

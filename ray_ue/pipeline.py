@@ -52,8 +52,8 @@ def plan(source: str, output: str, *, recipe: Recipe, resources: Resources, shar
     recipe.check()
     recipe = rooted(recipe)
     method = build(recipe.method, asdict(recipe))
-    refuse_mismatch(method, recipe)
     resources.check()
+    refuse_mismatch(method, recipe, resources)
     found = open_source(source, format=recipe.format)
     target = Folder.at(output)
     made = Plan(
@@ -82,14 +82,18 @@ def rooted(recipe: Recipe) -> Recipe:
     )
 
 
-def refuse_mismatch(method: "Method", recipe: Recipe) -> None:
-    """Refuse what each half allows and both together do not."""
+def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> None:
+    """Refuse what each part allows and all together do not."""
     if method.needs and specs.parse(recipe.surrogate).kind != method.needs:
         raise ValueError(f"--method {recipe.method} needs a surrogate of {method.needs}, got {recipe.surrogate}; write {specs.EXAMPLES}")
     if recipe.aim == "farthest" and recipe.groups == "label" and not method.frozen:
         raise ValueError(f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random")
-    if recipe.other_clusters() and not method.trains:
-        raise ValueError(f"--also-clusters is for methods that train a network along, such as mi-ue; --method {recipe.method} does not")
+    if recipe.other_clusters() and not method.several:
+        raise ValueError(f"--also-clusters is for mi-ue, em, rem and sem; --method {recipe.method} is told of one grouping only")
+    if method.alone and resources.workers not in ("auto", "local", "1"):
+        raise ValueError(
+            f"--method {recipe.method} compares all rows of a batch in one place: ask for --workers 1, got {resources.workers}"
+        )
 
 
 def work_of(output: Folder) -> Folder:

@@ -13,6 +13,7 @@ from PIL import Image
 from ray_ue import pipeline
 from ray_ue.artifacts import Folder
 from ray_ue.images import Limits, Picture, Rejected, decode, encode
+from ray_ue.needs import needs_of
 from ray_ue.pipeline import Plan
 from ray_ue.progress import say
 from ray_ue.recipe import Recipe, Resources
@@ -55,7 +56,7 @@ def preview(made: Plan, *, count: int) -> str:
         before, after = Path(root, "before"), Path(root, "after")
         wanted = max(CRAFTED, count)
         names = _lay_out(sample(made.source, count=wanted, limits=made.recipe.limits()), before)
-        if len(names) < made.recipe.clusters and made.recipe.groups == "kmeans":
+        if len(names) < made.recipe.clusters and needs_of(made.recipe).groups == "kmeans":
             raise ValueError(f"the preview found {len(names)} usable images for {made.recipe.clusters} clusters; ask for fewer --clusters")
         say(f"  preview  crafting on {len(names)} images; the copy itself is not begun")
         done = pipeline.run(
@@ -120,7 +121,7 @@ def _write(page: Path, made: Plan, pairs: str, exported: dict, crafted: int) -> 
     asked = {name: value for name, value in asdict(made.recipe).items() if value != getattr(Recipe(), name)}
     told = facts(
         [
-            ("method", f"{made.recipe.method}, {made.recipe.groups}"),
+            ("method", f"{made.recipe.method}, groups: {needs_of(made.recipe).groups}"),
             ("budget", str(made.recipe.levels())),
             ("largest change", f"{exported['most_levels']}/255"),
             ("PSNR", f"{exported['psnr_mean']} dB"),

@@ -38,7 +38,7 @@ class Recipe:
     clusters: int = 10
     """Number of k-means clusters."""
     also_clusters: str = ""
-    """Further numbers of clusters, comma-separated, that a method which trains its own network aims at together: 20,50,100."""
+    """Further numbers of clusters, comma-separated, that mi-ue, em, rem or sem is told of together: 20,50,100."""
     restarts: int = 5
     """k-means runs from new seeds; the best is kept."""
     fit_sample: int = 1_000_000

@@ -109,9 +109,14 @@ def holds_code(folder: Path) -> bool:
 def _wherever(word: str, *, uris: Sequence[str]) -> str:
     """A word of the command line as it must be in a job, which runs in another folder: with absolute local paths."""
     flag, mark, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    if value and is_local(value) and normal(value) in {normal(uri) for uri in uris if is_local(uri)}:
-        return f"{flag}{mark}{normal(value)}"
-    return f"{flag}{mark}{','.join(_rooted(part) for part in value.split(','))}"
+    known = {normal(uri) for uri in uris if is_local(uri)}
+
+    def rooted(part: str) -> str:
+        return normal(part) if part and is_local(part) and normal(part) in known else _rooted(part)
+
+    if rooted(value) != value:  # a path may hold a comma
+        return f"{flag}{mark}{rooted(value)}"
+    return f"{flag}{mark}{','.join(map(rooted, value.split(',')))}"
 
 
 def _rooted(part: str) -> str:

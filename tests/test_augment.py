@@ -22,6 +22,14 @@ def test_take_is_crop_of_the_same_draws(size: int, flips: float) -> None:
     assert fast.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("size", [24, 16])
+def test_no_images_have_no_crops_and_keep_the_slope(size: int) -> None:
+    images = torch.zeros((0, 3, 24, 24), requires_grad=True)
+    none = crop(images, draw(0, canvas=24, size=size, flips=0.5, rng=np.random.default_rng(0)))
+    assert none.shape == (0, 3, size, size)
+    assert torch.autograd.grad(none.sum(), images)[0].shape == images.shape
+
+
 def test_draws_reach_every_place_and_only_those_inside() -> None:
     crops = draw(2000, canvas=18, size=16, flips=0.25, rng=np.random.default_rng(2))
     assert {*crops.top.tolist()} == {*crops.left.tolist()} == {0, 1, 2}

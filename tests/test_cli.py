@@ -35,7 +35,18 @@ WRONG = {
     "setting": (["protect", "{photos}", "{out}", "--method", "mi-ue", "--settings", "epoch=3"], "did you mean 'epochs'"),
     "flag of another method": (["protect", "{photos}", "{out}", "--method", "cuda", "--steps", "3"], "--steps is no setting of cuda"),
     "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
-    "several numbers of clusters": (["protect", "{photos}", "{out}", "--also-clusters", "20"], "methods that train a network along"),
+    "several numbers of clusters": (
+        ["protect", "{photos}", "{out}", "--also-clusters", "20"],
+        "is for mi-ue, em, rem and sem; --method uc",
+    ),
+    "several numbers of clusters for tap": (
+        ["protect", "{photos}", "{out}", "--method", "tap", "--also-clusters", "20"],
+        "--method tap is told of one grouping only",
+    ),
+    "more workers than one": (
+        ["protect", "{photos}", "{out}", "--method", "gue", "--workers", "2"],
+        "gue compares all rows of a batch in one place; ask for --workers 1, got 2",
+    ),
     "numbers of clusters": (["protect", "{photos}", "{out}", "--method", "em", "--also-clusters", "20,x"], "list of numbers.*got 'x'"),
     "clusters of labels": (
         ["protect", "{photos}", "{out}", "--method", "em", "--groups", "label", "--also-clusters", "20"],
@@ -176,7 +187,7 @@ def test_a_dry_run_of_a_method_that_trains_tells_what_it_takes(photos: Path, tmp
     told = capsys.readouterr().out
     assert "crafting takes 3,300 image passes" in told  # 5 epochs of one training pass and ten steps over 60 images
     assert "images/s through mlp2 and back, measured now" in told
-    assert "per worker for batches of 512" in told
+    assert "per worker for 512 images at once" in told
     assert "none: the method needs neither clusters nor a frozen network" in told
     assert main(["protect", str(photos), str(tmp_path / "out"), "--method", "cuda", "--groups", "label", "--dry-run"]) == 0
     assert "it keeps no budget" in capsys.readouterr().out

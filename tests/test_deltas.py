@@ -90,3 +90,16 @@ def test_a_table_on_an_object_store_survives_its_machine(store: str, tmp_path: P
     (tmp_path / "two").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "two"))
     assert (table(f"{store}/deltas").read(1, np.arange(23)) == first.read(1, np.arange(23))).all()
+
+
+def test_what_a_worker_left_on_a_machine_is_not_taken_for_the_stores(store: str) -> None:
+    """A pool may move to another machine and back: its files there are rounds behind."""
+    here = table(f"{store}/deltas")
+    here.write(1, np.arange(23), some(23))
+    here.close(1, Workers())
+    elsewhere = table(f"{store}/deltas")
+    elsewhere.write(3, np.arange(23), -some(23))  # the same side as round 1
+    elsewhere.close(3, Workers())
+    again = table(f"{store}/deltas").read(3, np.arange(23))
+    assert torch.allclose(again, elsewhere.read(3, np.arange(23)))
+    assert again.any()

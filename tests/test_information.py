@@ -65,6 +65,16 @@ def test_a_number_tells_of_itself_the_entropy_of_its_bins() -> None:
     assert knn(u, u, neighbours=3, rng=np.random.default_rng(0)) > 6, "without bound as rows are added"
 
 
+def test_kernels_tell_of_itself_what_their_width_leaves() -> None:
+    """Of a standard normal number, with kernels of width h, p(u) is N(0, 1 + h^2) and p(u, u) is N(0, 1 + h^2 / 2) / (2 h sqrt(pi))."""
+    u = correlated(0.0)[0][:, 0]
+    h = len(u) ** (-1 / 6)
+    single, both = 1 + h**2, 1 + h**2 / 2
+    joint = -math.log(2 * h * math.sqrt(math.pi)) - 0.5 * math.log(2 * math.pi * both) - 1 / (2 * both)
+    expected = joint + math.log(2 * math.pi * single) + 1 / single
+    assert kde(u, u, device=CPU) == pytest.approx(expected, abs=0.05)
+
+
 def test_the_correction_takes_most_of_the_bias_away() -> None:
     u, v = (part[:, 0] for part in correlated(0.0))
     plain, corrected = histogram(u, v, bins=30)
@@ -111,6 +121,13 @@ def test_mine_bounds_what_whole_vectors_tell(rho: float) -> None:
     assert found.value == pytest.approx(4 * gaussian(rho), rel=0.1, abs=0.06)
     assert (found.slices, found.n) == (0, ROWS)
     assert math.isnan(found.stderr)
+
+
+def test_mine_finds_more_in_identity_than_in_strong_correlation() -> None:
+    """The true value is infinite; the bound cannot pass the logarithm of the pairs."""
+    first = correlated(0.0)[0]
+    found = Mine(hidden=(64, 64), rate=1e-3, steps=600, batch=256)(first, first, rng=np.random.default_rng(0), device=CPU)
+    assert gaussian(0.95) < found.value < math.log(ROWS)
 
 
 @pytest.mark.parametrize("name", FAST)

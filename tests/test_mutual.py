@@ -66,13 +66,23 @@ def test_the_distance_is_the_authors() -> None:
     assert float(distance(features, kinds)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_distance_of_a_whole_batch_is_that_of_its_pairs() -> None:
+    features, kinds = torch.randn((B, 8), generator=torch.Generator().manual_seed(4)).relu(), groups()
+    apart = (features[:, None] - features[None, :]).square().sum(2).sqrt()
+    same = kinds[:, None] == kinds[None, :]
+    expected = torch.log1p((apart * same).sum(1) / 8).mean()
+    assert float(distance(features, kinds)) == pytest.approx(float(expected), rel=1e-4)
+
+
 @pytest.mark.parametrize("zeta", [0.0, 0.1])
-def test_slopes_are_finite_even_where_features_coincide(zeta: float) -> None:
-    features = torch.randn((12, 8), generator=torch.Generator().manual_seed(2)).relu()
+@pytest.mark.parametrize("rows", [12, B])
+def test_slopes_are_finite_even_where_features_coincide(rows: int, zeta: float) -> None:
+    """Above 25 rows torch.cdist goes by a matrix product."""
+    features = torch.randn((rows, 8), generator=torch.Generator().manual_seed(2)).relu()
     features[1] = features[0]
     features[2] = 0
     features.requires_grad_()
-    value = mutual(features, torch.arange(12) % 3, tau=0.1, zeta=zeta, itself=True)
+    value = mutual(features, torch.arange(rows) % 3, tau=0.1, zeta=zeta, itself=True)
     (slope,) = torch.autograd.grad(value, features)
     assert torch.isfinite(slope).all()
     assert slope.any()

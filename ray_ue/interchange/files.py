@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ray_ue.images import refuse_inflation
 from ray_ue.types import pick
 
 
@@ -117,6 +118,9 @@ def _npz(path: Path, key: str) -> np.ndarray:
             raise ValueError("it is one array, so its name should end in .npy")
     with found:
         name = _name(found.files, key, path=path)
+        with named(path):
+            about = zipfile.ZipFile(path).getinfo(f"{name}.npy")
+        refuse_inflation(f"{path}: {name}", stored=about.compress_size, size=about.file_size)
         with named(path):
             return found[name]
 

@@ -95,6 +95,12 @@ class Method(ABC):
     bounded: ClassVar[bool] = True
     """Whether the budget holds for what it makes; a filter or a single pixel has a bound of another kind."""
 
+    grouped: ClassVar[bool] = True
+    """Whether it looks at the groups even where every image has an entry of its own."""
+    several: ClassVar[bool] = False
+    """Whether it can be told of several groupings at once."""
+    alone: ClassVar[bool] = False
+    """Whether it compares all rows of a batch in one place, so that there is one worker only."""
     needs: ClassVar[str] = ""
     """The only kind of surrogate that serves it, if it is particular."""
     files: ClassVar[tuple[str, ...]] = ()

@@ -36,12 +36,12 @@ class Batches:
         return rows[(rows % self.view.deltas.pools) % self.workers.world == self.workers.rank]
 
     def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
-        """For each of this worker's pools all its rows once, in batches of about `batch` that lie within the pool."""
+        """For each of this worker's pools all its rows once, in batches of `batch` or somewhat more; a smaller pool is one batch."""
         found = {}
         for pool in self.view.deltas.owned(self.workers):
             rng = np.random.default_rng([self.seed, 37, epoch, pool])
             rows = self._met(rng.permutation(self.view.deltas.members(pool)), batch=batch, rng=rng)
-            found[pool] = np.array_split(rows, max(1, round(len(rows) / batch)))
+            found[pool] = np.array_split(rows, max(1, len(rows) // batch))
         return found
 
     def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:

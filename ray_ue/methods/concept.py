@@ -49,6 +49,7 @@ class Concept(Tabled):
     """
 
     per = "image"
+    alone = True
     needs = "open_clip"
     files = ("concepts",)
     concepts: str = ""

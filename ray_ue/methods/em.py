@@ -24,6 +24,7 @@ class EM(Trained):
     """
 
     per = "image"
+    several = True
     rounds: int = 60
     learnt: int = 10
     batch: int = 512

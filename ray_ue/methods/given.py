@@ -20,6 +20,7 @@ class Given(Drawn):
     """
 
     per = "image"
+    grouped = False
     files = ("file",)
     file: str = ""
     key: str = ""

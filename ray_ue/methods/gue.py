@@ -5,7 +5,7 @@ The generator sees the image alone, no label: once trained it perturbs new image
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ class GUE(Trained):
     """
 
     per = "image"
+    alone = True
     epochs: int = 50
     batch: int = 256
     inner: int = 10
@@ -64,8 +65,9 @@ class GUE(Trained):
             leader.load_state_dict(under("leader.", resume))
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
             loss = 0.0
-            for rows in batches.training(epoch, batch=self.batch):
-                loss += self._play(source, leader, batches.images(rows), batches.targets(rows)[0], budget=budget) * len(rows)
+            for turn, rows in enumerate(batches.training(epoch, batch=self.batch)):
+                with source.dropping(epoch, turn):
+                    loss += self._play(source, leader, batches.images(rows), batches.targets(rows)[0], budget=budget) * len(rows)
             last = epoch + 1 == self.epochs
             if last:
                 self._settle(table, leader, batches, budget=budget)
@@ -105,7 +107,7 @@ class GUE(Trained):
 
     def _best(self, source: Source, shown: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
-        clone = Source(net=copy.deepcopy(source.net), optimiser=source.optimiser, workers=source.workers)
+        clone = replace(source, net=copy.deepcopy(source.net))
         adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
         for _ in range(self.inner):
             adam.zero_grad()

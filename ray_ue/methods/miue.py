@@ -36,6 +36,7 @@ class MIUE(Trained):
     """
 
     per = "image"
+    several = True
     epochs: int = 100
     batch: int = 128
     poison_batch: int = 512

@@ -19,6 +19,7 @@ class RandomNoise(Drawn):
     """
 
     per = "group"
+    grouped = False
 
     def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
         shape = (3, view.surrogate.canvas, view.surrogate.canvas)

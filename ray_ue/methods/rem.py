@@ -34,6 +34,7 @@ class REM(Trained):
     """
 
     per = "image"
+    several = True
     trained: int = 5000
     batch: int = 128
     steps: int = 10
@@ -56,7 +57,8 @@ class REM(Trained):
 
     @property
     def together(self) -> int:
-        return max(self.batch, FINAL)
+        """The slopes of a batch pass through all its draws at once."""
+        return max(self.batch, FINAL) * self.draws
 
     def passes(self, rows: int) -> int:
         made = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))

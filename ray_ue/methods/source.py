@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +16,14 @@ from ray_ue.methods.base import View
 from ray_ue.nets.classifiers import beheaded, classifier
 from ray_ue.nets.synced import synced
 from ray_ue.sgd import MEAN, STD
-from ray_ue.steps import Workers, add, optimiser_state, restore_optimiser
+from ray_ue.steps import Workers, add, optimiser_state, restore_optimiser, seeded
 from ray_ue.types import unknown
 from ray_ue.victims import NETS
 
 Rows = Int[np.ndarray, " B"]
 Images = Float[Tensor, "B 3 h w"]
 MOMENTUM = 0.9
+KEY = 29
 SAMPLED = 2000  # images that a network which looks at some before it is trained is given
 
 
@@ -44,11 +46,15 @@ def cosine(done: float, *, lr: float, floor: float) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """A network in two parts, features and one linear head per grouping, trained by SGD on the sum of all workers' slopes."""
+    """A network in two parts, features and one linear head per grouping, trained by SGD on the sum of all workers' slopes.
+
+    What it drops out depends on `seed`, the worker and how many steps it has taken, which is the buffer `taken` of `net`.
+    """
 
     net: nn.ModuleDict
     optimiser: torch.optim.SGD
     workers: Workers
+    seed: int
 
     @classmethod
     def fresh(
@@ -74,11 +80,12 @@ class Source:
             tops = heads(width) if heads != "groups" else nn.ModuleList(nn.Linear(width, count) for count in view.counts())
         net = synced(nn.ModuleDict({"body": body, "heads": tops}), workers=workers)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # on the CPU: to read it waits for no device
         weights = [value for value in net.parameters() if value.requires_grad]
         optimiser = torch.optim.SGD(weights, lr=1.0, momentum=MOMENTUM, weight_decay=decay)
         if resume:
             restore_optimiser(net, optimiser, resume)
-        return cls(net=net, optimiser=optimiser, workers=workers)
+        return cls(net=net, optimiser=optimiser, workers=workers, seed=seed)
 
     def features(self, images: Images) -> Float[Tensor, "B D"]:
         """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
@@ -108,15 +115,22 @@ class Source:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.net.train()
-        loss = objective()
+        taken = self.net.get_buffer("taken")
+        with self.dropping(int(taken)):
+            loss = objective()
         self.optimiser.zero_grad()
         loss.backward()
         add([value.grad for value in self.net.parameters() if value.grad is not None], self.workers)
         self.optimiser.step()
+        taken += 1
         whole = float(self.workers.total(loss.detach().clone()))
         if not np.isfinite(whole):
             raise FloatingPointError(f"the source network's loss is {whole}; a --learning-rate below the present {rate:g} may work")
         return whole
+
+    def dropping(self, *turn: int) -> AbstractContextManager[None]:
+        """A turn in training mode: what is dropped out in it is the same whenever it is taken."""
+        return seeded(self.seed, KEY, *turn, self.workers.rank, device=next(self.net.parameters()).device)
 
     def still(self) -> "Source":
         """In evaluation mode, without slopes for its weights: what a poison is made against."""

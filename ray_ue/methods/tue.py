@@ -43,6 +43,7 @@ class TUE(Trained):
     """
 
     per = "image"
+    alone = True
     epochs: int = 40
     batch: int = 512
     every: int = 20

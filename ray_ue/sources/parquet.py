@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ray_ue.images import refuse_inflation
 from ray_ue.sources.base import ROW_SCHEMA, Change, Shard, Written
 from ray_ue.sources.batches import BATCH, Rewritten, key, rewritten
 from ray_ue.sources.columns import Column, image_column
@@ -36,6 +37,7 @@ class ParquetFiles(Packed):
                 file = pq.ParquetFile(raw, buffer_size=2**20 if is_local(self.root) else 2**23)
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(f"{path} is not a Parquet file, or is damaged: {error}") from error
+            _refuse_bomb(file, path=path)
             yield file
 
     def class_names(self) -> list[str]:
@@ -86,6 +88,15 @@ class ParquetFiles(Packed):
                     for position, (row, data) in enumerate(zip(keys, images, strict=True), written):
                         yield Written.of(row, name=key(goal, position), data=data)
                     written += len(table)
+
+
+def _refuse_bomb(file: pq.ParquetFile, *, path: str) -> None:
+    for group in range(file.num_row_groups):
+        about = file.metadata.row_group(group)
+        for chunk in (about.column(i) for i in range(about.num_columns)):
+            refuse_inflation(
+                f"{path}: the column {chunk.path_in_schema}", stored=chunk.total_compressed_size, size=chunk.total_uncompressed_size
+            )
 
 
 def _column(file: pq.ParquetFile, *, path: str) -> Column:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.groups import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gpu, report
+from ray_ue.needs import needs_of
 from ray_ue.progress import Progress, say
 from ray_ue.sampling import draw_sample
 from ray_ue.stages.base import Run, stage
@@ -19,6 +20,7 @@ from ray_ue.stages.views import open_views
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
 LABEL_FIELDS = ("groups",)
+NOTHING = {"groups": "none"}
 
 
 def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
@@ -34,20 +36,22 @@ def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> 
     return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=group)
 
 
-def classes(run: Run, *, index: Artifact, views: Artifact) -> Artifact:
-    """The groups artifact, one group per label, for a method that needs no embedding: without centres (D = 0).
+def by_listing(run: Run, *, index: Artifact, views: Artifact) -> Artifact:
+    """The groups artifact for a method that needs no embedding: one group per label, or a single one. Without centres (D = 0).
 
     Rows of the `views` that could not be read get no slot; the export finds the others.
     """
+    by_label = needs_of(run.recipe).groups == "label"
 
     def group(folder: Folder) -> dict:
         used = np.ones(index.facts["rows"], bool)
         used[wanted_rows(index, size=views.manifest.fields["craft_sample"], seed=run.recipe.seed)] = False
         used[open_views(views.folder)[1]] = True
-        slot_of, slots = ByLabel().slots(labels_of(index), used)
-        return build(folder, Groups(slot_of=slot_of, centers=np.zeros((slots, 0), np.float32)), 0.0, {"by": "label"})
+        slot_of, slots = ByLabel().slots(labels_of(index), used) if by_label else (np.where(used, 0, NO_SLOT).astype(np.int32), 1)
+        by = "label" if by_label else "none"
+        return build(folder, Groups(slot_of=slot_of, centers=np.zeros((slots, 0), np.float32)), 0.0, {"by": by})
 
-    fields = run.recipe.values(LABEL_FIELDS)
+    fields = run.recipe.values(LABEL_FIELDS) if by_label else NOTHING
     return stage(run, "cluster", version=VERSION, fields=fields, inputs={"index": index, "views": views}, build=group)
 
 
@@ -114,13 +118,14 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
     """The vectors at sorted `places` (counting readable rows only), one part in memory beside the sample."""
-    found, begin = [], 0
+    found, begin, done = np.zeros((0, 0), np.float32), 0, 0
     for _, block in vectors(embedded):
+        found = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else found
         inside = places[(places >= begin) & (places < begin + len(block))] - begin
-        if len(inside):
-            found.append(block[inside])
-        begin += len(block)
-    return np.concatenate(found)
+        found[done : done + len(inside)] = block[inside]
+        begin, done = begin + len(block), done + len(inside)
+    assert done == len(places), "the places are of readable rows"
+    return found
 
 
 def assign_here(items: list[dict], arguments: dict) -> Iterator[dict]:
@@ -163,6 +168,9 @@ def open_groups(folder: Folder) -> Groups:
 
 
 def describe(facts: dict) -> None:
+    if facts["by"] == "none":
+        say(f"  cluster  none: {sum(facts['sizes']):,} images, each with a perturbation of its own")
+        return
     sizes = sorted(facts["sizes"], reverse=True)
     shown = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
     say(f"  cluster  sizes {shown}; largest is {facts['imbalance']:.2f} x the mean")

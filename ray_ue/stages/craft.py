@@ -1,7 +1,7 @@
 """Craft: make the poison under Ray Train and save it exactly as it was measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from ray_ue.aims import AIMS
 from ray_ue.artifacts import Artifact, Folder
 from ray_ue.deltas import Deltas, pools_for
 from ray_ue.groups import NO_SLOT
-from ray_ue.methods import Method, Per, View
-from ray_ue.methods import build as build_method
+from ray_ue.methods import View
+from ray_ue.needs import needs_of
 from ray_ue.poisons import Poison, open_poison_file
 from ray_ue.recipe import Recipe
 from ray_ue.stages.base import Run, stage
@@ -26,24 +26,19 @@ from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import blank
 from ray_ue.types import SlotOf
 
-VERSION = 2
+VERSION = 3
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
 BATCH = 512  # rows that at least share a batch on one worker: MI-UE's
 
 
-def method_of(recipe: Recipe) -> tuple[Method, Per]:
-    """The recipe's method, and whether it gives one perturbation to a group or to every image."""
-    method = build_method(recipe.method, asdict(recipe))
-    return method, method.per if recipe.per == "auto" else recipe.per
-
-
 def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups: Artifact, also: Sequence[Artifact]) -> Artifact:
     """The poison artifact: `bank.safetensors`. `weights` holds a trained surrogate, `also` the groupings beside `groups`."""
-    method, per = method_of(run.recipe)
+    needs = needs_of(run.recipe)
+    method = needs.method
     inputs = {"views": views, "groups": groups, **weights}
     inputs |= {f"{ALSO}{number}": artifact for number, artifact in enumerate(also)}
-    fields = run.recipe.values(FIELDS) | {"per": per, "settings": method.identity()}
+    fields = run.recipe.values(FIELDS) | {"per": needs.per, "settings": method.identity()}
     fields |= run.recipe.values(FROZEN) if method.frozen else {}
     made = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
     made |= {"weights": fetchable(dict(weights)) if method.frozen else ""}
@@ -53,20 +48,21 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
 
 
 def build(run: Run, views: Artifact, made: Mapping[str, object], folder: Folder) -> dict:
-    recipe = run.recipe
-    method, per = method_of(recipe)
+    recipe, needs = run.recipe, needs_of(run.recipe)
+    if needs.method.alone and worker_count(run) > 1:
+        run = replace(run, resources=replace(run.resources, workers="1"))
     table = deltas_of(recipe, rows=views.facts["rows"], side=views.facts["canvas"], folder=folder)
-    if per == "image" and (count := worker_count(run)) > table.pools:
+    if needs.per == "image" and (count := worker_count(run)) > table.pools:
         raise ValueError(f"--workers {count} is too many: {table.rows:,} images make {table.pools} pool(s) for one worker each at least")
     state, facts = run_loop(run, folder, name="craft", loop=follow, arguments={"recipe": recipe, "folder": folder, **made})
-    poison = method.poison(state, deltas=table, budget=recipe.levels())
+    poison = needs.method.poison(state, deltas=table, budget=recipe.levels())
     with folder.writing("bank.safetensors") as file:
         poison.save(Path(file.name))  # a draft, which becomes the file when the block ends well
     rows = views.facts["rows"]
     return facts | {
         "slots": poison.slots,
         "most": poison.most,
-        "passes": method.passes(rows),
+        "passes": needs.method.passes(rows),
         "reference_images": uc_passes(recipe.clusters, views.facts["of"]),
     }
 
@@ -94,7 +90,8 @@ def follow(
     resume: dict[str, Tensor],
 ) -> Iterator[Step]:
     """The crafting loop of the recipe's method over the sampled rows that have a slot."""
-    method, per = method_of(recipe)
+    needs = needs_of(recipe)
+    method, shared = needs.method, needs.per == "group"
     pixels, ids = open_views(views)
     every = [open_groups(found) for found in (groups, *also)]
     told = [found.slot_of[ids] for found in every]
@@ -102,8 +99,8 @@ def follow(
     side, centers = pixels.shape[1], every[0].centers
     view = View(
         pixels=pixels,
-        slot_of=told[0] if per == "group" else np.arange(len(ids), dtype=np.int32),
-        slots=len(centers) if per == "group" else len(ids),
+        slot_of=told[0] if shared else np.arange(len(ids), dtype=np.int32),
+        slots=len(centers) if shared else len(ids),
         group_of=told[0],
         groups=len(centers),
         centers=centers,

@@ -42,7 +42,10 @@ class Lanes:
     def plan(cls, machines: Machines, resources: Resources, *, cells: int) -> "Lanes":
         """As many lanes as the machines have room for: one per GPU share, or one per core of a node without GPUs."""
         workers = int(resources.workers) if resources.workers.isdigit() else 1
-        room = int(machines.gpus / resources.gpus_per_victim) if machines.gpus else machines.slots()
+        room = machines.shares(resources.gpus_per_victim) if machines.gpus else machines.slots()
+        if machines.gpus and workers > 1 and resources.gpus_per_victim < 1:
+            share = f"{resources.gpus_per_victim:g} of a GPU"
+            raise ValueError(f"--workers {workers} with {share} each could share a GPU, which NCCL refuses; leave one of the two out")
         if workers > (most := room if machines.gpus else machines.cpus):
             kind = f"GPU shares of {resources.gpus_per_victim:g}" if machines.gpus else "CPUs"
             raise ValueError(

@@ -88,6 +88,13 @@ def worker_count(run: Run) -> int:
     return max(1, run.machines.gpus) if asked == "auto" else int(asked)
 
 
+def check_workers(run: Run) -> None:
+    """A `ValueError` for more workers than there is room for: Ray Train would wait for them for ever."""
+    most, kind = (run.machines.gpus, "GPUs") if run.machines.gpus else (run.machines.cpus, "CPUs")
+    if (count := worker_count(run)) > most:
+        raise ValueError(f"--workers {count} asks for more workers than there are {kind} ({most}); ask for {most} or fewer")
+
+
 def share(run: Run) -> dict[str, float]:
     return {"CPU": 1, "GPU": 1} if run.machines.gpus else {"CPU": 1}
 

@@ -112,7 +112,7 @@ def spread(tasks: list[Task], *, resources: Resources) -> Iterator[dict]:
         return
     with session() as machines:
         share = resources.gpus_per_victim if machines.gpus else 0.0
-        actors = min(len(tasks), max(1, int(machines.gpus / share)) if share else machines.slots())
+        actors = min(len(tasks), max(1, machines.shares(share)) if share else machines.slots())
         threads = machines.threads(resources, tasks=actors)
         items = [{"task": pickle.dumps(task)} for task in tasks]
         yield from stream(items, work=Measurer, arguments={"threads": threads}, cpus=1, gpus=share, actors=actors, block_bytes=1)

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 
 from ray_ue.artifacts import Artifact, Folder
+from ray_ue.needs import needs_of
 from ray_ue.recipe import Recipe, Resources
 from ray_ue.stages.base import Run
 from ray_ue.stages.centers import recenter
-from ray_ue.stages.cluster import classes, cluster
-from ray_ue.stages.craft import craft, method_of
+from ray_ue.stages.cluster import by_listing, cluster
+from ray_ue.stages.craft import craft
 from ray_ue.stages.embed import embed
 from ray_ue.stages.export import export
 from ray_ue.stages.given import given
 from ray_ue.stages.index import index
+from ray_ue.stages.loop import check_workers
 from ray_ue.stages.sample import refuse_unreadable, sample
 from ray_ue.stages.session import session
 from ray_ue.stages.surrogate import surrogate
@@ -25,6 +27,7 @@ def follow(
     done: dict[str, Artifact] = {}
     with session(part=resources.part) as machines:
         job = Run(source=source, output=output, work=work, shared=shared, recipe=recipe, resources=resources, machines=machines)
+        check_workers(job)
         for name, artifacts in steps(job):
             done |= artifacts
             if name == until:
@@ -35,28 +38,27 @@ def follow(
 def steps(job: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     """Each stage's name and artifacts as it ends. Nothing is embedded for a method that needs neither clusters nor a surrogate."""
     recipe = job.recipe
-    method, per = method_of(recipe)
-    clustered = method.frozen or recipe.groups == "kmeans"
-    looks = method.frozen or (clustered and not recipe.embeddings)  # whether the surrogate is needed
+    needs = needs_of(recipe)
+    method, per = needs.method, needs.per
     canvas = recipe.side(frozen=method.frozen)
     indexed = index(job)
     yield "index", {"index": indexed}
     vectors = given(job, index=indexed) if recipe.embeddings else None  # first: they may not fit, and what follows is long
     views = sample(job, index=indexed, canvas=canvas, rows=indexed.facts["rows"] if per == "image" else recipe.craft_sample)
-    sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if looks else views
+    sampled = sample(job, index=indexed, canvas=recipe.geometry()[0], rows=recipe.craft_sample) if needs.surrogate else views
     if per == "image":
         method.refuse(budget=recipe.levels(), side=canvas, entries=views.facts["rows"])
     yield "sample", {"sample": views}
-    weights = surrogate(job, sample=sampled) if looks else {}
+    weights = surrogate(job, sample=sampled) if needs.surrogate else {}
     yield "surrogate", weights
-    if vectors is None and clustered:
+    if needs.embeds:
         vectors = embed(job, index=indexed, weights=weights)
     if vectors is None or recipe.embeddings:
         refuse_unreadable(views, most=recipe.max_rejected)
     embedded = {} if vectors is None else {"embed": vectors}
     yield "embed", embedded
     if vectors is None:
-        groups, also = classes(job, index=indexed, views=views), []
+        groups, also = by_listing(job, index=indexed, views=views), []
     else:
         groups = cluster(job, index=indexed, embedded=vectors, clusters=recipe.clusters)
         also = [cluster(job, index=indexed, embedded=vectors, clusters=k) for k in recipe.other_clusters()]

@@ -35,10 +35,14 @@ class Machines:
     nodes: int
     cores: int
 
+    def shares(self, share: float) -> int:
+        """How many parts of a GPU of that share there are; a part above one takes several GPUs. Two GPUs hold four of 0.4, not five."""
+        return self.gpus * int(1 / share + 1e-9) if share <= 1 else int(self.gpus / share)
+
     def encoder(self, resources: Resources) -> tuple[int, float]:
         """(actors, GPU share of each): one actor per GPU share, or one per CPU node, which then uses all of that node's cores."""
         if self.gpus:
-            return max(1, int(self.gpus / resources.gpus_per_encoder)), resources.gpus_per_encoder
+            return max(1, self.shares(resources.gpus_per_encoder)), resources.gpus_per_encoder
         return self.nodes, 0.0
 
     def beside_readers(self, actors: int) -> float:
@@ -137,6 +141,10 @@ def measure() -> Machines:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     busy = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
     machines = Machines(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1)
+    if not busy:
+        say(
+            "  warning  no node offers a CPU now; a run plans for what is there when it starts, so start workers first: min_workers above 0"
+        )
     if not machines.gpus and gpu_here():
         say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus, or everything runs on the CPU")
     return machines

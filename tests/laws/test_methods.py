@@ -110,8 +110,12 @@ LEARNT: list[tuple[str, Per]] = [
     ("mi-ue", "image"),
     ("tap", "group"),
     ("tap", "image"),
+    ("rem", "group"),
     ("rem", "image"),
+    ("sem", "group"),
     ("sem", "image"),
+    ("ops", "image"),
+    ("cuda", "image"),
 ]
 
 

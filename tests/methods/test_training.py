@@ -11,6 +11,7 @@ from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
 from ray_ue.methods import METHODS, Method, View, build
 from ray_ue.methods.batches import PARTNERS, Batches
 from ray_ue.methods.em import EM
+from ray_ue.methods.gue import GUE
 from ray_ue.methods.miue import MIUE
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
@@ -51,12 +52,25 @@ def test_the_cost_in_passes_over_cifar(method: Method, passes: float) -> None:
     assert method.passes(50_000) / 50_000 == pytest.approx(passes, rel=1e-3)
 
 
+@pytest.mark.parametrize("method", [replace(TINY, network="mobilenet_v2"), GUE(epochs=2, batch=16, inner=1, network="mobilenet_v2")])
+def test_what_a_network_drops_out_is_a_function_of_the_seed_also_after_a_kill(method: Method, tmp_path: Path) -> None:
+    view, found = world(tmp_path).view("a"), []
+    for number in range(2):
+        torch.manual_seed(number)
+        found.append(states(method, view))
+    torch.manual_seed(5)
+    again = list(method.craft(view, budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume=found[0][0]))
+    for other in (found[1][-1], again[-1].state()):
+        assert all(torch.equal(value, other[name]) for name, value in found[0][-1].items())
+
+
 def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) -> None:
     view = world(tmp_path).view("a")
     batches = Batches(view=view, workers=Workers(), seed=0)
     pooled = batches.pooled(3, batch=4)
     assert sorted(row for several in pooled.values() for rows in several for row in rows.tolist()) == list(range(48))
     assert all((rows % view.deltas.pools == pool).all() for pool, several in pooled.items() for rows in several)
+    assert min(len(rows) for several in pooled.values() for rows in several) >= 4, "never thinned"
     again, later = batches.pooled(3, batch=4), batches.pooled(4, batch=4)
     assert (pooled[0][0] == again[0][0]).all()
     assert (np.concatenate(pooled[0]) != np.concatenate(later[0])).any()

@@ -40,6 +40,10 @@ def bank(done: dict[str, Artifact]) -> np.ndarray:
     return np.array(poison.bank).astype(int)
 
 
+def listed(copy: Path) -> list[str]:
+    return sorted(str(path.relative_to(copy)) for path in copy.rglob("*.png"))
+
+
 def test_by_label_nothing_is_embedded_and_every_image_has_its_own(photos: Path, tmp_path: Path) -> None:
     (photos / "cats" / "bad.jpg").write_bytes(b"nothing")
     done = run(photos, tmp_path / "out", max_rejected=0.1, **QUICK)
@@ -73,8 +77,9 @@ def test_one_perturbation_per_group_can_be_asked_for(photos: Path, tmp_path: Pat
 def test_perturbations_that_are_taken_out_make_the_same_copy_when_they_are_given(photos: Path, tmp_path: Path) -> None:
     first = run(photos, tmp_path / "out", **QUICK)
     assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 0
-    again = run(photos, tmp_path / "again", method="given", groups="label", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
+    again = run(photos, tmp_path / "again", method="given", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
     assert (bank(first) == bank(again)).all()
+    assert all((tmp_path / "again" / key).read_bytes() == (tmp_path / "out" / key).read_bytes() for key in listed(tmp_path / "out"))
     assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 2, "what is there already is never overwritten"
 
 
@@ -105,6 +110,19 @@ def test_a_file_that_does_not_suit_is_refused_before_anything_is_trained(
     np.save(tmp_path / "delta.npy", np.full((entries, 3, side, side), levels, np.int8))
     with pytest.raises(ValueError, match=told):
         run(photos, tmp_path / "out", method="given", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
+    assert not any(name.startswith(("surrogate", "embed")) for name in os.listdir(f"{tmp_path}/out.ray-ue"))
+
+
+@pytest.mark.parametrize("method", ["given", "noise"])
+def test_what_looks_at_no_group_trains_nothing_and_needs_no_label(tmp_path: Path, method: str) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(image_bytes(number))
+    np.save(tmp_path / "delta.npy", np.random.default_rng(0).integers(-8, 9, (20, 3, 32, 32), dtype=np.int8))
+    asked: dict[str, Any] = {"settings": f"file={tmp_path / 'delta.npy'}"} if method == "given" else {"per": "image"}
+    done = run(tmp_path / "photos", tmp_path / "out", method=method, budget="8", **asked)
+    assert len(bank(done)) == 20
+    assert len(listed(tmp_path / "out")) == 20
     assert not any(name.startswith(("surrogate", "embed")) for name in os.listdir(f"{tmp_path}/out.ray-ue"))
 
 
