@@ -49,17 +49,28 @@ def estimate(source: Source, *, recipe: Recipe) -> Estimate:
 
 
 def work_bytes(recipe: Recipe, *, rows: int) -> float:
-    """Views for the surrogate and for crafting (while they are joined, twice), and both sides of a table of one delta per image."""
+    """Views, the finished perturbations, and both sides of the table that one delta per image is made in."""
+    return views_bytes(recipe, rows=rows) + 3 * bank_bytes(recipe, rows=rows)
+
+
+def bank_bytes(recipe: Recipe, *, rows: int) -> float:
+    """The finished perturbations where every image has its own; a few shared ones take no room that counts."""
     from ray_ue.needs import needs_of
 
     needs = needs_of(recipe)
-    own = needs.per == "image"
-    canvas = recipe.side(frozen=needs.method.frozen)
-    seen = rows if own else min(recipe.craft_sample, rows)
-    views = 2 * seen * canvas**2 * 3
+    return rows * recipe.side(frozen=needs.method.frozen) ** 2 * 3 if needs.per == "image" else 0
+
+
+def views_bytes(recipe: Recipe, *, rows: int) -> float:
+    """Views for the surrogate and for crafting, while they are joined twice."""
+    from ray_ue.needs import needs_of
+
+    needs = needs_of(recipe)
+    seen = rows if needs.per == "image" else min(recipe.craft_sample, rows)
+    views = 2 * seen * recipe.side(frozen=needs.method.frozen) ** 2 * 3
     if needs.embeds and not needs.method.frozen:
         views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
-    return views + (3 * rows * canvas**2 * 3 if own else 0)
+    return views
 
 
 def check_room(found: Estimate, *, output: Folder) -> None:

@@ -91,9 +91,8 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
     if recipe.other_clusters() and not method.several:
         raise ValueError(f"--also-clusters is for mi-ue, em, rem and sem; --method {recipe.method} is told of one grouping only")
     if method.alone and resources.workers not in ("auto", "local", "1"):
-        raise ValueError(
-            f"--method {recipe.method} compares all rows of a batch in one place: ask for --workers 1, got {resources.workers}"
-        )
+        told = f"--method {recipe.method} compares all rows of a batch in one place"
+        raise ValueError(f"{told}; ask for --workers 1, got {resources.workers}")
 
 
 def work_of(output: Folder) -> Folder:

@@ -10,7 +10,7 @@ from tyro.conf import UseAppendAction
 
 from ray_ue import evaluation, pipeline, space
 from ray_ue.artifacts import Folder
-from ray_ue.estimate import Estimate, estimate, work_bytes
+from ray_ue.estimate import Estimate, bank_bytes, estimate, views_bytes
 from ray_ue.evaluation import absolute
 from ray_ue.grid import Grid, places, words
 from ray_ue.recipe import Recipe, Resources, differing
@@ -114,6 +114,8 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
                 f"{what} is missing; write for example: ray-ue sweep photos/ photos-sweep/ --test photos-test/ --vary budget=8,16"
             )
     search.check()
+    if "mlflow" in words(search.loggers) and not Folder.at(output).local:
+        raise ValueError(f"--loggers mlflow keeps its runs in a local folder, and {output} is none; use tensorboard, or sweep into one")
     resources.check()
     grid = grid.rooted()
     grid.check()
@@ -213,7 +215,7 @@ def reopen(home: str, *, resources: Resources) -> Study:
 
 
 def room(made: Study) -> tuple[int, float, float]:
-    """(images, bytes of all the copies, bytes of the work folder that they share and of their own)."""
+    """(images, bytes of all the copies, bytes of the work folder that they share and of their own). Victims' weights are not in it."""
     source = open_source(made.source, format=made.recipe.format)
     recipes = made.recipes()
     tried = min(made.search.samples or len(recipes), len(recipes))
@@ -223,7 +225,9 @@ def room(made: Study) -> tuple[int, float, float]:
             alike[key] = estimate(source, recipe=recipe)
     rows = next(iter(alike.values())).rows
     copies = [alike[recipe.resize, recipe.image_format].copy for recipe in recipes.values()]
-    work = sum(work_bytes(recipes[name], rows=rows) for name in space.prefixes(recipes))
+    work = sum(views_bytes(recipes[name], rows=rows) for name in space.prefixes(recipes))
+    banks = [bank_bytes(recipe, rows=rows) for recipe in recipes.values()]
+    work += sum(banks) / len(banks) * tried + 2 * max(banks) * max(1, made.search.concurrent)
     return rows, sum(copies) / len(copies) * tried, work
 
 
@@ -255,6 +259,6 @@ def describe(made: Study) -> str:
             f"victims    {tried * mine} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({kinds} budget(s))",
             f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
             f"seeds      {grid.seeds}",
-            f"disk       copies about {copies / 2**30:.2f} GiB, shared work at most {work / 2**30:.2f} GiB{free}",
+            f"disk       copies about {copies / 2**30:.2f} GiB, work folders at most {work / 2**30:.2f} GiB, and victims' weights{free}",
         ]
     )

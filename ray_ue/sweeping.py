@@ -8,7 +8,7 @@ from ray_ue.environment import prepare
 from ray_ue.grid import Grid
 from ray_ue.progress import say
 from ray_ue.recipe import AUTOMATIC, FIELDS, Recipe, Resources
-from ray_ue.study import REQUEST, Search, Study, plan, request, room
+from ray_ue.study import COPIES, REQUEST, WORK, Search, Study, plan, request, room
 from ray_ue.types import unknown
 
 PLAIN = Grid()
@@ -18,7 +18,8 @@ def run(made: Study) -> Folder:
     """Try what no earlier call has finished, write the table and the page; returns the sweep's folder."""
     made.home.check_writable()
     _, copies, work = room(made)
-    if made.home.local and copies + work > made.home.free_bytes() + made.home.size():
+    there = made.home.child(COPIES).size() + made.home.child(WORK).size()  # what is written anew takes their place
+    if made.home.local and copies + work > made.home.free_bytes() + there:
         raise ValueError(
             f"{made.home.uri} needs about {(copies + work) / 2**30:.1f} GiB, {made.home.free_bytes() / 2**30:.1f} GiB are free; "
             "vary less, sweep a part of the collection, or write smaller files with --image-format webp"

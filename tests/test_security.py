@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -106,6 +107,18 @@ def test_harmless_types_of_others_are_copied(tmp_path: Path) -> None:
     pq.write_table(table(PICTURE, pa.field("id", value.type), value), tmp_path / "in/x.parquet")
     rewrite(open_source(str(tmp_path / "in")), tmp_path / "out")
     assert pq.read_table(tmp_path / "out/x.parquet")["id"].combine_chunks().storage.to_pylist() == [bytes(range(16))]
+
+
+def test_a_column_or_an_array_that_inflates_from_next_to_nothing_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray_ue.images.INFLATED", 2**20)  # a GiB would take a while to write
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"image": [PICTURE], "label": [0], "note": [bytes(2**22)]}), tmp_path / "in/x.parquet", compression="zstd")
+    source = open_source(str(tmp_path / "in"))
+    with pytest.raises(ValueError, match=r"x\.parquet: the column note inflates from [\d,]+ bytes to 0\.0 GiB"):
+        source.rows(source.shards()[0])
+    np.savez_compressed(tmp_path / "d.npz", d=np.zeros((400, 3, 32, 32), np.uint8))
+    with pytest.raises(ValueError, match=r"d\.npz: d inflates from [\d,]+ bytes to 0\.0 GiB, which no honest data does"):
+        open_perturbations(tmp_path / "d.npz", key="")
 
 
 METADATA = {

@@ -128,6 +128,13 @@ def test_files_within_a_flag_become_absolute_too(project: Path) -> None:
     ]
 
 
+def test_places_in_a_list_become_absolute_too(project: Path) -> None:
+    words = ["s3://b/out", "--purified=one,s3://b/two,../three", "--seeds", "3"]
+    told = describe_submission("evaluate", words, uris=["s3://b/out", "one", "s3://b/two", "../three"], folder=project)
+    line = shlex.split(told.splitlines()[0].removeprefix("   submit"))
+    assert line[-3] == f"--purified={project}/one,s3://b/two,{project.parent}/three"
+
+
 def test_a_folder_without_our_code_is_not_uploaded(tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("mine")
     told = describe_submission("protect", ["s3://b/in", "s3://b/out"], uris=["s3://b/in", "s3://b/out"], folder=tmp_path)

@@ -118,8 +118,8 @@ def _npz(path: Path, key: str) -> np.ndarray:
             raise ValueError("it is one array, so its name should end in .npy")
     with found:
         name = _name(found.files, key, path=path)
-        with named(path):
-            about = zipfile.ZipFile(path).getinfo(f"{name}.npy")
+        with named(path), zipfile.ZipFile(path) as archive:
+            about = archive.getinfo(f"{name}.npy")
         refuse_inflation(f"{path}: {name}", stored=about.compress_size, size=about.file_size)
         with named(path):
             return found[name]

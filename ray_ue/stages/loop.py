@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import ray
 import ray.train
 import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -89,10 +90,11 @@ def worker_count(run: Run) -> int:
 
 
 def check_workers(run: Run) -> None:
-    """A `ValueError` for more workers than there is room for: Ray Train would wait for them for ever."""
-    most, kind = (run.machines.gpus, "GPUs") if run.machines.gpus else (run.machines.cpus, "CPUs")
-    if (count := worker_count(run)) > most:
-        raise ValueError(f"--workers {count} asks for more workers than there are {kind} ({most}); ask for {most} or fewer")
+    """A `ValueError` for more workers than the whole cluster has room for: Ray Train would wait for them for ever."""
+    kind = "GPU" if run.machines.gpus else "CPU"
+    most = int(ray.cluster_resources().get(kind, 0))
+    if (count := worker_count(run)) > max(1, most):
+        raise ValueError(f"--workers {count} asks for more workers than there are {kind}s ({most}); ask for fewer, or start nodes first")
 
 
 def share(run: Run) -> dict[str, float]:
@@ -125,7 +127,7 @@ def train_worker(config: dict[str, Any]) -> None:
         if rank == 0 and due:
             checkpoint(folder, last)
             saved = time.monotonic()
-        elif rank == 0:
+        if rank == 0:
             note(folder, last)
     if last is None and not resume:
         raise ValueError("the loop made no step")

@@ -1,6 +1,7 @@
 """Chaos: a sweep on several nodes while workers, nodes, the head and the command itself are killed at random times, and workers freeze.
 
-Kept out of the default run: `make chaos`. CHAOS_KILLS and CHAOS_SEED say how many kills and which; what happened is printed.
+Kept out of the default run: `make chaos`. CHAOS_KILLS and CHAOS_SEED say how many kills and which; what happened, and in which stage, is
+printed. A worker that freezes for a while is no kill and is counted apart.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from conftest import image_bytes, write_classes
 from many_nodes import Nodes, nodes
 
 from ray_ue import front
-from ray_ue.artifacts import Folder
+from ray_ue.artifacts import MANIFEST, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
@@ -44,11 +45,24 @@ class Storm:
 
     rng: random.Random
     log: Path
+    home: Path = Path()
     killed: Counter[str] = field(default_factory=Counter)
+    frozen: int = 0
+    stages: Counter[str] = field(default_factory=Counter)  # that were begun and not finished when something was killed
+
+    @property
+    def over(self) -> bool:
+        return sum(self.killed.values()) >= KILLS
+
+    def underway(self) -> list[str]:
+        """The stages that have been begun and not finished, of whichever setting."""
+        places = [folder for pattern in ("work/*-*", "copies/*.ray-ue/*-*", "evaluation/*-*") for folder in self.home.glob(pattern)]
+        found = {folder.name.split("-")[0] for folder in places if folder.is_dir() and not (folder / MANIFEST).exists()}
+        return sorted(found) or ["between stages"]
 
     def strike(self, cluster: Nodes, running: subprocess.Popen) -> str:
         """Kill something; returns what. `command` and `head` end the command as well."""
-        way = self.rng.choices(list(WAYS), weights=list(WAYS.values()))[0]
+        way, underway = self.rng.choices(list(WAYS), weights=list(WAYS.values()))[0], self.underway()
         if way in ("worker", "freeze"):
             workers = cluster.workers()
             if not workers:
@@ -72,8 +86,12 @@ class Storm:
             running.kill()
         else:
             os.killpg(cluster.process.pid, signal.SIGKILL)
-        self.killed[way.split()[0]] += 1
-        print(f"{sum(self.killed.values()):>3}  {way}", flush=True)
+        if way.startswith("freeze"):
+            self.frozen += 1
+        else:
+            self.killed[way.split()[0]] += 1
+            self.stages.update(underway)
+        print(f"{sum(self.killed.values()):>3}  {way} during {' '.join(underway)}", flush=True)
         return way
 
 
@@ -112,14 +130,16 @@ def test_whatever_dies_the_copies_and_the_table_are_those_of_a_quiet_run(collect
     plain = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     assert sweep(source, test, collection / "quiet", plain, log=log).wait() == 0, log.read_text()[-3000:]
     storm, rounds, began = Storm(rng=random.Random(SEED), log=log), 0, time.monotonic()
-    while sum(storm.killed.values()) < KILLS:
-        home = collection / f"stormy-{rounds}"
+    while not storm.over:
+        home = storm.home = collection / f"stormy-{rounds}"
         weather(storm, source, test, home, log=log)
         assert digest(home) == digest(collection / "quiet"), f"round {rounds}"
         assert table(home) == table(collection / "quiet"), f"round {rounds}"
         rounds += 1
     minutes = (time.monotonic() - began) / 60
-    print(f"seed {SEED}: {sum(storm.killed.values())} kills {dict(storm.killed)} in {rounds} sweeps, {minutes:.0f} minutes; all alike")
+    print(f"seed {SEED}: {sum(storm.killed.values())} kills {dict(storm.killed)} and {storm.frozen} freezes in {rounds} sweeps,")
+    print(f"during {dict(storm.stages)}; {minutes:.0f} minutes; all alike")
+    assert len(storm.stages) > min(3, KILLS // 5), "kills must come in many stages"
 
 
 def weather(storm: Storm, source: Path, test: Path, home: Path, *, log: Path) -> None:
@@ -140,7 +160,7 @@ def once(storm: Storm, cluster: Nodes, running: subprocess.Popen) -> str:
         try:
             code = running.wait(timeout=storm.rng.uniform(*PAUSE))
         except subprocess.TimeoutExpired:
-            if sum(storm.killed.values()) >= KILLS:
+            if storm.over:
                 continue
             struck.append(storm.strike(cluster, running))
             if struck[-1] in ("head", "command"):

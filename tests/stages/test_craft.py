@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import image_bytes
+from conftest import image_bytes, write_classes
 from shared_work import train_workers
 
 from ray_ue.artifacts import Artifact, Folder
@@ -143,6 +143,34 @@ def test_too_many_bad_images_are_refused_before_crafting(photos: Path, tmp_path:
 def test_more_workers_than_pools_are_refused_before_they_start(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--workers 2 is too many: 60 images make 1 pool"):
         run(photos, tmp_path / "out", resources=Resources(workers="2"), until="craft", **QUICK)
+
+
+def test_steps_that_are_saved_are_shown_too(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr("ray_ue.stages.loop.note", lambda folder, step: shown.append(step.step))
+    run(photos, tmp_path / "out", until="craft", **QUICK)
+    assert shown == [1, 2]
+
+
+def test_more_workers_than_cpus_are_refused_instead_of_waited_for(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--workers 400 asks for more workers than there are CPUs \(\d+\); ask for fewer"):
+        run(photos, tmp_path / "out", resources=Resources(workers="400"), until="index", **QUICK)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_two_workers_with_pools_of_their_own_make_nearly_the_bank_of_one(tmp_path: Path) -> None:
+    """Real Ray Train workers: sums in another order turn a sign here and there, and later steps carry it on."""
+    write_classes(tmp_path / "photos", range(4_100))
+    asked = QUICK | {"settings": "network=mlp2,epochs=2,steps=4,step=0.5", "batch": 128}
+    banks = [
+        bank(run(tmp_path / "photos", tmp_path / str(count), resources=Resources(workers=str(count)), until="craft", **asked))
+        for count in (1, 2)
+    ]
+    apart = np.abs(banks[0] - banks[1])
+    assert np.abs(banks[0]).mean() > 1
+    assert (apart == 0).mean() > 0.9
+    assert (apart <= 1).mean() > 0.99
 
 
 @pytest.mark.slow

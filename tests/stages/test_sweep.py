@@ -144,6 +144,26 @@ def test_optuna_tries_different_settings_and_goes_on(photos: Path) -> None:
 
 
 @pytest.mark.long
+def test_an_object_store_holds_a_sweep_with_its_evaluation_and_page(swept: Path, photos: Path, store: str) -> None:
+    asked: dict[str, Any] = {"test": f"{store}/swept-test", "vary": VARY, "evaluate": GRID, "resources": LOCAL}
+    for name in ("photos", "test"):
+        Folder(f"{store}/swept-{name}").fs().put(f"{photos / name}", f"{store.removeprefix('s3://')}/swept-{name}", recursive=True)
+    home = sweeping.sweep(f"{store}/swept-photos", f"{store}/swept", **asked, **SMALL)
+    alike = ("name", "status", "kept", "accuracy", "levels", "most", "psnr")
+    there = front.read(home).to_pylist()
+    assert [[row[name] for name in alike] for row in there] == [[row[name] for name in alike] for row in rows(swept)]
+    assert b"budget" in home.read("report.html")
+    assert home.child("copies/budget-8/cats").names()
+
+
+@pytest.mark.long
+def test_loggers_get_every_setting(photos: Path) -> None:
+    home = sweep(photos, "logged", grid=ONE, loggers="tensorboard")
+    written = [path for path in (home / "ray-tune").rglob("events.out.tfevents.*") if path.stat().st_size > 500]
+    assert len(written) == 2
+
+
+@pytest.mark.long
 def test_weak_settings_stop_early_and_say_so(photos: Path) -> None:
     grid = replace(ONE, seeds=3)
     found = rows(sweep(photos, "early", vary=("budget=24,16,4,2,1",), grid=grid, stop_early=True))
@@ -176,6 +196,7 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(swept: Path, photos: 
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    home = home.rename(photos / "killed-and-moved")
     before = made_when(home)
     assert any(name.startswith("trials/") for name in before)
     sweeping.run(study.reopen(str(home), resources=LOCAL))
@@ -183,6 +204,23 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(swept: Path, photos: 
     assert {name: after[name] for name in before} == before
     alike = ("name", "status", "kept", "accuracy", "levels", "most", "psnr", "fingerprint")
     assert [[row[name] for name in alike] for row in rows(home)] == [[row[name] for name in alike] for row in rows(swept)]
+
+
+def test_mlflow_needs_a_local_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "refuse_absent", lambda package, *, asked: None)
+    asked: dict[str, Any] = {"test": str(photos / "test"), "grid": GRID, "resources": AUTOMATIC, "recipe": base()}
+    with pytest.raises(ValueError, match="keeps its runs in a local folder, and s3://bucket/sweep is none"):
+        study.plan(str(photos / "photos"), "s3://bucket/sweep", search=study.Search(vary=VARY, loggers="mlflow"), **asked)
+
+
+def test_perturbations_per_image_are_counted_once_for_each_setting(photos: Path) -> None:
+    def work(**changes: Any) -> float:
+        asked: dict[str, Any] = {"test": str(photos / "test"), "grid": GRID, "resources": AUTOMATIC}
+        made = study.plan(str(photos / "photos"), str(photos / "p"), recipe=base(**changes), search=study.Search(vary=VARY), **asked)
+        return study.room(made)[2]
+
+    tap = {"method": "tap", "groups": "label", "steps": 0, "craft_sample": 60}
+    assert work(**tap) - work(per="group", **tap) == 2 * 60 * 32**2 * 3 + 2 * 60 * 32**2 * 3, "a bank each, and one table at a time"
 
 
 def test_a_plan_names_what_a_sweep_will_cost(photos: Path) -> None:
