@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -143,6 +144,10 @@ class Folder:
     def size(self) -> float:
         """Bytes of all files below; 0 when there is no such folder."""
         return float(cast(int, self.fs().du(self.path()))) if self.exists() else 0.0
+
+    def modified(self, name: str) -> float:
+        """When the file `name` was written, in seconds since 1970."""
+        return cast(datetime, self.fs().modified(self.path(name))).timestamp()
 
     def free_bytes(self) -> float:
         """Room left on a local disk; unlimited on an object store."""

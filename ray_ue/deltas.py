@@ -4,10 +4,15 @@ It knows files and rows, not how a perturbation is found. At ImageNet's size thi
 at 224 pixels), so no process ever holds it and no row of it travels between workers.
 """
 
+import fcntl
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -39,7 +44,7 @@ class Deltas:
     pools: int
     budget: Budget
     _open: dict[Path, np.memmap] = field(default_factory=dict, init=False, repr=False)
-    _scratch: list[TemporaryDirectory] = field(default_factory=list, init=False, repr=False)
+    _scratch: list["Scratch"] = field(default_factory=list, init=False, repr=False)
 
     def owned(self, workers: Workers) -> range:
         """The pools of one worker."""
@@ -92,9 +97,8 @@ class Deltas:
         if self.home.local:
             return Path(self.home.path(name))
         if not self._scratch:
-            # This process's own, and gone with it: what an earlier worker left here may be of an older round than the store's.
-            self._scratch.append(TemporaryDirectory(prefix="ray-ue-deltas-"))
-        return Path(self._scratch[0].name) / name
+            self._scratch.append(Scratch(f"ray-ue-deltas-{sha256(self.home.uri.encode()).hexdigest()[:16]}"))
+        return self._scratch[0].path / name
 
     def _side(self, turn: int, pool: int, *, fresh: bool) -> np.memmap:
         """The file of a pool; one that is not there is only made when it is about to be written."""
@@ -113,6 +117,25 @@ class Deltas:
         self._open[path] = found = np.load(path, mmap_mode="r+", allow_pickle=False)
         assert found.shape == shape, f"{path} holds {found.shape}, not {shape}"
         return found
+
+
+class Scratch:
+    """A private folder of this process for one name: what an earlier worker left here may be of an older round than the store's.
+
+    It goes with its process. Those of workers that were killed go when the next one of the same name comes: nobody holds their lock.
+    """
+
+    def __init__(self, name: str) -> None:
+        root = Path(tempfile.gettempdir())
+        for left in root.glob(f"{name}-*"):
+            with suppress(OSError), (left / "lock").open("r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+        made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))  # under this name nobody looks for it before it is locked
+        self.lock = (made / "lock").open("w+b")
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = made.rename(made.with_name(made.name.removeprefix("new-")))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _name(turn: int, pool: int) -> str:

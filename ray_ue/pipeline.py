@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ray_ue import estimate as estimates
 from ray_ue import specs
-from ray_ue.artifacts import Artifact, Folder, finished
+from ray_ue.artifacts import MANIFEST, Artifact, Folder, finished, opened
 from ray_ue.environment import prepare
 from ray_ue.estimate import check_room, estimate
 from ray_ue.progress import say
@@ -214,6 +214,17 @@ def reopen(output: str, *, resources: Resources) -> Plan:
     return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
 
 
+def _published(work: Folder, crafted: list[str]) -> str:
+    """Of several crafted perturbations, which an older version may have left, those of the newest export, else the newest."""
+
+    def newest(names: list[str]) -> str:
+        return max(names, key=lambda name: work.child(name).modified(MANIFEST))
+
+    exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
+    told = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
+    return told if told in crafted else newest(crafted)
+
+
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
     made = reopen(output, resources=AUTOMATIC)
@@ -226,7 +237,7 @@ def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fract
     from ray_ue.interchange import write
     from ray_ue.poisons import open_poison_file
 
-    poison = open_poison_file(made.work.child(crafted[-1]).fetch("bank.safetensors"))
+    poison = open_poison_file(made.work.child(_published(made.work, crafted)).fetch("bank.safetensors"))
     draft = target.with_name(f".draft-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     write(poison, draft, unit=unit)

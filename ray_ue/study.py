@@ -227,7 +227,7 @@ def room(made: Study) -> tuple[int, float, float]:
     copies = [alike[recipe.resize, recipe.image_format].copy for recipe in recipes.values()]
     work = sum(views_bytes(recipes[name], rows=rows) for name in space.prefixes(recipes))
     banks = [bank_bytes(recipe, rows=rows) for recipe in recipes.values()]
-    work += sum(banks) / len(banks) * tried + 2 * max(banks) * max(1, made.search.concurrent)
+    work += sum(banks) / len(banks) * tried + 2 * max(banks) * (made.search.concurrent or tried)
     return rows, sum(copies) / len(copies) * tried, work
 
 

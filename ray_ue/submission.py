@@ -111,12 +111,15 @@ def _wherever(word: str, *, uris: Sequence[str]) -> str:
     flag, mark, value = word.partition("=") if word.startswith("--") else ("", "", word)
     known = {normal(uri) for uri in uris if is_local(uri)}
 
-    def rooted(part: str) -> str:
-        return normal(part) if part and is_local(part) and normal(part) in known else _rooted(part)
+    def place(part: str) -> bool:
+        return bool(part) and (not is_local(part) or normal(part) in known)
 
-    if rooted(value) != value:  # a path may hold a comma
-        return f"{flag}{mark}{rooted(value)}"
-    return f"{flag}{mark}{','.join(map(rooted, value.split(',')))}"
+    if value and is_local(value) and normal(value) in known:  # a path may hold a comma
+        return f"{flag}{mark}{normal(value)}"
+    parts = value.split(",")
+    if all(map(place, parts)):  # else a victim that is called as a folder would become one
+        return f"{flag}{mark}{','.join(normal(part) if is_local(part) else part for part in parts)}"
+    return f"{flag}{mark}{','.join(map(_rooted, parts))}"
 
 
 def _rooted(part: str) -> str:

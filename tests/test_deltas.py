@@ -1,5 +1,9 @@
 """The table of one delta per image: what is written is read, to a 127th of the budget, and two rounds never mix."""
 
+import gc
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +12,7 @@ import torch
 
 from ray_ue.artifacts import Folder
 from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas, pools_for
+from ray_ue.deltas import Deltas, Scratch, pools_for
 from ray_ue.steps import Workers
 
 BUDGET = Budget(levels=8)
@@ -92,14 +96,36 @@ def test_a_table_on_an_object_store_survives_its_machine(store: str, tmp_path: P
     assert (table(f"{store}/deltas").read(1, np.arange(23)) == first.read(1, np.arange(23))).all()
 
 
-def test_what_a_worker_left_on_a_machine_is_not_taken_for_the_stores(store: str) -> None:
+def test_what_killed_workers_left_goes_and_what_others_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lines = ["import os, signal", "from ray_ue.deltas import Scratch", "held = Scratch('x')", "(held.path / 'big').write_bytes(b'1')"]
+    subprocess.run(
+        [sys.executable, "-c", "; ".join([*lines, "os.kill(os.getpid(), signal.SIGKILL)"])],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    (left,) = tmp_path.glob("x-*/big")
+    first = Scratch("x")
+    assert not left.exists()
+    assert first.path.stat().st_mode & 0o777 == 0o700
+    second = Scratch("x")
+    assert first.path.exists()
+    del second
+    gc.collect()
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [first.path]
+
+
+def test_what_a_worker_left_on_a_machine_is_not_taken_for_the_stores(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool may move to another machine and back: its files there are rounds behind."""
+    (tmp_path / "elsewhere").mkdir()
     here = table(f"{store}/deltas")
     here.write(1, np.arange(23), some(23))
     here.close(1, Workers())
-    elsewhere = table(f"{store}/deltas")
-    elsewhere.write(3, np.arange(23), -some(23))  # the same side as round 1
-    elsewhere.close(3, Workers())
+    with monkeypatch.context() as other:
+        other.setattr("tempfile.tempdir", str(tmp_path / "elsewhere"))
+        elsewhere = table(f"{store}/deltas")
+        elsewhere.write(3, np.arange(23), -some(23))  # the same side as round 1
+        elsewhere.close(3, Workers())
     again = table(f"{store}/deltas").read(3, np.arange(23))
     assert torch.allclose(again, elsewhere.read(3, np.arange(23)))
     assert again.any()

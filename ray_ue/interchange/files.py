@@ -119,7 +119,8 @@ def _npz(path: Path, key: str) -> np.ndarray:
     with found:
         name = _name(found.files, key, path=path)
         with named(path), zipfile.ZipFile(path) as archive:
-            about = archive.getinfo(f"{name}.npy")
+            names = archive.namelist()
+            about = archive.getinfo(name if name in names else f"{name}.npy")
         refuse_inflation(f"{path}: {name}", stored=about.compress_size, size=about.file_size)
         with named(path):
             return found[name]

@@ -184,8 +184,10 @@ class Data:
         return self.views(copy.uri, self.index_of(copy.uri), wanted, see=self.as_it_is, identity={"copy": copy.identity()}, name="copy")
 
     def placed_here(self, copy: Copy) -> bool:
-        """Whether the copy's clusters are known for these very clean rows: it was made here, from this listing."""
-        return bool(copy.artifacts) and copy.artifacts["index"].fingerprint == self.clean_index.fingerprint
+        """Whether the copy has clusters that are known for these very clean rows: it was made here, from this listing."""
+        if not copy.artifacts or copy.artifacts["cluster"].facts.get("by") == "none":
+            return False
+        return copy.artifacts["index"].fingerprint == self.clean_index.fingerprint
 
     def match(self, copy: Copy, *, like: Copy) -> Artifact:
         """`rows.npz`: for every usable row its place in `ids` (`row`), among the clean views (`clean`) and among the copy's (`copy`).

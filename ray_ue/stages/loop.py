@@ -13,6 +13,7 @@ import ray
 import ray.train
 import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load, save
@@ -37,6 +38,7 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
 
     The state is saved every EVERY_SECONDS; a killed worker, or a second call after a killed job, goes on from there.
     """
+    check_workers(run)
     count = worker_count(run)
     config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "cores": run.machines.cores, "count": count}
     began = time.monotonic()
@@ -90,7 +92,12 @@ def worker_count(run: Run) -> int:
 
 
 def check_workers(run: Run) -> None:
-    """A `ValueError` for more workers than the whole cluster has room for: Ray Train would wait for them for ever."""
+    """A `ValueError` for more workers than the cluster has room for: Ray Train would wait for nodes that nobody starts.
+
+    Where an autoscaler could start some, Ray Train itself compares with the most that it may.
+    """
+    if state.get_max_resources_from_cluster_config():
+        return
     kind = "GPU" if run.machines.gpus else "CPU"
     most = int(ray.cluster_resources().get(kind, 0))
     if (count := worker_count(run)) > max(1, most):

@@ -13,7 +13,6 @@ from ray_ue.stages.embed import embed
 from ray_ue.stages.export import export
 from ray_ue.stages.given import given
 from ray_ue.stages.index import index
-from ray_ue.stages.loop import check_workers
 from ray_ue.stages.sample import refuse_unreadable, sample
 from ray_ue.stages.session import session
 from ray_ue.stages.surrogate import surrogate
@@ -27,7 +26,6 @@ def follow(
     done: dict[str, Artifact] = {}
     with session(part=resources.part) as machines:
         job = Run(source=source, output=output, work=work, shared=shared, recipe=recipe, resources=resources, machines=machines)
-        check_workers(job)
         for name, artifacts in steps(job):
             done |= artifacts
             if name == until:

@@ -58,7 +58,7 @@ class Storm:
         """The stages that have been begun and not finished, of whichever setting."""
         places = [folder for pattern in ("work/*-*", "copies/*.ray-ue/*-*", "evaluation/*-*") for folder in self.home.glob(pattern)]
         found = {folder.name.split("-")[0] for folder in places if folder.is_dir() and not (folder / MANIFEST).exists()}
-        return sorted(found) or ["between stages"]
+        return sorted(found)
 
     def strike(self, cluster: Nodes, running: subprocess.Popen) -> str:
         """Kill something; returns what. `command` and `head` end the command as well."""
@@ -91,7 +91,7 @@ class Storm:
         else:
             self.killed[way.split()[0]] += 1
             self.stages.update(underway)
-        print(f"{sum(self.killed.values()):>3}  {way} during {' '.join(underway)}", flush=True)
+        print(f"{sum(self.killed.values()):>3}  {way} during {' '.join(underway) or 'none'}", flush=True)
         return way
 
 
