@@ -31,7 +31,7 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# What takes a minute or more each: several nodes, submitted jobs, a disk that fills up, kills in the middle.
+# What takes half a minute or more each: several nodes, submitted jobs, a disk that fills up, kills in the middle.
 long: $(READY)
 	$(BIN)/python -m pytest -m long
 

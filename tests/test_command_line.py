@@ -34,7 +34,7 @@ def kill_when(process: subprocess.Popen[str], seen: str) -> list[str]:
     raise AssertionError(f"the job ended before {seen!r}: {''.join(lines)}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.timeout(1500)  # eight starts of Ray, whose workers run at a nice level of 15
 def test_a_job_killed_in_three_stages_ends_in_the_copy_of_an_undisturbed_one(photos: Path, tmp_path: Path) -> None:

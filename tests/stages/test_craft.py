@@ -195,7 +195,7 @@ def test_a_killed_job_goes_on_from_its_last_epoch_and_ends_in_the_same_bank(phot
     assert (np.abs(bank(done) - bank(whole)) <= 1).mean() > 0.99, "other threads add in another order, and a sign may turn"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_killed_worker_comes_back_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
     killed: list[int] = []

@@ -349,7 +349,7 @@ def test_results_inside_a_copy_are_refused(made: Path) -> None:
         assert not (made / place / "run.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: Path, tmp_path: Path) -> None:
     asked = fields(SMALL, seeds=4, victims="plain", epochs=4)

@@ -177,7 +177,7 @@ def test_resizing_gives_squares_of_that_side(photos: Path, tmp_path: Path) -> No
     assert {(line["height"], line["width"]) for line in ledger(done)} == {(24, 24)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp_path: Path) -> None:
     one = run(photos, tmp_path / "one", until="cluster")
     shutil.copytree(str(tmp_path / "one") + ".ray-ue", str(tmp_path / "two") + ".ray-ue")
