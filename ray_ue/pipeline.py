@@ -89,7 +89,10 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
     if recipe.aim == "farthest" and recipe.groups == "label" and not method.frozen:
         raise ValueError(f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random")
     if recipe.other_clusters() and not method.several:
-        raise ValueError(f"--also-clusters is for mi-ue, em, rem and sem; --method {recipe.method} is told of one grouping only")
+        from ray_ue.methods import METHODS
+
+        able = ", ".join(name for name, kind in METHODS.items() if kind.several)
+        raise ValueError(f"--also-clusters is for {able}; --method {recipe.method} is told of one grouping only")
     if method.alone and resources.workers not in ("auto", "local", "1"):
         told = f"--method {recipe.method} compares all rows of a batch in one place"
         raise ValueError(f"{told}; ask for --workers 1, got {resources.workers}")

@@ -37,7 +37,7 @@ WRONG = {
     "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
     "several numbers of clusters": (
         ["protect", "{photos}", "{out}", "--also-clusters", "20"],
-        "is for mi-ue, em, rem and sem; --method uc",
+        "is for mi-ue, em, rem, sem; --method uc is told of one grouping only",
     ),
     "several numbers of clusters for tap": (
         ["protect", "{photos}", "{out}", "--method", "tap", "--also-clusters", "20"],
