@@ -1,7 +1,9 @@
 """Poison: MI-UE's sign steps over the same network's bare forward and backward pass, and what memory a worker's rows take."""
 
+import ctypes
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -78,6 +80,16 @@ def memory(bench: Bench, *, device: torch.device) -> Iterator[Measure]:
         "table_mib": round(table / 2**20),
     }
     yield Measure(what="poison: a worker's memory for more rows / their fp32 deltas", value=share, most=0.1, detail=detail)
+    yield from two_batches(bench, device=device)
+
+
+def two_batches(bench: Bench, *, device: torch.device) -> Iterator[Measure]:
+    """The most memory of its own that a worker takes for its rows, over the most that the same network's bare pass of two batches takes."""
+    run = Pass(MIUE(network="small", steps=1), view(FEW, bench, bench.scratch / "batches", device=device))
+    two = peak(lambda: run.bare(2 * run.method.poison_batch), device=device)
+    made = peak(run.move, device=device)
+    detail: dict[str, object] = {"two_batches_mib": round(two / 2**20), "sign_steps_mib": round(made / 2**20), "rows": FEW, "batch": 512}
+    yield Measure(what="poison: a worker's most memory / two batches through the network", value=made / two, most=1.0, detail=detail)
 
 
 class Pass:
@@ -139,6 +151,30 @@ def anonymous() -> int:
     """Bytes of this process that are no file's pages."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def peak(work: Callable[[], object], *, device: torch.device) -> int:
+    """The most bytes of its own that some work takes at once: on a GPU as its allocator counts them, else looked at every millisecond."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free but kept would hide what the work takes
+    before, seen, done = anonymous(), [0], threading.Event()
+
+    def look_on() -> None:
+        while not done.wait(0.001):
+            seen.append(anonymous())
+
+    watcher = threading.Thread(target=look_on)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return max(seen) - before
 
 
 def wait(device: torch.device) -> None:

@@ -25,6 +25,7 @@ from ray_ue.budget import MOST, Budget
 from ray_ue.steps import Workers
 
 SIDES = 2  # the round that is read and the round that is written
+MET = 512  # rows that at least share a batch on one worker: MI-UE's
 BLOCK = 64 * 2**20  # bytes of float32 that are turned into whole levels at a time
 
 Rows = Int[np.ndarray, " B"]
@@ -142,6 +143,6 @@ def _name(turn: int, pool: int) -> str:
     return f"side-{turn % SIDES}/pool-{pool:05d}.npy"
 
 
-def pools_for(rows: int, *, batch: int) -> int:
+def pools_for(rows: int, *, batch: int = MET) -> int:
     """Pools of at least four batches each, so that a row meets many others, and enough of them for many workers."""
     return max(1, rows // (4 * batch))

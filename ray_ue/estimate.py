@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ray_ue import specs
 from ray_ue.artifacts import Folder
 from ray_ue.embeddings import open_given
 from ray_ue.images import Limits, Picture, Rejected, decode, encode
@@ -15,8 +16,11 @@ from ray_ue.recipe import Recipe
 from ray_ue.sources import Shard, Source
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ray_ue.methods import Method
 
+SEEN = 64  # random images that a network which looks at some before it is trained is shown, to tell its speed
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
 # What stands for the surrogate where there is none: without given vectors, and with them.
 NONE = (
@@ -91,7 +95,8 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
 
     needs = needs_of(recipe)
     method, per = needs.method, needs.per
-    images = method.passes(found.rows if per == "image" else min(recipe.craft_sample, found.rows))
+    rows = found.rows if per == "image" else min(recipe.craft_sample, found.rows)
+    images = method.passes(rows)
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
     embed = "embed, " if needs.embeds else ""
     groups = {"label": "one group per label", "kmeans": f"{recipe.clusters} clusters", "none": "no groups"}[needs.groups]
@@ -108,27 +113,43 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
         **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
-        **(training_lines(method, images, side=recipe.image_size) if method.trains else {}),
+        **(pace_lines(recipe, method, rows=rows, images=images) if method.trains or method.frozen else {}),
         "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
 
 
-def training_lines(method: "Method", images: int, *, side: int) -> dict[str, str]:
+def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> dict[str, str]:
     """What the passes take, in time and memory, at the pace that is measured here, now, on one worker."""
     import torch
 
+    from ray_ue.deltas import pools_for
     from ray_ue.methods.pace import pace
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = pace(method.trains, side=side, device=device)
-    memory, kind = found.bytes * method.together / 2**30, "GPU memory" if device.type == "cuda" else "memory"
+    name, net, side = passed(recipe, method)
+    found = pace(net, side=side, device=device)
+    count = method.together(rows, pools=pools_for(rows))
+    memory, kind = found.bytes * count / 2**30, "GPU memory" if device.type == "cuda" else "memory"
+    least = f", without the {method.beside}" if method.beside else ""
     return {
-        "time": f"crafting about {duration(images / found.images)} on one worker like this one "
-        f"({found.images:,.0f} images/s through {method.trains} and back, measured now)",
-        "memory": f"about {memory:.1f} GiB of {kind} per worker for {method.together:,} images at once, beside network and page cache",
+        "time": f"crafting {'at least' if least else 'about'} {duration(images / found.images)} on one worker like this one "
+        f"({found.images:,.{0 if found.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
+        "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, beside network and page cache{least}",
     }
+
+
+def passed(recipe: Recipe, method: "Method") -> tuple[str, "nn.Module", int]:
+    """What the images of crafting pass through, by name, with random weights, and the side at which it sees them."""
+    if method.trains:
+        from ray_ue.nets.classifiers import classifier
+
+        side = recipe.image_size
+        pixels = np.random.default_rng(0).integers(0, 256, (SEEN, side, side, 3), dtype=np.uint8)  # some networks look at images first
+        return method.trains, classifier(method.trains, side=side, classes=10, sample=pixels, seed=0), side
+    spec, size = specs.parse(recipe.surrogate), recipe.geometry()[1]
+    return spec.arch, specs.family(spec.kind).bare(spec.arch, size), size
 
 
 def given_line(recipe: Recipe) -> str:

@@ -178,7 +178,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
     told = capsys.readouterr().out
     assert "rows  60" in told
     assert "8/255 (8 levels" in told
+    assert "images/s through small and back, measured now" in told
+    assert "crafting about" in told
+    assert "per worker for 100 images at once" in told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_what_a_plan_cannot_count_it_calls_a_least(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["protect", str(photos), str(tmp_path / "out"), "--settings", "parameterization=generator", "--dry-run"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "crafting at least" in told
+    assert "measured now, without the generators" in told
 
 
 def test_a_dry_run_of_a_method_that_trains_tells_what_it_takes(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +198,7 @@ def test_a_dry_run_of_a_method_that_trains_tells_what_it_takes(photos: Path, tmp
     told = capsys.readouterr().out
     assert "crafting takes 3,300 image passes" in told  # 5 epochs of one training pass and ten steps over 60 images
     assert "images/s through mlp2 and back, measured now" in told
-    assert "per worker for 512 images at once" in told
+    assert "per worker for 60 images at once" in told
     assert "none: the method needs neither clusters nor a frozen network" in told
     assert main(["protect", str(photos), str(tmp_path / "out"), "--method", "cuda", "--groups", "label", "--dry-run"]) == 0
     assert "it keeps no budget" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 
 from ray_ue import surrogates
 from ray_ue.nets.small import backbone
-from ray_ue.specs import Spec, check, geometry, identity, parse
+from ray_ue.specs import Spec, check, family, geometry, identity, parse
 from ray_ue.surrogates import Surrogate, fit, load
 
 CPU = torch.device("cpu")
@@ -184,3 +184,15 @@ def test_ssl_net_is_a_function_of_its_seed() -> None:
     one, same, other = (surrogates.ssl_net("small", image_size=32, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["body.1.0.weight"], other["body.1.0.weight"])
+
+
+def shapes(net: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in net.state_dict().items()}
+
+
+def test_a_tower_with_random_weights_is_the_one_that_the_weights_will_fill(clip_file: Path, tmp_path: Path) -> None:
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "net.pt")
+    for text in (f"open_clip:{TINY}@{clip_file}", f"torchvision:resnet18@{tmp_path / 'net.pt'}"):
+        spec = parse(text)
+        assert shapes(family(spec.kind).bare(spec.arch, 64)) == shapes(plain(text).net)
+    assert shapes(family("ssl").bare("small", 32)) == shapes(backbone("small", image_size=32, seed=3))

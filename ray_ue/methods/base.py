@@ -117,8 +117,12 @@ class Method(ABC):
         return ""
 
     @property
-    def together(self) -> int:
-        """The most images that go through that network at once."""
+    def beside(self) -> str:
+        """What images pass beside that network or the surrogate and no plan counts, or nothing."""
+        return ""
+
+    def together(self, rows: int, *, pools: int) -> int:
+        """The most images of a sample of `rows`, whose table has `pools`, that go through a network at once."""
         return 0
 
     def identity(self) -> dict[str, object]:

@@ -41,7 +41,7 @@ class Batches:
         for pool in self.view.deltas.owned(self.workers):
             rng = np.random.default_rng([self.seed, 37, epoch, pool])
             rows = self._met(rng.permutation(self.view.deltas.members(pool)), batch=batch, rng=rng)
-            found[pool] = np.array_split(rows, max(1, len(rows) // batch))
+            found[pool] = np.array_split(rows, dealt(len(rows), batch=batch))
         return found
 
     def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
@@ -70,6 +70,16 @@ class Batches:
         """What the source is told of these rows: their groups, one tensor per grouping."""
         every = (self.view.group_of, *self.view.also)
         return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in every]
+
+
+def dealt(rows: int, *, batch: int) -> int:
+    """Into how many batches the rows of a pool are dealt, so that none of them is smaller than `batch`, if there are as many."""
+    return max(1, rows // batch)
+
+
+def largest(rows: int, *, pools: int, batch: int) -> int:
+    """The rows of the largest batch of all pools."""
+    return max(-(-pool // dealt(pool, batch=batch)) for pool in {rows // pools, -(-rows // pools)})
 
 
 def flipped(images: Images, draws: Draws, *, share: float) -> Images:

@@ -79,6 +79,13 @@ class Concept(Tabled):
     def frozen(self) -> bool:
         return True
 
+    @property
+    def beside(self) -> str:
+        return "generator"
+
+    def together(self, rows: int, *, pools: int) -> int:
+        return self.batch
+
     def identity(self) -> dict[str, object]:
         return {**asdict(self), "concepts": f"sha256:{digest(Path(self.concepts))}"}
 

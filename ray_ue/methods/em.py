@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
 from ray_ue.methods.source import Source, check_network
 from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.pgd import Objective
@@ -40,9 +40,8 @@ class EM(Trained):
         if min(self.rounds, self.learnt, self.batch, self.steps) < 1 or min(self.step, self.learning_rate) <= 0 or not 0 <= self.error < 1:
             raise ValueError(f"EM needs rounds, learnt, batch, steps, step and rate above zero and an error below 1, got {self}")
 
-    @property
-    def together(self) -> int:
-        return self.batch
+    def together(self, rows: int, *, pools: int) -> int:
+        return largest(rows, pools=pools, batch=self.batch)
 
     def passes(self, rows: int) -> int:
         """At most: it usually ends after a fraction of the rounds."""

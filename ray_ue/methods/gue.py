@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Rows
+from ray_ue.methods.batches import Batches, Images, Rows, largest
 from ray_ue.methods.source import Source, alone, check_network
 from ray_ue.methods.tables import Table, Trained, open_table
 from ray_ue.nets.unet import UNet
@@ -47,9 +47,8 @@ class GUE(Trained):
         if min(self.epochs, self.batch, self.inner) < 1 or min(self.inner_rate, self.eta, self.learning_rate, self.follower_rate) <= 0:
             raise ValueError(f"GUE needs epochs, batch, inner, eta and rates above zero, got {self}")
 
-    @property
-    def together(self) -> int:
-        return 2 * self.batch
+    def together(self, rows: int, *, pools: int) -> int:
+        return max(2 * min(self.batch, rows), largest(rows, pools=pools, batch=SETTLED))
 
     def passes(self, rows: int) -> int:
         return self.epochs * rows * (self.inner + 3) + rows
@@ -124,10 +123,11 @@ class GUE(Trained):
             with torch.no_grad():
                 return images, budget.radius * leader(images)
 
-        table.put(batches.pooled(0, batch=256), make)
+        table.put(batches.pooled(0, batch=SETTLED), make)
 
 
 KEPT = ("turn", "entries")  # what a table keeps
+SETTLED = 256  # images that the finished generator draws for at once
 
 
 def _leader(seed: int, *, device: torch.device) -> nn.Module:

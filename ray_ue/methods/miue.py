@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows, flipped
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, flipped, largest
 from ray_ue.methods.source import Source, check_network, cosine
 from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.mutual import mutual, toward
@@ -68,9 +68,8 @@ class MIUE(Trained):
     def trains(self) -> str:
         return "" if self.frozen else self.network
 
-    @property
-    def together(self) -> int:
-        return max(self.batch, self.poison_batch)
+    def together(self, rows: int, *, pools: int) -> int:
+        return max(min(self.batch, rows), largest(rows, pools=pools, batch=self.poison_batch))
 
     def passes(self, rows: int) -> int:
         return self.epochs * rows * (self.steps + (not self.frozen))

@@ -13,7 +13,7 @@ from ray_ue import pgd
 from ray_ue.augment import crop
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
 from ray_ue.methods.draws import Draws
 from ray_ue.methods.source import Source, check_network
 from ray_ue.methods.tables import Show, Start, Table, Trained, open_table
@@ -55,10 +55,9 @@ class REM(Trained):
         if least < 1 or min(self.step, self.radius, self.adversary_step, self.learning_rate) <= 0:
             raise ValueError(f"REM and SEM need steps, draws, batch, radius and rates above zero, got {self}")
 
-    @property
-    def together(self) -> int:
+    def together(self, rows: int, *, pools: int) -> int:
         """The slopes of a batch pass through all its draws at once."""
-        return max(self.batch, FINAL) * self.draws
+        return max(min(self.batch, rows), largest(rows, pools=pools, batch=FINAL)) * self.draws
 
     def passes(self, rows: int) -> int:
         made = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ray_ue.augment import crop
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
 from ray_ue.methods.source import Source, check_network, cosine
 from ray_ue.methods.tables import Table, Trained, open_table
 from ray_ue.pgd import Objective
@@ -41,9 +41,8 @@ class TAP(Trained):
         if min(self.epochs, self.batch, self.poison_batch, self.steps) < 1 or min(self.step, self.learning_rate) <= 0:
             raise ValueError(f"TAP needs epochs, batches, steps, step and rate above zero, got {self}")
 
-    @property
-    def together(self) -> int:
-        return max(self.batch, self.poison_batch)
+    def together(self, rows: int, *, pools: int) -> int:
+        return max(min(self.batch, rows), largest(rows, pools=pools, batch=self.poison_batch))
 
     def passes(self, rows: int) -> int:
         return rows * (self.epochs + self.steps)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ray_ue import ssl
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows
+from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
 from ray_ue.methods.source import Source, alone, check_network, cosine
 from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.pgd import Objective
@@ -65,9 +65,8 @@ class TUE(Trained):
     def rounds(self, rows: int) -> int:
         return max(1, self.epochs * -(-rows // self.batch) // self.every)
 
-    @property
-    def together(self) -> int:
-        return 2 * self.batch
+    def together(self, rows: int, *, pools: int) -> int:
+        return 2 * largest(rows, pools=pools, batch=self.batch)
 
     def passes(self, rows: int) -> int:
         """Two views an image."""

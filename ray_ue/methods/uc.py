@@ -97,6 +97,13 @@ class UC(Method):
     def frozen(self) -> bool:
         return True
 
+    @property
+    def beside(self) -> str:
+        return "" if self.parameterization == "pixels" else "generators"
+
+    def together(self, rows: int, *, pools: int) -> int:
+        return self.batch
+
     def passes(self, rows: int) -> int:
         return self.steps * self.batch
 

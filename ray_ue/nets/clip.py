@@ -69,6 +69,16 @@ def _clip(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
     return Tower(net=model.visual, mean=tuple(mean), std=tuple(std))
 
 
+def _bare(arch: str, image_size: int) -> nn.Module:
+    """The image tower alone: a text tower could want files of its own."""
+    config = open_clip.get_model_config(arch)
+    assert config is not None, "check comes first"
+    words = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+    found = open_clip.CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=words)  # type: ignore[arg-type]
+    assert isinstance(found.visual, nn.Module)
+    return found.visual
+
+
 @torch.no_grad()
 def embed_names(arch: str, weights: str, names: Sequence[str]) -> Float32[np.ndarray, "K D"]:
     """The normalised text embeddings of "a photo of a {name}", as 14A's relabelling takes them."""
@@ -95,5 +105,10 @@ def _clip_cached() -> tuple[list[str], str]:
 
 
 FAMILY = Family(
-    archs=open_clip.list_models, tags=open_clip.list_pretrained_tags_by_model, side=_clip_side, build=_clip, cached=_clip_cached
+    archs=open_clip.list_models,
+    tags=open_clip.list_pretrained_tags_by_model,
+    side=_clip_side,
+    build=_clip,
+    bare=_bare,
+    cached=_clip_cached,
 )

@@ -28,13 +28,15 @@ class Tower:
 class Family:
     """One library: its architectures, an architecture's weight tags and input side, and its builder (arch, weights, state) -> Tower.
 
-    `cached` names the `ARCH/TAG` whose weights lie on this disk already, and where the library looks for them.
+    `bare` is an architecture with random weights, which tells its speed before any weights are there. `cached` names the `ARCH/TAG`
+    whose weights lie on this disk already, and where the library looks for them.
     """
 
     archs: Callable[[], list[str]]
     tags: Callable[[str], list[str]]
     side: Callable[[str, int], int]
     build: Callable[[str, str, Mapping[str, Tensor]], Tower]
+    bare: Callable[[str, int], nn.Module]
     cached: Callable[[], tuple[list[str], str]]
 
 

@@ -22,6 +22,15 @@ def _shaped(arch: str, state: Mapping[str, Tensor]) -> nn.Module:
     return net
 
 
+def _bare(arch: str, image_size: int) -> nn.Module:
+    return backbone(arch, image_size=image_size, seed=0)
+
+
 FAMILY = Family(
-    archs=lambda: list(BACKBONES), tags=lambda arch: [], side=lambda arch, image_size: image_size, build=_trained, cached=lambda: ([], "")
+    archs=lambda: list(BACKBONES),
+    tags=lambda arch: [],
+    side=lambda arch, image_size: image_size,
+    build=_trained,
+    bare=_bare,
+    cached=lambda: ([], ""),
 )

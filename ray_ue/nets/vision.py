@@ -39,6 +39,12 @@ def _vision(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
     return Tower(net=net, mean=IMAGENET[0], std=IMAGENET[1])
 
 
+def _bare(arch: str, image_size: int) -> nn.Module:
+    net = torchvision.models.get_model(arch, weights=None)
+    _behead(net)
+    return net
+
+
 def _vision_archs() -> list[str]:
     plain = torchvision.models.list_models(module=torchvision.models)
     return [arch for arch in plain if not arch.startswith("squeezenet")]  # its last layer is a convolution
@@ -59,4 +65,4 @@ def _vision_cached() -> tuple[list[str], str]:
     return [f"{arch}/{entry.name}" for arch, entry in entries if Path(entry.url).name in there], str(folder)
 
 
-FAMILY = Family(archs=_vision_archs, tags=_vision_tags, side=_vision_side, build=_vision, cached=_vision_cached)
+FAMILY = Family(archs=_vision_archs, tags=_vision_tags, side=_vision_side, build=_vision, bare=_bare, cached=_vision_cached)

@@ -29,7 +29,6 @@ from ray_ue.types import SlotOf
 VERSION = 3
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
-BATCH = 512  # rows that at least share a batch on one worker: MI-UE's
 
 
 def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups: Artifact, also: Sequence[Artifact]) -> Artifact:
@@ -74,7 +73,7 @@ def uc_passes(clusters: int, rows: int) -> int:
 
 def deltas_of(recipe: Recipe, *, rows: int, side: int, folder: Folder) -> Deltas:
     """The table that a method keeps one perturbation per image in; nothing is written before the method writes."""
-    return Deltas(home=folder.child("deltas"), rows=rows, side=side, pools=pools_for(rows, batch=BATCH), budget=recipe.levels())
+    return Deltas(home=folder.child("deltas"), rows=rows, side=side, pools=pools_for(rows), budget=recipe.levels())
 
 
 def follow(

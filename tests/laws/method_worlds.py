@@ -41,16 +41,18 @@ AIM = np.roll(np.arange(GROUPS), -1)
 class Small:
     """`make` gives a small instance, which may keep files in a folder.
 
-    Without `chance` the seed changes nothing; one that is `alone` refuses more than one worker.
+    Without `chance` the seed changes nothing; one that is `alone` refuses more than one worker. It is told of further groupings, of
+    `also` groups each.
     """
 
     make: Callable[[Path, Per], Method]
     chance: bool = True
     alone: bool = False
+    also: tuple[int, ...] = ()
 
 
-def small(method: Method, *, chance: bool = True, alone: bool = False) -> Small:
-    return Small(make=lambda home, per: method, chance=chance, alone=alone)
+def small(method: Method, *, chance: bool = True, alone: bool = False, also: tuple[int, ...] = ()) -> Small:
+    return Small(make=lambda home, per: method, chance=chance, alone=alone, also=also)
 
 
 def published(home: Path, per: Per) -> Method:
@@ -62,9 +64,13 @@ def published(home: Path, per: Per) -> Method:
 
 
 # A new method gets a line here: settings that make it quick, at 8 x 8 pixels and 48 rows. The networks are the smallest there are.
+# What follows a plus is a variant of the method before it.
 SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
+    "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
+    "mi-ue+frozen": small(MIUE(epochs=2, poison_batch=BATCH, steps=2, step=2, source="frozen"), chance=False),
+    "em+also": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
     "em": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
     "tap": small(TAP(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
     "rem": small(REM(trained=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
@@ -87,6 +93,8 @@ LONGER: Mapping[str, Method] = {
     "tap": TAP(epochs=4, batch=50, poison_batch=100, steps=20, step=2, network="mlp2", learning_rate=0.05),
     "rem": REM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
     "sem": SEM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
+    "uc": UC(steps=60, batch=100, learning_rate=0.5),
+    "mi-ue+frozen": MIUE(epochs=2, poison_batch=200, steps=10, step=2, source="frozen"),
 }
 
 
@@ -141,6 +149,7 @@ class World:
             centers=np.random.default_rng(0).standard_normal((GROUPS, 6)).astype(np.float32),
             surrogate=surrogate(),
             deltas=self.deltas(place),
+            also=tuple((np.arange(self.rows) // 5 % count).astype(np.int32) for count in SMALL[self.name].also),
         )
 
     def steps(

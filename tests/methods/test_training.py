@@ -9,7 +9,7 @@ import torch
 from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
 
 from ray_ue.methods import METHODS, Method, View, build
-from ray_ue.methods.batches import PARTNERS, Batches
+from ray_ue.methods.batches import PARTNERS, Batches, largest
 from ray_ue.methods.em import EM
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.miue import MIUE
@@ -27,6 +27,14 @@ def world(where: Path, *, rows: int = 48) -> World:
 
 def states(method: Method, view: View) -> list[dict[str, torch.Tensor]]:
     return [step.state() for step in method.craft(view, budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={})]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pools", "most"), [(60, 1, 60), (1023, 1, 1023), (1024, 1, 512), (2500, 1, 625), (4100, 2, 513), (5119, 2, 640)]
+)
+def test_the_largest_batch_is_known_before(rows: int, pools: int, most: int) -> None:
+    """A pool of 1,023 is one batch, since none may be smaller than 512; 2,500 are four of 625."""
+    assert largest(rows, pools=pools, batch=512) == most
 
 
 def test_the_papers_step_stays_and_the_codes_doubles() -> None:
@@ -71,6 +79,7 @@ def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) 
     assert sorted(row for several in pooled.values() for rows in several for row in rows.tolist()) == list(range(48))
     assert all((rows % view.deltas.pools == pool).all() for pool, several in pooled.items() for rows in several)
     assert min(len(rows) for several in pooled.values() for rows in several) >= 4, "never thinned"
+    assert max(len(rows) for several in pooled.values() for rows in several) == largest(48, pools=view.deltas.pools, batch=4)
     again, later = batches.pooled(3, batch=4), batches.pooled(4, batch=4)
     assert (pooled[0][0] == again[0][0]).all()
     assert (np.concatenate(pooled[0]) != np.concatenate(later[0])).any()
