@@ -23,7 +23,7 @@ from ray_ue.augment import crop, draw
 from ray_ue.budget import Budget
 from ray_ue.interchange import digest
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Rows
+from ray_ue.methods.batches import Batches, Images, Rows, largest
 from ray_ue.methods.source import alone, cosine
 from ray_ue.methods.tables import Table, Tabled, open_table
 from ray_ue.nets.conditional import Conditional
@@ -84,7 +84,7 @@ class Concept(Tabled):
         return "generator"
 
     def together(self, rows: int, *, pools: int) -> int:
-        return self.batch
+        return largest(rows, pools=pools, batch=self.batch)
 
     def identity(self) -> dict[str, object]:
         return {**asdict(self), "concepts": f"sha256:{digest(Path(self.concepts))}"}
