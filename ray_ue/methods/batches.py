@@ -37,12 +37,17 @@ class Batches:
 
     def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
         """For each of this worker's pools all its rows once, in batches of `batch` or somewhat more; a smaller pool is one batch."""
-        found = {}
-        for pool in self.view.deltas.owned(self.workers):
-            rng = np.random.default_rng([self.seed, 37, epoch, pool])
-            rows = self._met(rng.permutation(self.view.deltas.members(pool)), batch=batch, rng=rng)
-            found[pool] = np.array_split(rows, dealt(len(rows), batch=batch))
-        return found
+        owned = self.view.deltas.owned(self.workers)
+        return {pool: self._dealt(self.view.deltas.members(pool), epoch, batch=batch, pool=pool) for pool in owned}
+
+    def gathered(self, epoch: int, *, batch: int) -> list[Rows]:
+        """The same over the whole collection, for a method that runs on one worker and needs every row to meet every other in time."""
+        return self._dealt(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)
+
+    def _dealt(self, members: Int[np.ndarray, " _"], epoch: int, *, batch: int, pool: int) -> list[Rows]:
+        rng = np.random.default_rng([self.seed, 37, epoch, pool])
+        rows = self._met(rng.permutation(members), batch=batch, rng=rng)
+        return np.array_split(rows, dealt(len(rows), batch=batch))
 
     def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
         """Shuffled rows; where groups are so many that a batch would hold few rows of each, they come in bunches of one group."""

@@ -26,9 +26,9 @@ class Draws:
     def normal(self, like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
         return self._mine(torch.randn((self.total, *like.shape[1:]), generator=self.source, device=self.device))
 
-    def crops(self, side: int) -> Crops:
-        """A crop and flip for each wanted row."""
-        return draw(self.total, canvas=side, size=side, flips=0.5, rng=self.rng).of(self.here)
+    def crops(self, side: int, *, flips: float = 0.5) -> Crops:
+        """A crop for each wanted row, of which a share of `flips` is mirrored."""
+        return draw(self.total, canvas=side, size=side, flips=flips, rng=self.rng).of(self.here)
 
     def flips(self, share: float) -> Bool[Tensor, " b"]:
         """Which of the wanted rows are mirrored."""

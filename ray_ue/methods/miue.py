@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ray_ue.augment import crop
 from ray_ue.budget import Budget
 from ray_ue.methods.base import Aimed, View
 from ray_ue.methods.batches import Batches, Images, Mean, Rows, flipped, largest
+from ray_ue.methods.draws import Draws
 from ray_ue.methods.source import Source, check_network, cosine
 from ray_ue.methods.tables import Table, Trained, kept, open_table
 from ray_ue.mutual import mutual, toward
@@ -31,8 +33,10 @@ class MIUE(Trained):
     """Every epoch trains `network` once on the protected images, and then moves every perturbation by `steps` steps of `step` levels.
 
     `itself` counts a row among its own partners, as the released code does. `ramp` "paper" keeps the step, "code" is the released
-    schedule. `zeta` weighs the distance term: 0.1 in the paper, 0 in the released command. `source` "frozen" trains no network:
-    features of the surrogate are pulled to the aimed group's centre and away from the others.
+    schedule. `zeta` weighs the distance term: 0.1 in the paper, 0 in the released command. Images are mirrored before the perturbation
+    is added; with `draws` (the released code has it as an option, off: 5) they are cropped and mirrored after that, in both phases,
+    and slopes are means over so many draws. `source` "frozen" trains no network: features of the surrogate are pulled to the aimed
+    group's centre and away from the others.
     """
 
     per = "image"
@@ -50,6 +54,7 @@ class MIUE(Trained):
     learning_rate: float = 0.1
     decay: float = 1e-4
     flips: float = 0.5
+    draws: int = 0
     source: str = "scratch"
 
     def __post_init__(self) -> None:
@@ -57,8 +62,8 @@ class MIUE(Trained):
         pick(RAMPS, self.ramp, what="ramp of the step")
         pick(SOURCES, self.source, what="source of MI-UE")
         least = min(self.epochs, self.batch, self.poison_batch, self.steps)
-        if least < 1 or min(self.step, self.tau, self.learning_rate) <= 0 or self.zeta < 0:
-            raise ValueError(f"MI-UE needs epochs, batches, steps, step, tau and rate above zero and zeta from 0 up, got {self}")
+        if least < 1 or min(self.step, self.tau, self.learning_rate) <= 0 or min(self.zeta, self.draws) < 0:
+            raise ValueError(f"MI-UE needs epochs, batches, steps, step, tau and rate above zero, zeta and draws from 0 up, got {self}")
 
     @property
     def frozen(self) -> bool:
@@ -69,10 +74,10 @@ class MIUE(Trained):
         return "" if self.frozen else self.network
 
     def together(self, rows: int, *, pools: int) -> int:
-        return max(min(self.batch, rows), largest(rows, pools=pools, batch=self.poison_batch))
+        return max(min(self.batch, rows), largest(rows, pools=pools, batch=self.poison_batch) * max(self.draws, 1))
 
     def passes(self, rows: int) -> int:
-        return self.epochs * rows * (self.steps + (not self.frozen))
+        return self.epochs * rows * (self.steps * max(self.draws, 1) + (not self.frozen))
 
     def level(self, epoch: int) -> float:
         """The step of epoch 1 to `epochs`, in levels. The code's ramp runs from `step` up to 4 / steps (spec of its schedule: alpha)."""
@@ -97,6 +102,14 @@ class MIUE(Trained):
             images = (epoch + 1) * self.passes(len(view.pixels)) // self.epochs
             yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
 
+    def before(self, images: Images, draws: Draws) -> Images:
+        """What a perturbation is added to."""
+        return images if self.draws else flipped(images, draws, share=self.flips)
+
+    def seen(self, moved: Images, draws: Draws) -> Images:
+        """What the network sees of perturbed images."""
+        return crop(moved, draws.crops(moved.shape[-1], flips=self.flips)) if self.draws else moved
+
     def learn(self, source: Source, table: Table, batches: Batches, epoch: int) -> float:
         """One pass of the network over the images with their perturbations as they are; returns the mean loss."""
         source.awake()
@@ -104,8 +117,9 @@ class MIUE(Trained):
         rate = cosine(epoch / self.epochs, lr=self.learning_rate, floor=FLOOR)
         for rows in plan:
             mine = batches.mine(rows)
-            images = flipped(batches.images(mine), batches.part(41, epoch, rows=rows), share=self.flips)
-            total += source.learn(images + table.of(mine), batches.targets(mine), rows=len(rows), rate=rate) * len(rows)
+            draws = batches.part(41, epoch, rows=rows)
+            images = self.seen(self.before(batches.images(mine), draws) + table.of(mine), draws)
+            total += source.learn(images, batches.targets(mine), rows=len(rows), rate=rate) * len(rows)
         return total / sum(map(len, plan))
 
     def move(self, source: Source | None, table: Table, batches: Batches, epoch: int, *, aim: Aimed, seen: Mean) -> None:
@@ -116,20 +130,21 @@ class MIUE(Trained):
             source.still()
 
         def show(rows: Rows) -> tuple[Images, Objective]:
-            images, groups = flipped(batches.images(rows), batches.whole(43, epoch, rows=rows), share=self.flips), batches.targets(rows)
+            groups, draws = batches.targets(rows), batches.whole(43, epoch, rows=rows)
+
+            def of(shown: Images) -> Tensor:
+                if source is None:
+                    aimed = torch.from_numpy(aim.astype(np.int64)).to(shown.device)[groups[0]]
+                    return toward(view.surrogate.features(shown), prototypes, aimed, tau=self.tau)
+                found = source.features(shown)
+                return torch.stack([mutual(found, kinds, tau=self.tau, zeta=self.zeta, itself=self.itself) for kinds in groups]).mean()
 
             def loss(moved: Images) -> Tensor:
-                if source is None:
-                    aimed = torch.from_numpy(aim.astype(np.int64)).to(moved.device)[groups[0]]
-                    value = toward(view.surrogate.features(moved), prototypes, aimed, tau=self.tau)
-                else:
-                    found = source.features(moved)
-                    each = [mutual(found, kinds, tau=self.tau, zeta=self.zeta, itself=self.itself) for kinds in groups]
-                    value = torch.stack(each).mean()
+                value = torch.stack([of(self.seen(moved, draws)) for _ in range(max(self.draws, 1))]).mean()
                 seen.add(value.detach(), len(rows))
                 return value
 
-            return images, loss
+            return self.before(batches.images(rows), draws), loss
 
         pooled = batches.pooled(epoch, batch=self.poison_batch)
         table.settle(pooled, show, steps=self.steps, rate=self.level(epoch + 1) / 255, start=kept)

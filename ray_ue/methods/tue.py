@@ -66,7 +66,7 @@ class TUE(Trained):
         return max(1, self.epochs * -(-rows // self.batch) // self.every)
 
     def together(self, rows: int, *, pools: int) -> int:
-        return 2 * largest(rows, pools=pools, batch=self.batch)
+        return 2 * largest(rows, pools=1, batch=self.batch)
 
     def passes(self, rows: int) -> int:
         """Two views an image."""
@@ -126,7 +126,8 @@ class TUE(Trained):
             """The dispersion of no noise at all has no slope: the first round begins anywhere."""
             return kept(rows, before) if done else batches.whole(83, rows=rows).uniform(before) * (self.step / 255)
 
-        table.settle(batches.pooled(done, batch=self.batch), show, steps=self.steps, rate=self.step / 255, start=start)
+        # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
+        table.settle({0: batches.gathered(done, batch=self.batch)}, show, steps=self.steps, rate=self.step / 255, start=start)
         return mean
 
 

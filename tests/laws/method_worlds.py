@@ -69,6 +69,7 @@ SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
     "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
+    "mi-ue+draws": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
     "mi-ue+frozen": small(MIUE(epochs=2, poison_batch=BATCH, steps=2, step=2, source="frozen")),
     "em+also": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
     "em": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
@@ -93,6 +94,7 @@ LONGER: Mapping[str, Method] = {
     "tap": TAP(epochs=4, batch=50, poison_batch=100, steps=20, step=2, network="mlp2", learning_rate=0.05),
     "rem": REM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
     "sem": SEM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
+    "tue": TUE(epochs=4, batch=100, every=8, steps=5, step=2, network="mlp2", learning_rate=0.01),
     "uc": UC(steps=60, batch=100, learning_rate=0.5),
     "mi-ue+frozen": MIUE(epochs=2, poison_batch=200, steps=10, step=2, source="frozen"),
 }

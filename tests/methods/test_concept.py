@@ -121,6 +121,21 @@ def test_images_leave_their_near_concepts(surrogate: Surrogate, concepts: Path, 
     assert moved(seen, shown(made, seen, state), concepts)[0] < -0.02
 
 
+def test_no_more_images_meet_in_the_surrogate_than_were_told(
+    surrogate: Surrogate, concepts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met, really = [], Surrogate.features
+
+    def features(self: Surrogate, images: Tensor) -> Tensor:
+        met.append(len(images))
+        return really(self, images)
+
+    monkeypatch.setattr(Surrogate, "features", features)
+    made, seen = method(concepts, epochs=1), view(surrogate, tmp_path)
+    list(follow(made, seen))
+    assert 0 < max(met) <= made.together(ROWS, pools=seen.deltas.pools)
+
+
 def test_every_image_changes_within_the_budget(crafted: Crafted) -> None:
     most = [deviation(clean, after) for clean, after in zip(crafted.view.pixels, crafted.shown, strict=True)]
     assert min(most) > 0

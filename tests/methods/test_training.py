@@ -49,6 +49,7 @@ def test_the_papers_step_stays_and_the_codes_doubles() -> None:
     ("method", "passes"),
     [
         (MIUE(), 1100),  # 100 epochs of one training pass and ten steps
+        (MIUE(draws=5), 5100),  # each step under five crops
         (EM(), 60 * 20 + 60 * 10 * 512 / 50_000),
         (TAP(), 290),
         (REM(), 5000 * 128 / 50_000 * (10 * 5 * 11 + 11) + 550),
@@ -117,6 +118,19 @@ def test_against_a_frozen_surrogate_no_network_is_trained_and_the_loss_falls(tmp
     assert steps[-1].loss < steps[0].loss
 
 
+def test_with_draws_a_perturbation_moves_with_its_image_and_without_them_it_stays(tmp_path: Path) -> None:
+    """The paper's command mirrors the image alone; its option under random crops moves both, as a victim's crops do."""
+    batches = Batches(view=world(tmp_path).view("a"), workers=Workers(), seed=0)
+    rows = np.arange(48)
+    images, delta = batches.images(rows), torch.zeros((48, 3, 8, 8))
+    delta[..., :4] = 0.1  # the left half
+    for method in (replace(TINY, flips=1.0), replace(TINY, flips=1.0, draws=1)):
+        shown = [method.seen(method.before(images, draws) + by * delta, draws) for by in (0, 1) for draws in [batches.whole(1, rows=rows)]]
+        left = (shown[1] - shown[0])[..., 0].mean()
+        assert float(left) == pytest.approx(0.0 if method.draws else 0.1, abs=1e-6)
+    assert not torch.equal(shown[0], images.flip(-1)), "and is cropped"
+
+
 def test_error_minimisation_ends_when_the_network_errs_no_more(tmp_path: Path) -> None:
     method = EM(rounds=50, learnt=5, batch=48, steps=3, step=2, network="mlp2", learning_rate=0.05, error=0.1)
     steps = list(method.craft(world(tmp_path).view("a"), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={}))
@@ -144,6 +158,7 @@ def test_the_dispersion_is_small_when_noises_tell_groups_apart() -> None:
         ("mi-ue", "ramp=up", "there are code, paper"),
         ("mi-ue", "source=clip", "there are frozen, scratch"),
         ("mi-ue", "tau=0", "above zero"),
+        ("mi-ue", "draws=-1", "draws from 0 up"),
         ("em", "error=1", "an error below 1"),
         ("tap", "steps=0", "above zero"),
         ("rem", "inner=none", "there are pgd, uniform"),
