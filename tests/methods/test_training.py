@@ -86,6 +86,13 @@ def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) 
     assert (np.concatenate(pooled[0]) != np.concatenate(later[0])).any()
 
 
+def test_gathered_batches_mix_pools_and_hold_every_row_once(tmp_path: Path) -> None:
+    view = world(tmp_path).view("a")
+    gathered = Batches(view=view, workers=Workers(), seed=0).gathered(3, batch=8)
+    assert sorted(np.concatenate(gathered).tolist()) == list(range(48))
+    assert all(len(set((rows % view.deltas.pools).tolist())) > 1 for rows in gathered)
+
+
 def test_many_groups_come_in_bunches_so_that_rows_have_partners(tmp_path: Path) -> None:
     """With 64 groups a batch of 64 would hold one row of each: every row would only be pushed away."""
     view = world(tmp_path, rows=1024).view("a")
