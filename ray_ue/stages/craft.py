@@ -26,7 +26,7 @@ from ray_ue.steps import Step, Workers
 from ray_ue.surrogates import blank
 from ray_ue.types import SlotOf
 
-VERSION = 3
+VERSION = 4
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
 

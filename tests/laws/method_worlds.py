@@ -69,7 +69,7 @@ SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
     "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
-    "mi-ue+draws": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
+    "mi-ue+draws": small(MIUE(epochs=2, batch=BATCH, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
     "mi-ue+frozen": small(MIUE(epochs=2, poison_batch=BATCH, steps=2, step=2, source="frozen")),
     "em+also": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
     "em": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
