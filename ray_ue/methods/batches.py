@@ -40,9 +40,9 @@ class Batches:
         owned = self.view.deltas.owned(self.workers)
         return {pool: self._dealt(self.view.deltas.members(pool), epoch, batch=batch, pool=pool) for pool in owned}
 
-    def gathered(self, epoch: int, *, batch: int) -> list[Rows]:
-        """The same over the whole collection, for a method that runs on one worker and needs every row to meet every other in time."""
-        return self._dealt(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)
+    def gathered(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
+        """The same with all rows as one pool, for a method that runs on one worker and needs every row to meet every other in time."""
+        return {0: self._dealt(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)}
 
     def _dealt(self, members: Int[np.ndarray, " _"], epoch: int, *, batch: int, pool: int) -> list[Rows]:
         rng = np.random.default_rng([self.seed, 37, epoch, pool])

@@ -106,7 +106,7 @@ class MIUE(Trained):
         """What a perturbation is added to."""
         return images if self.draws else flipped(images, draws, share=self.flips)
 
-    def seen(self, moved: Images, draws: Draws) -> Images:
+    def augmented(self, moved: Images, draws: Draws) -> Images:
         """What the network sees of perturbed images."""
         return crop(moved, draws.crops(moved.shape[-1], flips=self.flips)) if self.draws else moved
 
@@ -118,7 +118,7 @@ class MIUE(Trained):
         for rows in plan:
             mine = batches.mine(rows)
             draws = batches.part(41, epoch, rows=rows)
-            images = self.seen(self.before(batches.images(mine), draws) + table.of(mine), draws)
+            images = self.augmented(self.before(batches.images(mine), draws) + table.of(mine), draws)
             total += source.learn(images, batches.targets(mine), rows=len(rows), rate=rate) * len(rows)
         return total / sum(map(len, plan))
 
@@ -140,7 +140,7 @@ class MIUE(Trained):
                 return torch.stack([mutual(found, kinds, tau=self.tau, zeta=self.zeta, itself=self.itself) for kinds in groups]).mean()
 
             def loss(moved: Images) -> Tensor:
-                value = torch.stack([of(self.seen(moved, draws)) for _ in range(max(self.draws, 1))]).mean()
+                value = torch.stack([of(self.augmented(moved, draws)) for _ in range(max(self.draws, 1))]).mean()
                 seen.add(value.detach(), len(rows))
                 return value
 

@@ -127,7 +127,7 @@ class TUE(Trained):
             return kept(rows, before) if done else batches.whole(83, rows=rows).uniform(before) * (self.step / 255)
 
         # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
-        table.settle({0: batches.gathered(done, batch=self.batch)}, show, steps=self.steps, rate=self.step / 255, start=start)
+        table.settle(batches.gathered(done, batch=self.batch), show, steps=self.steps, rate=self.step / 255, start=start)
         return mean
 
 

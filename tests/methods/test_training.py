@@ -88,7 +88,7 @@ def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) 
 
 def test_gathered_batches_mix_pools_and_hold_every_row_once(tmp_path: Path) -> None:
     view = world(tmp_path).view("a")
-    gathered = Batches(view=view, workers=Workers(), seed=0).gathered(3, batch=8)
+    (gathered,) = Batches(view=view, workers=Workers(), seed=0).gathered(3, batch=8).values()
     assert sorted(np.concatenate(gathered).tolist()) == list(range(48))
     assert all(len(set((rows % view.deltas.pools).tolist())) > 1 for rows in gathered)
 
@@ -132,7 +132,10 @@ def test_with_draws_a_perturbation_moves_with_its_image_and_without_them_it_stay
     images, delta = batches.images(rows), torch.zeros((48, 3, 8, 8))
     delta[..., :4] = 0.1  # the left half
     for method in (replace(TINY, flips=1.0), replace(TINY, flips=1.0, draws=1)):
-        shown = [method.seen(method.before(images, draws) + by * delta, draws) for by in (0, 1) for draws in [batches.whole(1, rows=rows)]]
+        shown = []
+        for by in (0, 1):
+            draws = batches.whole(1, rows=rows)
+            shown.append(method.augmented(method.before(images, draws) + by * delta, draws))
         left = (shown[1] - shown[0])[..., 0].mean()
         assert float(left) == pytest.approx(0.0 if method.draws else 0.1, abs=1e-6)
     assert not torch.equal(shown[0], images.flip(-1)), "and is cropped"
