@@ -21,7 +21,7 @@ from ray_ue.schedules import SCHEDULES
 from ray_ue.sources.opening import FORMATS
 from ray_ue.verbs import VERBS, parse
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMED = [METHODS, defenses.DEFENSES, relabels.RELABELS, ESTIMATORS, AIMS, LOSSES, FORMATS, SCHEDULES, dict.fromkeys(victims.NETS)]
 
