@@ -14,7 +14,7 @@ Hours:   NOT RUN at this length. The methods' own settings take 931 million imag
 Cost:    lsp, ar, ops and cuda train no network; without tue and rem (`--methods em,tap,sem,gue,lsp,ar,ops,cuda`) a sixth of the passes
          is left.
 Result:  not reproduced. At about a tenth of the passes, on 2,500 images and another network: TAP 21.2, EM 24.5, LSP 37.2 % (clean
-         58.6; docs/log.md).
+         58.6; docs/experiments/).
 """
 
 import argparse

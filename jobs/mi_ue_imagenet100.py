@@ -13,7 +13,7 @@ Hours:   NOT RUN. Derived: 126,689 images x 1,100 passes are 139 million passes,
          reports ResNet-50 training in TF32 on one A100 (938 images/s). `--dry-run` on a GPU node measures this network's own pace.
 Cost:    on that reckoning 13 A100-hours; disk for the perturbations and views, about 90 GB (`--dry-run` tells).
 Result:  not reproduced. The paper reports 1.03 % accuracy for ResNet-18 (clean: 80.43 %). At a tenth of its passes on CIFAR-10, TAP
-         and EM were stronger than MI-UE here (docs/log.md).
+         and EM were stronger than MI-UE here (docs/experiments/).
 """
 
 import sys

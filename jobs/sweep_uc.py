@@ -8,7 +8,7 @@ Hours:   59 min on two CPU cores for the first 5,000 rows of CIFAR-10 with `--ev
          --evaluate.test-rows 1000 --evaluate.curve-rows 100`: 108 victims on twelve copies, and 36 controls. `--dry-run` counts yours.
 Cost:    victims times the length of one; all settings share one embedding, and one clustering per number of clusters.
 Result:  sweep.md, sweep.parquet and report.html in OUTPUT, which is private. In that run five clusters at 32/255, plain to see, took
-         most; at 8/255 nothing took more than 5 points (docs/log.md).
+         most; at 8/255 nothing took more than 5 points (docs/experiments/).
 """
 
 import sys

@@ -13,7 +13,7 @@ epochs, ImageNet would take 640 million passes. Lossless WebP instead of PNG: th
 Hours:   NOT RUN. Derived: 1.92 million crafting passes of 24.4 GFLOP and 7,500 x 10 generator steps of 161 GFLOP are 59 PFLOP: 0.7 h
          at the 23 TFLOP/s at which NVIDIA reports ResNet-50 training in TF32 on one A100 (938 images/s). Embedding 1,281,167 images:
          0.2 h at that speed, if decoding keeps up (two CPU cores of ours: 724 images/s, so 0.5 h). Export: 4 h at the 86 images/s of
-         two CPU cores (docs/log.md).
+         two CPU cores (docs/experiments/).
 Cost:    on that reckoning about one A100-hour, and eight CPU core-hours for the export; not run.
 Result:  unknown. No CLIP weights were at hand: nothing here has been measured with this surrogate. Evaluate the copy before you rely
          on it.

@@ -21,6 +21,7 @@ PAGES = {
     "changelog.md": lambda: shown("CHANGELOG.md"),
 }
 ADRS = "Decisions"  # sections of the navigation that are filled from folders
+EXPERIMENTS = "Experiments"
 NOTEBOOKS = "Notebooks"
 
 
@@ -31,7 +32,11 @@ def shown(name: str) -> str:
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill the sections of the navigation that list a folder; one without files is left out."""
-    filled = {ADRS: [entry(text, f"adr/{name}") for name, text in records()], NOTEBOOKS: [entry(text, name) for name, text, _ in books()]}
+    filled = {
+        ADRS: [entry(text, f"adr/{name}") for name, text in records("adr")],
+        EXPERIMENTS: [entry(text, f"experiments/{name}") for name, text in reversed(records("experiments"))],
+        NOTEBOOKS: [entry(text, name) for name, text, _ in books()],
+    }
     assert config.nav is not None
     for section in config.nav:
         for name in filled.keys() & section.keys():
@@ -44,9 +49,9 @@ def entry(text: str, uri: str) -> dict[str, str]:
     return {markup.title(text): uri}
 
 
-def records() -> list[tuple[str, str]]:
-    """The decisions, by name of their file."""
-    return [(path.name, path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs/adr").glob("0*.md"))]
+def records(folder: str) -> list[tuple[str, str]]:
+    """(file name, text) of the numbered pages of a folder of docs/."""
+    return [(path.name, path.read_text(encoding="utf-8")) for path in sorted((ROOT / "docs" / folder).glob("0*.md"))]
 
 
 def books() -> Iterator[tuple[str, str, dict[str, bytes]]]:
@@ -58,7 +63,7 @@ def books() -> Iterator[tuple[str, str, dict[str, bytes]]]:
 @event_priority(100)  # before plug-ins that look at the files
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     made: dict[str, str | bytes] = {uri: make() for uri, make in PAGES.items()}
-    made["adr/index.md"] = index(records())
+    made["adr/index.md"] = index(records("adr"))
     for uri, text, pictures in books():
         made |= {uri: text} | {f"notebooks/{name}": data for name, data in pictures.items()}
     for uri, content in made.items():
