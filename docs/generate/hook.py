@@ -14,6 +14,7 @@ from docs.generate import commands, equations, markup, notebooks, plugins, pytho
 ROOT = Path(__file__).parents[2]
 HERE = "docs/"
 PAGES = {
+    "index.md": lambda: shown("README.md"),
     "reference/cli.md": commands.page,
     "reference/plugins.md": plugins.page,
     "reference/python.md": python.page,
@@ -26,8 +27,11 @@ NOTEBOOKS = "Notebooks"
 
 
 def shown(name: str) -> str:
-    """A page of the repository's root; its links into docs/ are those of the site."""
-    return (ROOT / name).read_text(encoding="utf-8").replace(f"]({HERE}", "](")
+    """A page of the repository's root; its links are those of the site, where docs/ is the root."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace(f"]({HERE}", "](")
+    for page in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = text.replace(f"]({page})", f"]({page.lower()})")
+    return text
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -78,7 +82,7 @@ def index(found: list[tuple[str, str]]) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return markup.spaced(markdown)
+    return markup.spaced(markup.to_notebook_pages(markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

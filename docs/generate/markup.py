@@ -4,6 +4,7 @@ import re
 
 ITEM = re.compile(r"^( *)([-*+]|\d+\.) +\S")
 FENCE = re.compile(r"^ *(```+|~~~+)")
+NOTEBOOK = re.compile(r"\]\((?:\.\./)?((?:\.\./)*notebooks/[\w-]+)\.ipynb\)")
 
 
 def title(text: str) -> str:
@@ -11,6 +12,11 @@ def title(text: str) -> str:
     if not (found := re.search(r"^# +(.+)$", text, re.MULTILINE)):
         raise ValueError(f"a page needs a first heading such as `# Sweeps`, got {text[:60]!r}")
     return found[1].strip()
+
+
+def to_notebook_pages(text: str) -> str:
+    """Links to notebooks as links to their pages, which are in docs/ on the site and beside it in the repository."""
+    return NOTEBOOK.sub(r"](\1.md)", text)
 
 
 def spaced(text: str) -> str:

@@ -139,10 +139,14 @@ def test_an_unknown_command_in_an_equation_is_named() -> None:
         equations.rendered('<div class="arithmatex">\\[\\nosuch{a}\\]</div>', of="x.md")
 
 
-def test_a_list_right_after_a_line_gets_an_empty_one_before_it() -> None:
+def test_markdown_for_github_becomes_markdown_for_the_site() -> None:
     text = "It needs:\n- one\n  more of one\n- two\n\n```\nx\n- y\n```\nand\n1. first\n"
     assert markup.spaced(text) == "It needs:\n\n- one\n  more of one\n- two\n\n```\nx\n- y\n```\nand\n\n1. first\n"
     assert markup.title("text\n# A title\n") == "A title"
+    assert (
+        markup.to_notebook_pages("[a](../../notebooks/01_a.ipynb) [b](notebooks/b.ipynb)")
+        == "[a](../notebooks/01_a.md) [b](notebooks/b.md)"
+    )
     with pytest.raises(ValueError, match="needs a first heading"):
         markup.title("text")
 
