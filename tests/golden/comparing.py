@@ -40,10 +40,10 @@ def environment() -> dict[str, str]:
 
 
 def digest(value: object) -> str:
-    """The sha256 of a value: arrays with dtype and shape, mappings by sorted key, numbers and texts exactly."""
+    """16 hex digits of a value's sha256: arrays with dtype and shape, mappings by sorted key, numbers and texts exactly."""
     total = hashlib.sha256()
     _add(total, value)
-    return total.hexdigest()
+    return total.hexdigest()[:16]
 
 
 def _add(total: "hashlib._Hash", value: object) -> None:

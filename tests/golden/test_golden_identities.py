@@ -1,0 +1,160 @@
+"""What a result is named by is what was recorded: the fingerprints of stages, cells, measurements and trials, on any machine."""
+
+from dataclasses import asdict, astuple
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from golden.comparing import compare, digest
+
+from ray_ue import Grid, Measurement, Recipe, Resources
+from ray_ue.artifacts import Artifact, Folder, Manifest
+from ray_ue.grid import places
+from ray_ue.methods import METHODS, build
+from ray_ue.needs import needs_of
+from ray_ue.recipe import FIELDS
+from ray_ue.records import identity
+from ray_ue.schedules import SCHEDULES
+from ray_ue.stages import base
+from ray_ue.stages.cell import Job, Pixels
+from ray_ue.stages.measure import Task
+from ray_ue.stages.order import steps
+from ray_ue.stages.session import Machines
+from ray_ue.stages.trained import Trained
+from ray_ue.study import Search, plan
+
+WITH_FILES = ("given", "concept")
+FACTS = {"rows": 60, "asked": 60, "of": 60, "canvas": 32, "rejected": 0, "most": 16}
+RECIPES = {
+    "defaults": Recipe(),
+    **{f"per {name}": Recipe(method=name, per="group") for name in METHODS if name not in WITH_FILES},
+    **{f"{name} by label": Recipe(method=name, groups="label") for name in METHODS if name not in WITH_FILES},
+    "clusters": Recipe(clusters=5),
+    "also": Recipe(method="mi-ue", clusters=5, also_clusters="10,20"),
+    "restarts": Recipe(restarts=2, fit_sample=1000),
+    "budget": Recipe(budget="8/255"),
+    "budget in words": Recipe(budget="low"),
+    "aim": Recipe(aim="farthest"),
+    "seed": Recipe(seed=3),
+    "surrogate": Recipe(surrogate="ssl:resnet18", image_size=64, ssl_steps=50),
+    "given weights": Recipe(surrogate="torchvision:resnet50/IMAGENET1K_V2"),
+    "clip": Recipe(surrogate="open_clip:RN50/openai"),
+    "generator": Recipe(parameterization="generator", data_scope="all", loss="cosine", augment="after"),
+    "flags": Recipe(steps=7, batch=12, learning_rate=0.25),
+    "settings": Recipe(method="mi-ue", settings="epochs=3,network=fast,zeta=0.5"),
+    "frozen": Recipe(method="mi-ue", settings="source=frozen"),
+    "copy": Recipe(resize=24, image_format="webp", max_pixels=5000, craft_sample=40, max_rejected=0.5),
+    "per image": Recipe(per="image", craft_sample=40),
+    "per group": Recipe(method="tap", per="group"),
+}
+GRID = Grid(victims="fast,simclr:small,mlp2", relabels="identity,pseudo:3", seeds=2, clean_fraction="0,0.5", epochs=2)
+AT = Folder("/nowhere")
+PIXELS = Pixels(views=AT, match=AT, column="rows", sha256="a" * 64)
+SEARCHES = (
+    Search(vary=("budget=8,16", "clusters=5,10")),
+    Search(vary=("method=mi-ue,em", "settings.network=fast"), search="random", samples=1),
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Sixty files of which only names and sizes are looked at."""
+    for number in range(60):
+        file = tmp_path / "photos" / ("cats", "dogs", "owls")[number % 3] / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * (100 + number))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every artifact is there already, under whatever name is asked for."""
+
+    def opened(folder: Folder) -> Artifact:
+        stage, _, name = Path(folder.uri).name.rpartition("-")
+        return Artifact(folder=folder, manifest=Manifest(stage=stage, fingerprint=name, facts=FACTS, fields={"per": "group"}))
+
+    monkeypatch.setattr(base, "finished", lambda folder: True)
+    monkeypatch.setattr(base, "opened", opened)
+
+
+def stages(source: Path, home: Path, recipe: Recipe) -> dict[str, str]:
+    """The fingerprint of every stage before the verification."""
+    work = Folder.at(str(home / "out.ray-ue"))
+    machines = Machines(cpus=1, gpus=0, nodes=1, cores=1)
+    told: dict[str, Any] = {
+        "output": Folder.at(str(home / "out")),
+        "work": work,
+        "shared": work,
+        "recipe": recipe,
+        "resources": Resources(),
+    }
+    artifacts: dict[str, Artifact] = {}
+    for name, made in steps(base.Run(source=str(source), machines=machines, **told)):
+        artifacts |= made
+        if name == "export":
+            break
+    return {name: artifact.fingerprint for name, artifact in artifacts.items()}
+
+
+@pytest.mark.usefixtures("_nothing_is_built")
+def test_stages(source: Path, tmp_path: Path) -> None:
+    bank, concepts = tmp_path / "bank.npy", tmp_path / "concepts.txt"
+    np.save(bank, np.ones((60, 3, 32, 32), np.int8))
+    concepts.write_text("cat\ndog\nowl\ncar\nbus\nvan\n")
+    files = {
+        "given": Recipe(method="given", settings=f"file={bank}"),
+        "concept": Recipe(method="concept", surrogate="open_clip:RN50/openai", settings=f"concepts={concepts}"),
+    }
+    every = {name: stages(source, tmp_path, recipe) for name, recipe in (RECIPES | files).items()}
+    compare("stages", {f"{name}: {stage}": value for name, made in every.items() for stage, value in made.items()})
+
+
+def test_recipes() -> None:
+    values = {}
+    for name, recipe in RECIPES.items():
+        needs = needs_of(recipe)
+        told = [needs.per, needs.groups, needs.embeds, needs.surrogate, dict(needs.method.identity())]
+        values[name] = digest([recipe.values(FIELDS), told])
+    for name in METHODS.keys() - set(WITH_FILES):
+        values[f"settings of {name}"] = digest(build(name, {}).identity())
+    compare("recipes", values)
+
+
+def job(number: int, victim: str, data: str) -> Job:
+    """A cell of the grid; only what it is made from counts, not where that lies."""
+    pixels, clean, rows = (Pixels(views=AT, match=AT, column="rows", sha256=letter * 64) for letter in "abc")
+    told: dict[str, Any] = {
+        "victim": victim,
+        "data": data,
+        "fraction": 0.5 * (data == "clean-part"),
+        "defense": ("none", "jpeg:10")[number % 2],
+    }
+    told |= {"seed": number, "schedule": GRID.schedule_for(victim), "size": 32, "flips": GRID.flips, "curve_rows": 1000, "classes": 3}
+    shas: dict[str, Any] = {"labels_sha256": "d" * 64, "test_sha256": "e" * 64, "perturbed_sha256": "f" * 64}
+    return Job(pixels=pixels, clean=clean, rows=rows, labels=AT, test=AT, perturbed=AT, home=AT, **told, **shas)
+
+
+def test_cells_and_measurements() -> None:
+    asked = list(product(GRID.victim_names(), ("protected", "clean", "noise", "clean-part")))
+    cells = {f"{victim} {data}": job(number, victim, data) for number, (victim, data) in enumerate(asked)}
+    values = {name: cell.fingerprint() for name, cell in cells.items()}
+    estimators = Measurement(estimators="histogram,knn,kde,mine", slices=4).chosen()
+    at: dict[str, Any] = {"folder": AT, "home": AT, "labels": AT, "pixels": PIXELS, "clean": PIXELS, "rows": PIXELS}
+    cell = Trained(victim="fast", size=32, classes=3, fingerprint="0" * 16, **at)
+    task = Task(cell=cell, estimators=estimators, rows=1000, inner=True)
+    values |= {f"information by {name}": task.fingerprint(name) for name in estimators}
+    values |= {f"schedule {name}": digest(asdict(schedule)) for name, schedule in SCHEDULES.items()}
+    values["places"] = digest([list(astuple(place)) for place in places(GRID, copies=2, relabels=GRID.relabel_names(classes=10))])
+    compare("cells", values)
+
+
+def test_trials(source: Path, tmp_path: Path) -> None:
+    values = {}
+    for search in SEARCHES:
+        asked: dict[str, Any] = {"recipe": Recipe(ssl_steps=2), "grid": GRID, "search": search, "resources": Resources()}
+        made = plan(str(source), str(tmp_path / "sweep"), test=str(source / "cats"), **asked)
+        values |= {name: identity(made, recipe) for name, recipe in made.recipes().items()}
+    compare("trials", values)
