@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE = 1
 .PHONY: demo test lint audit docs notebooks bench long chaos scale package install clean
 
 demo: $(READY)
-	$(BIN)/python -m ray_ue.demo
+	$(BIN)/python -m ray_ue.cli.demo
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

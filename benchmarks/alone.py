@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.measure import Bench, Measure
-from ray_ue.environment import prepare
+from ray_ue.engine.environment import prepare
 
 INFINITE = (float("inf"), float("-inf"))
 

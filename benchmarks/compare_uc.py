@@ -22,17 +22,20 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-from ray_ue import specs, ssl, surrogates
-from ray_ue.aims import AIMS
-from ray_ue.budget import Budget, noise_like
+from ray_ue.config.schedules import Schedule
+from ray_ue.exploiter.dataset import Training
+from ray_ue.exploiter.supervised import accuracy, train
+from ray_ue.loop import Workers
 from ray_ue.methods import View, by_group
 from ray_ue.methods.uc import UC
-from ray_ue.nets.small import classifier
-from ray_ue.poisons import Additive
-from ray_ue.schedules import Schedule
-from ray_ue.sgd import accuracy, floats, train
-from ray_ue.steps import Workers
-from ray_ue.training import Training
+from ray_ue.models import contrastive
+from ray_ue.models.normalization import floats
+from ray_ue.models.pretrained import specs, surrogates
+from ray_ue.models.small import classifier
+from ray_ue.objectives.aims import AIMS
+from ray_ue.perturbations import Additive
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.controls import noise_like
 
 CPU = torch.device("cpu")
 SIDE = 32
@@ -159,11 +162,11 @@ def surrogate(data: Data, folder: Path, *, seed: int) -> surrogates.Surrogate:
     file = folder / f"ssl-{data.name}-{data.ssl_steps}-{seed}.safetensors"
     if not file.exists():
         net = surrogates.ssl_net("small", image_size=SIDE, seed=seed)
-        loop = ssl.contrast(
+        loop = contrastive.contrast(
             data.train[0], net=net, steps=data.ssl_steps, batch=data.ssl_batch, seed=seed, device=CPU, workers=Workers(), resume={}
         )
         *_, last = loop
-        save_file(ssl.weights(last.state()), file)
+        save_file(contrastive.weights(last.state()), file)
     return surrogates.load(specs.parse("ssl:small"), device=CPU, image_size=SIDE, weights=load_file(file))
 
 

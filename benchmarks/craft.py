@@ -10,17 +10,17 @@ from torch import Tensor
 
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
-from ray_ue import specs, surrogates
-from ray_ue.aims import AIMS
-from ray_ue.images import look
-from ray_ue.losses import LOSSES
+from ray_ue.config.recipe import Recipe
+from ray_ue.images.codec import look
+from ray_ue.loop import Step, Workers
 from ray_ue.methods import View, build, by_group
 from ray_ue.methods.uc import UC
-from ray_ue.recipe import Recipe
-from ray_ue.sgd import floats
-from ray_ue.stages.craft import uc_passes
-from ray_ue.stages.surrogate import BATCH as SSL_BATCH
-from ray_ue.steps import Step, Workers
+from ray_ue.models.normalization import floats
+from ray_ue.models.pretrained import specs, surrogates
+from ray_ue.objectives.aims import AIMS
+from ray_ue.objectives.anchor import LOSSES
+from ray_ue.stages.protect.craft import uc_passes
+from ray_ue.stages.protect.self_supervised import BATCH as SSL_BATCH
 
 SIZES = (5_000, 50_000)
 GOAL = 1 / 50

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from benchmarks.data import as_shards, origin, photos
 from benchmarks.job import Stages, job
 from benchmarks.measure import Bench, Measure
-from ray_ue.images import look
-from ray_ue.recipe import Recipe
-from ray_ue.specs import parse
-from ray_ue.stages.embed import BATCH_CPU, BATCH_GPU
-from ray_ue.stages.embed import part_name as chunk_name
-from ray_ue.surrogates import Surrogate, load
+from ray_ue.config.recipe import Recipe
+from ray_ue.images.codec import look
+from ray_ue.models.pretrained.specs import parse
+from ray_ue.models.pretrained.surrogates import Surrogate, load
+from ray_ue.stages.protect.embed import BATCH_CPU, BATCH_GPU
+from ray_ue.stages.protect.embed import part_name as chunk_name
 
 ARCH = "RN50"  # the UC paper's CLIP surrogate; random weights cost the same time as trained ones
 CHUNKS = 3  # the first is the start, the others are timed

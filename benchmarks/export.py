@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.data import as_folder, origin, photos
 from benchmarks.job import Stages, finished_at, job, steady_rate
 from benchmarks.measure import Bench, Measure
-from ray_ue.images import Picture, decode, encode
-from ray_ue.poisons import Poison
-from ray_ue.recipe import Recipe
-from ray_ue.stages.cluster import open_groups
-from ray_ue.stages.craft import open_poison
+from ray_ue.config.recipe import Recipe
+from ray_ue.images.codec import Picture, decode, encode
+from ray_ue.perturbations import Poison
+from ray_ue.stages.protect.cluster import open_groups
+from ray_ue.stages.protect.craft import open_poison
 
 GOAL = 0.85
 MARGIN = 0.1

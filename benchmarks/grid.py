@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.measure import Bench, Measure
-from ray_ue.budget import Budget
-from ray_ue.demo import TRAIN, digits, with_noise, write_folder
+from ray_ue.cli.demo import TRAIN, digits, with_noise, write_folder
+from ray_ue.perturbations.budget import Budget
 
 MINUTE = 60.0  # the goal is a share of a cell of this length
 POLL = 0.02
@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
 
 def command(folders: dict[str, Path], run: Path, *flags: str) -> list[str]:
     where = ["--clean", str(folders["clean"]), "--test", str(folders["test"]), "--results", str(run)]
-    return [sys.executable, "-m", "ray_ue.cli", "evaluate", str(folders["copy"]), *where, "--relabels", "identity", *flags]
+    return [sys.executable, "-m", "ray_ue", "evaluate", str(folders["copy"]), *where, "--relabels", "identity", *flags]
 
 
 def first(folders: dict[str, Path], run: Path) -> Measure:

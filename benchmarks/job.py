@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ray_ue.artifacts import Artifact, Folder
-from ray_ue.recipe import Recipe, Resources
-from ray_ue.stages.base import Run
-from ray_ue.stages.order import steps
-from ray_ue.stages.session import session
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.engine.session import session
+from ray_ue.engine.stage import Run
+from ray_ue.pipelines.protect_stages import stages_of
+from ray_ue.sources import open_source
+from ray_ue.storage.artifacts import Artifact, Folder
 
 
 @contextmanager
@@ -19,10 +20,9 @@ def job(source: Path, root: Path, *, recipe: Recipe) -> Iterator[Run]:
     recipe.check()
     with session() as machines:
         yield Run(
-            source=str(source),
+            source=open_source(str(source)),
             output=Folder.at(str(root / "copy")),
             work=Folder.at(str(root / "work")),
-            shared=Folder.at(str(root / "work")),
             recipe=recipe,
             resources=Resources(),
             machines=machines,
@@ -33,7 +33,7 @@ class Stages:
     """The stages of a run, one after the other, as far as they are asked for."""
 
     def __init__(self, run: Run) -> None:
-        self._left = steps(run)
+        self._left = stages_of(run)
         self.done: dict[str, Artifact] = {}
 
     def until(self, last: str) -> dict[str, Artifact]:

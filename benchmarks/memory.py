@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.data import as_shards, origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure
 from benchmarks.processes import Watched, watch
-from ray_ue.pipeline import STAGES
+from ray_ue.config.stages import STAGES
 
 SIZES, QUICK_SIZES = (10_000, 100_000), (2_000, 20_000)
 SHARDS = 10  # of the small collection; the large one has ten times as many
@@ -38,7 +38,7 @@ def protect(rows: int, bench: Bench, *, per_shard: int) -> Watched:
     root = bench.scratch / str(rows)
     source = as_shards(thumbnails(photos(bench.photos, count=64)), root / "source", rows=rows, per_shard=per_shard)
     try:
-        return watch([sys.executable, "-m", "ray_ue.cli", "protect", str(source), str(root / "copy"), *FLAGS], stages=STAGES)
+        return watch([sys.executable, "-m", "ray_ue", "protect", str(source), str(root / "copy"), *FLAGS], stages=tuple(STAGES))
     finally:
         shutil.rmtree(root)
 

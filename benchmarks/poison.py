@@ -4,6 +4,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -13,17 +14,17 @@ from numpy.lib.format import open_memmap
 
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas, pools_for
-from ray_ue.images import Limits, look
+from ray_ue.images.codec import Limits, look
+from ray_ue.loop import Workers
+from ray_ue.methods._shared.delta_updates import open_deltas
+from ray_ue.methods._shared.sampler import RunningMean, Sampler
+from ray_ue.methods._shared.source_model import SourceModel
 from ray_ue.methods.base import View
-from ray_ue.methods.batches import Batches, Mean
-from ray_ue.methods.miue import MIUE
-from ray_ue.methods.source import Source
-from ray_ue.methods.tables import open_table
-from ray_ue.steps import Workers
-from ray_ue.surrogates import blank
+from ray_ue.methods.mi_ue import MIUE
+from ray_ue.models.pretrained.surrogates import blank
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable, pools_for
+from ray_ue.storage.artifacts import Folder
 
 SIDE, GROUPS, ROUNDS = 32, 10, 5
 BUDGET = Budget(levels=8)
@@ -97,16 +98,19 @@ class Pass:
 
     def __init__(self, method: MIUE, seen: View) -> None:
         self.method, self.seen = method, seen
-        self.batches = Batches(view=seen, workers=Workers(), seed=0)
-        self.table = open_table(seen, budget=BUDGET, workers=Workers(), resume={})
-        self.source = Source.fresh(method.network, view=seen, decay=1e-4, seed=0, workers=Workers(), resume={})
+        self.sampler = Sampler(view=seen, workers=Workers(), seed=0)
+        self.deltas = open_deltas(seen, budget=BUDGET, workers=Workers(), resume={})
+        self.source = SourceModel.fresh(method.network, sampler=self.sampler, decay=1e-4, resume={}).freeze()
         self.epoch = 0
 
     def move(self) -> float:
         """Seconds of one pass of sign steps."""
         wait(self.seen.surrogate.device)
         began = time.perf_counter()
-        self.method.move(self.source, self.table, self.batches, self.epoch, aim=np.roll(np.arange(GROUPS), -1), seen=Mean())
+        method, begin = self.method, partial(self.method.begin, self.sampler, self.epoch)
+        for batches in self.deltas.round(self.sampler.pooled(self.epoch, batch=method.poison_batch), begin):
+            for _ in range(method.steps):
+                self.deltas.step(batches, partial(method.mi_loss, self.source, RunningMean()), rate=method.step / 255)
         wait(self.seen.surrogate.device)
         self.epoch += 1
         return time.perf_counter() - began
@@ -114,7 +118,7 @@ class Pass:
     def bare(self, batch: int) -> float:
         """Seconds of as many slopes of the features with respect to one resident batch: no data, no loss, no table."""
         images = torch.rand((batch, 3, SIDE, SIDE), device=self.seen.surrogate.device).contiguous(memory_format=torch.channels_last)
-        self.source.still()
+        self.source.freeze()
         wait(images.device)
         began = time.perf_counter()
         for _ in range(len(self.seen.pixels) // batch * self.method.steps):
@@ -134,7 +138,7 @@ def view(rows: int, bench: Bench, folder: Path, *, device: torch.device) -> View
         pixels[begin : begin + len(few)] = few[: rows - begin]
     pixels.flush()
     told = (np.arange(rows) % GROUPS).astype(np.int32)
-    table = Deltas(home=Folder.at(str(folder / "deltas")), rows=rows, side=SIDE, pools=pools_for(rows, batch=512), budget=BUDGET)
+    table = DeltaTable(home=Folder.at(str(folder / "deltas")), rows=rows, side=SIDE, pools=pools_for(rows, batch=512), budget=BUDGET)
     return View(
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         slot_of=np.arange(rows, dtype=np.int32),

@@ -15,7 +15,7 @@ from benchmarks.__main__ import PHOTOS
 from benchmarks.data import as_shards, photos, thumbnails
 from benchmarks.measure import machine
 from benchmarks.processes import Watched, watch
-from ray_ue.pipeline import STAGES
+from ray_ue.config.stages import STAGES
 
 ROWS = "10000,100000,1000000"
 PER_SHARD = 5_000
@@ -43,7 +43,7 @@ def measure(rows: int) -> dict:
     root = Path(tempfile.mkdtemp(prefix="ray-ue-scale-", dir=os.environ.get("SCALE_DIR")))
     try:
         source = repeated(root / "source", rows=rows)
-        seen = watch([sys.executable, "-m", "ray_ue.cli", "protect", str(source), str(root / "copy"), *FLAGS], stages=STAGES)
+        seen = watch([sys.executable, "-m", "ray_ue", "protect", str(source), str(root / "copy"), *FLAGS], stages=tuple(STAGES))
         work = sum(path.stat().st_size for path in (root / "copy.ray-ue").rglob("*") if path.is_file())
     finally:
         shutil.rmtree(root)

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import Bench, Measure
-from ray_ue.nets.classifiers import classifier
-from ray_ue.schedules import Schedule
-from ray_ue.sgd import train
-from ray_ue.steps import Workers
-from ray_ue.training import Training
+from ray_ue.config.schedules import Schedule
+from ray_ue.exploiter.dataset import Training
+from ray_ue.exploiter.supervised import train
+from ray_ue.loop import Workers
+from ray_ue.models.classifiers import classifier
 
 SIDE, CLASSES, ROUNDS = 32, 10, 5
 # network, images, batch: what fits some seconds on a laptop, and the networks that people really ask about on a GPU

@@ -20,8 +20,8 @@ Result:  not reproduced. At about a tenth of the passes, on 2,500 images and ano
 import argparse
 import sys
 
-from ray_ue.cli import main
-from ray_ue.environment import prepare
+from ray_ue.cli.main import main
+from ray_ue.engine.environment import prepare
 from ray_ue.methods import METHODS
 
 OTHERS = ("uc", "mi-ue", "noise", "given", "concept")  # ours, a control that every evaluation has, and two that need a file
@@ -54,7 +54,7 @@ def run(asked: list[str]) -> int:
 
 if __name__ == "__main__":
     prepare()
-    from ray_ue.stages.session import session  # Ray reads its settings when it is imported
+    from ray_ue.engine.session import session  # Ray reads its settings when it is imported
 
     with session():  # one Ray for all of them
         sys.exit(run(sys.argv[1:]))

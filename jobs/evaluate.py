@@ -12,7 +12,7 @@ Result:  results.parquet, results.md and report.html in COPY.evaluation; keep it
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ Result:  not reproduced. The paper reports 1.03 % accuracy for ResNet-18 (clean:
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 DEFAULTS = [
     *["--method", "mi-ue", "--groups", "label", "--budget", "8/255", "--image-size", "224", "--resize", "224", "--image-format", "webp"],

@@ -12,7 +12,7 @@ Result:  the copy in OUTPUT, verified, and OUTPUT.ray-ue beside it, which must s
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["protect", *sys.argv[1:]]))

@@ -16,11 +16,11 @@ import tempfile
 
 import numpy as np
 
-from ray_ue.artifacts import Folder
-from ray_ue.cli import main
-from ray_ue.environment import prepare
-from ray_ue.images import Picture, encode
-from ray_ue.versions import installed
+from ray_ue.cli.main import main
+from ray_ue.engine.environment import prepare
+from ray_ue.images.codec import Picture, encode
+from ray_ue.storage.artifacts import Folder
+from ray_ue.version import installed
 
 PICTURES, SIDE = 24, 32
 DEFAULTS = ["--ssl-steps", "10", "--steps", "10", "--batch", "24", "--clusters", "3"]
@@ -74,7 +74,7 @@ def run(asked: list[str]) -> int:
 
 if __name__ == "__main__":
     prepare()
-    from ray_ue.stages.session import session  # Ray reads its settings when it is imported
+    from ray_ue.engine.session import session  # Ray reads its settings when it is imported
 
     with session():
         sys.exit(run(sys.argv[1:]))

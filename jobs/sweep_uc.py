@@ -13,7 +13,7 @@ Result:  sweep.md, sweep.parquet and report.html in OUTPUT, which is private. In
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 AXES = ["--vary", "clusters=5,10,20,50", "--vary", "budget=8,16,32"]
 DEFAULTS = ["--evaluate.relabels", "identity,super:5,pseudo:10", "--evaluate.defenses", "none"]

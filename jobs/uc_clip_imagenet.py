@@ -21,7 +21,7 @@ Result:  unknown. No CLIP weights were at hand: nothing here has been measured w
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 DEFAULTS = [
     *["--surrogate", "open_clip:RN50/openai", "--clusters", "10", "--budget", "16/255", "--aim", "shift", "--loss", "kl"],

@@ -7,24 +7,24 @@ Everything that can be asked for is a field of `Recipe`, `Grid`, `Measurement` o
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ray_ue.evaluation import evaluate
-    from ray_ue.grid import Grid
-    from ray_ue.measurement import Measurement, measure
-    from ray_ue.pipeline import protect
-    from ray_ue.recipe import Recipe, Resources
-    from ray_ue.sweeping import sweep
+    from ray_ue.config.grid import Grid
+    from ray_ue.config.recipe import Recipe, Resources
+    from ray_ue.pipelines.evaluate import evaluate
+    from ray_ue.pipelines.measure import Measurement, measure
+    from ray_ue.pipelines.protect import protect
+    from ray_ue.sweeps.run import sweep
 
 __all__ = ["Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect", "sweep"]
 
 HOMES = {
-    "Grid": "ray_ue.grid",
-    "Measurement": "ray_ue.measurement",
-    "Recipe": "ray_ue.recipe",
-    "Resources": "ray_ue.recipe",
-    "evaluate": "ray_ue.evaluation",
-    "measure": "ray_ue.measurement",
-    "protect": "ray_ue.pipeline",
-    "sweep": "ray_ue.sweeping",
+    "Grid": "ray_ue.config.grid",
+    "Measurement": "ray_ue.pipelines.measure",
+    "Recipe": "ray_ue.config.recipe",
+    "Resources": "ray_ue.config.recipe",
+    "evaluate": "ray_ue.pipelines.evaluate",
+    "measure": "ray_ue.pipelines.measure",
+    "protect": "ray_ue.pipelines.protect",
+    "sweep": "ray_ue.sweeps.run",
 }
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ray_ue.cli import main
+from ray_ue.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

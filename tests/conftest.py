@@ -11,8 +11,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("ray_ue", "typecheck.check")
 
-from ray_ue.environment import prepare  # noqa: E402 - after the hook, which only sees later imports
-from ray_ue.images import Picture, encode  # noqa: E402
+from ray_ue.engine.environment import prepare  # noqa: E402 - after the hook, which only sees later imports
+from ray_ue.images.codec import Picture, encode  # noqa: E402
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("unhurried")
@@ -25,7 +25,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def ray_session(store: str) -> Iterator[None]:
     """One local Ray for every test that needs one; its workers inherit the address of the object store."""
-    from ray_ue.stages.session import session
+    from ray_ue.engine.session import session
 
     with session():
         yield

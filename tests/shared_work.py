@@ -51,7 +51,14 @@ def write_parts(root: Path) -> Path:
 
 
 def command(verb: str, *words: str, **flags: object) -> list[str]:
-    return [sys.executable, "-m", "ray_ue.cli", verb, *words, *(f"--{name.replace('_', '-')}={value}" for name, value in flags.items())]
+    return [
+        sys.executable,
+        "-m",
+        "ray_ue.cli.main",
+        verb,
+        *words,
+        *(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()),
+    ]
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from ray_ue import verbs
+from ray_ue.cli import commands
 
 MADE = "<!-- Made from the code by docs/generate; a change here is lost. -->"
 
@@ -92,11 +92,11 @@ def page() -> str:
     """All verbs with their flags."""
     parts = [
         f"{MADE}\n\n# Command line",
-        f"```\n{verbs.usage()}\n```",
+        f"```\n{commands.usage()}\n```",
         "The Python functions take the same names with `_` for `-`: [Python](python.md). "
         "Exit codes: 0, 1 (a copy is not as it should be), 2 (what was asked cannot work; one line says why), 130 (Ctrl+C).",
     ]
-    for name, verb in verbs.VERBS.items():
+    for name, verb in commands.COMMANDS.items():
         parts.append(f"## {name}\n\n{escaped(verb.what[0].upper() + verb.what[1:])}.\n\n```\n{verb.example}\n```")
         found = list(flags(verb.kind))
         if not found:

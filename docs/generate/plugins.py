@@ -7,21 +7,22 @@ from dataclasses import MISSING, fields
 from typing import Any, cast
 
 from docs.generate.commands import MADE, escaped
-from ray_ue import specs
-from ray_ue.aims import AIMS
-from ray_ue.defenses import DEFENSES
+from ray_ue.config.schedules import SCHEDULES
+from ray_ue.config.victims import CONTRASTIVE, EXAMPLES
+from ray_ue.exploiter.defenses.registry import DEFENSES
+from ray_ue.exploiter.relabels import RELABELS
 from ray_ue.information import ESTIMATORS
-from ray_ue.losses import LOSSES
 from ray_ue.methods import METHODS, settings_of
-from ray_ue.methods.miue import RAMPS
-from ray_ue.methods.miue import SOURCES as MIUE_SOURCES
-from ray_ue.methods.paints import PAINTS
-from ray_ue.methods.uc import PLACES, SCOPES
-from ray_ue.relabels import RELABELS
-from ray_ue.schedules import SCHEDULES
+from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
+from ray_ue.methods.mi_ue import RAMPS
+from ray_ue.methods.mi_ue import SOURCES as MIUE_SOURCES
+from ray_ue.methods.uc import AUGMENT_ORDERS, SCOPES
+from ray_ue.models.names import NETS, UNNORMALISED
+from ray_ue.models.pretrained import specs
+from ray_ue.objectives.aims import AIMS
+from ray_ue.objectives.anchor import LOSSES
+from ray_ue.parameters import Choice, Real
 from ray_ue.sources.opening import FORMATS
-from ray_ue.values import Real, Word
-from ray_ue.victims import CONTRASTIVE, EXAMPLES, NETS, UNNORMALISED
 
 CIFAR = 50_000  # training images
 
@@ -64,7 +65,7 @@ def _method(name: str) -> tuple[str, ...]:
     about = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
     needed = {"given": {"file": "-"}, "concept": {"concepts": __file__}}.get(name, {})
     passes = f"{method(**cast(Any, needed)).passes(CIFAR):,}"
-    return f"[`{name}`](#method-{name})", method.per, "yes" if method.bounded else "**no**", passes, escaped(about)
+    return f"[`{name}`](#method-{name})", method.per, "yes" if method.keeps_budget else "**no**", passes, escaped(about)
 
 
 def _shown(value: object) -> str:
@@ -109,7 +110,7 @@ def defenses() -> str:
 
 
 def _range(value: Any) -> str:
-    if isinstance(value, Word):
+    if isinstance(value, Choice):
         return " or ".join(value.words)
     if isinstance(value, Real):
         return f"above {value.above:g} to {value.high:g}"
@@ -140,13 +141,13 @@ def rest() -> str:
         ("Surrogates: `--surrogate`", "surrogates", surrogates),
         ("Aims: `--aim`", "aims", [(code(name), first(one)) for name, one in AIMS.items()]),
         ("Losses of UC: `--loss`", "losses", [(code(name), first(one)) for name, one in LOSSES.items()]),
-        ("What UC trains: `--parameterization`", "paints", [(code(name), first(type(one))) for name, one in PAINTS.items()]),
+        ("What UC trains: `--parameterization`", "paints", [(code(name), first(type(one))) for name, one in PARAMETERIZATIONS.items()]),
         (
             "Whose images train a cluster's perturbation: `--data-scope`",
             "scopes",
             [(code(name), first(one)) for name, one in SCOPES.items()],
         ),
-        ("Where the augmentation stands: `--augment`", "places", [(code(name), AUGMENT[name]) for name in PLACES]),
+        ("Where the augmentation stands: `--augment`", "places", [(code(name), AUGMENT[name]) for name in AUGMENT_ORDERS]),
         ("MI-UE's ramp: `--settings ramp=…`", "ramps", [(code(name), escaped(one)) for name, one in RAMPS.items()]),
         ("MI-UE's source: `--settings source=…`", "sources", [(code(name), escaped(one)) for name, one in MIUE_SOURCES.items()]),
         ("Ways of training a victim: `--training`", "schedules", schedules),

@@ -1,4 +1,4 @@
-"""Mutual information between paired features, in nats, by estimators that are frozen values. Knows arrays, no networks or files."""
+"""Estimators of the mutual information between paired features, in nats; each is a frozen value."""
 
 from ray_ue.information.base import Estimator, Information
 from ray_ue.information.groupwise import ETA, Groupwise, groupwise

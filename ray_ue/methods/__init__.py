@@ -1,4 +1,4 @@
-"""The methods by name, and how a recipe's values become one."""
+"""Methods that craft perturbations, one file each, and the table that names them."""
 
 import sys
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from ray_ue.methods.base import Method, Per, View, by_group
 from ray_ue.methods.concept import Concept
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
-from ray_ue.methods.given import Given
+from ray_ue.methods.given import GivenPerturbation
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.lsp import LSP
-from ray_ue.methods.miue import MIUE
+from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
-from ray_ue.types import pick
+from ray_ue.registry import pick
 
 __all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "describe", "rooted", "settings_of"]
 
@@ -41,7 +41,7 @@ METHODS: dict[str, type[Method]] = {
     "cuda": CUDA,
     "concept": Concept,
     "noise": RandomNoise,
-    "given": Given,
+    "given": GivenPerturbation,
 }
 FLAGS = ("steps", "batch", "learning_rate")  # recipe fields that many methods have; 0 keeps the method's own
 STYLES = ("parameterization", "data_scope", "loss", "augment")  # recipe fields with a value of their own
@@ -63,7 +63,8 @@ def build(name: str, values: Mapping[str, object]) -> Method:
     for part in filter(None, (word.strip() for word in str(values.get("settings", "")).split(","))):
         key, equals, text = (word.strip() for word in part.partition("="))
         if not equals or key not in known:
-            near = get_close_matches(key, known, n=1)
+            renamed = [setting for setting, field in known.items() if field.metadata.get("identity") == key]
+            near = renamed or get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE")
         chosen[key] = _value(text, known[key], part=part)
@@ -72,7 +73,7 @@ def build(name: str, values: Mapping[str, object]) -> Method:
 
 def rooted(name: str, settings: str) -> str:
     """`settings` with absolute paths: workers run in folders of their own, and a second command may run in another one."""
-    files = pick(METHODS, name, what="method").files
+    files = pick(METHODS, name, what="method").file_settings
     found = []
     for word in settings.split(","):
         key, equals, text = (side.strip() for side in word.partition("="))
@@ -90,7 +91,7 @@ def describe() -> str:
     for name, method in METHODS.items():
         about = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
         settings = ", ".join(f"{key}={field.default}" for key, field in settings_of(method).items())
-        bound = "" if method.bounded else "; keeps no budget"
+        bound = "" if method.keeps_budget else "; keeps no budget"
         lines.append(f"{name}  (one perturbation per {method.per}{bound})\n    {about}\n    settings: {settings or 'none'}")
     return "\n".join(lines)
 

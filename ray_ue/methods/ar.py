@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.budget import Budget
+from ray_ue.methods._shared.surrogate_free import DeltaBlock, Slots, SlotSampler, SurrogateFreeMethod, scaled_to
 from ray_ue.methods.base import View
-from ray_ue.methods.drawn import Draw, Drawing, Drawn, Slots, scaled_to
+from ray_ue.perturbations.budget import Budget
+from ray_ue.random_streams import STREAMS
 
-PROCESSES, STARTS = 59, 61  # keys of the random streams
 CROP = 4  # rows and columns that are left out: they still show the start
 SIDE = 32  # the authors' images: norms are theirs there and grow with the side
 LOUDEST, TRIALS = 50.0, 3  # a process is stable if the norm of so many patterns stays below
@@ -23,7 +23,7 @@ Processes = Float[Tensor, "n 3 3 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AR(Drawn):
+class AR(SurrogateFreeMethod):
     """A group has one process of 3 x 3 coefficients per channel; a pattern is it run from normal noise, at an L2 norm of `norm`.
 
     `norm` is meant at 32 pixels, as the authors' 1.0 is, and grows with the side. Their files of coefficients are not used:
@@ -37,12 +37,12 @@ class AR(Drawn):
         if self.norm <= 0:
             raise ValueError(f"AR needs a norm above zero, got {self.norm}; the authors' is 1")
 
-    def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
+    def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
         side = view.surrogate.canvas
         every = processes(view.groups, side=side, seed=seed)
 
-        def draw(slots: Slots, groups: Slots) -> Drawing:
-            starts = [_start(side + CROP, rng=np.random.default_rng([seed, STARTS, slot])) for slot in slots.tolist()]
+        def draw(slots: Slots, groups: Slots) -> DeltaBlock:
+            starts = [_start(side + CROP, rng=np.random.default_rng([seed, STREAMS["ar/starts"], slot])) for slot in slots.tolist()]
             patterns = run(every[torch.from_numpy(groups.astype(np.int64))], torch.from_numpy(np.stack(starts)))
             return budget.project(scaled_to(self.norm * side / SIDE, patterns))
 
@@ -56,7 +56,7 @@ def processes(groups: int, *, side: int, seed: int) -> Processes:
     stay small. They then keep the first one to whose pattern every earlier process's filter responds with 10 (10 classes) or 3 (100
     classes) at least, which takes ever longer with more groups; this takes the one with the largest such response, over and over.
     """
-    rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, PROCESSES]).generate_state(1)[0]))
+    rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, STREAMS["ar/processes"]]).generate_state(1)[0]))
     small = min(side, SIDE)
     found, patterns = torch.zeros(0, 3, 3, 3), torch.zeros(0, 3, small, small)
     while len(found) < groups + SPARE:

@@ -2,19 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.poisons import Poison
-from ray_ue.steps import Step, Workers
-from ray_ue.surrogates import Surrogate
+from ray_ue.loop import Step, Workers
+from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.perturbations import Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Centers, PixelBlock, SlotOf
 
 __all__ = ["Aimed", "Method", "Per", "Step", "View", "Workers"]
@@ -39,7 +39,7 @@ class View:
     groups: int
     centers: Centers
     surrogate: Surrogate
-    deltas: Deltas
+    deltas: DeltaTable
     also: tuple[SlotOf, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class View:
 
 def by_group(pixels: PixelBlock, *, group_of: SlotOf, centers: Centers, surrogate: Surrogate, budget: Budget) -> View:
     """A view in which a group shares one entry, so that no table is needed."""
-    unused = Deltas(home=Folder("unused"), rows=len(pixels), side=surrogate.canvas, pools=1, budget=budget)
+    unused = DeltaTable(home=Folder("unused"), rows=len(pixels), side=surrogate.canvas, pools=1, budget=budget)
     count = len(centers)
     return View(
         pixels=pixels,
@@ -92,44 +92,48 @@ class Method(ABC):
 
     per: ClassVar[Per]
     """What it makes unless it is told otherwise: one entry for a whole group, or one for every image."""
-    bounded: ClassVar[bool] = True
+    keeps_budget: ClassVar[bool] = True
     """Whether the budget holds for what it makes; a filter or a single pixel has a bound of another kind."""
 
-    grouped: ClassVar[bool] = True
+    uses_groups: ClassVar[bool] = True
     """Whether it looks at the groups even where every image has an entry of its own."""
-    several: ClassVar[bool] = False
+    multi_grouping: ClassVar[bool] = False
     """Whether it can be told of several groupings at once."""
-    alone: ClassVar[bool] = False
+    single_worker: ClassVar[bool] = False
     """Whether it compares all rows of a batch in one place, so that there is one worker only."""
-    needs: ClassVar[str] = ""
+    surrogate_kind: ClassVar[str] = ""
     """The only kind of surrogate that serves it, if it is particular."""
-    files: ClassVar[tuple[str, ...]] = ()
+    file_settings: ClassVar[tuple[str, ...]] = ()
     """Its settings that name a local file."""
 
     @property
-    def frozen(self) -> bool:
+    def uses_surrogate(self) -> bool:
         """Whether it crafts in the features of a frozen surrogate, toward the groups' centres; else it needs neither."""
         return False
 
     @property
-    def trains(self) -> str:
+    def source_arch(self) -> str:
         """The network that it trains along, or nothing."""
         return ""
 
     @property
-    def beside(self) -> str:
+    def unplanned_model(self) -> str:
         """What images pass beside that network or the surrogate and no plan counts, or nothing."""
         return ""
 
-    def together(self, rows: int, *, pools: int) -> int:
+    def peak_batch(self, rows: int, *, pools: int) -> int:
         """The most images of a sample of `rows`, whose table has `pools`, that go through a network at once."""
         return 0
 
     def identity(self) -> dict[str, object]:
-        """What tells two of a kind apart in a fingerprint: the settings; a file by its content, never by its path."""
-        return asdict(cast(Any, self))
+        """What tells two of a kind apart in a fingerprint: the settings; a file by its content, never by its path.
 
-    def refuse(self, *, budget: Budget, side: int, entries: int) -> None:  # noqa: B027 - most have no files
+        A setting that was renamed keeps its old name here, as `metadata={"identity": ...}` of its field.
+        """
+        renamed = {entry.name: entry.metadata.get("identity", entry.name) for entry in fields(cast(Any, self))}
+        return {renamed[name]: value for name, value in asdict(cast(Any, self)).items()}
+
+    def validate_inputs(self, *, budget: Budget, side: int, entries: int) -> None:  # noqa: B027 - most have no files
         """A `ValueError`, before any long work, if its files do not suit views of `side` pixels or a bank of `entries` (0: unknown)."""
 
     @abstractmethod
@@ -141,5 +145,5 @@ class Method(ABC):
         """Yield after each step; `aim[g]` is the centre that group g is pushed toward, an empty `resume` starts anew."""
 
     @abstractmethod
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         """The poison that the last step's state stands for, together with the table, where every image has an entry."""

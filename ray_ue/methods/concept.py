@@ -9,7 +9,7 @@ recovered: their trained weights and their lists of near and opposite classes, w
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,44 +19,46 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.augment import crop, draw
-from ray_ue.budget import Budget
-from ray_ue.interchange import digest
+from ray_ue.images.augment import crop, draw_crops
+from ray_ue.loop import Step, Workers, with_prefix
+from ray_ue.methods._shared.delta_updates import DeltaMethod, DeltaUpdates, open_deltas
+from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
+from ray_ue.methods._shared.source_model import cosine_rate, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Rows, largest
-from ray_ue.methods.source import alone, cosine
-from ray_ue.methods.tables import Table, Tabled, open_table
-from ray_ue.nets.conditional import Conditional
-from ray_ue.specs import parse
-from ray_ue.steps import Step, Workers, under
-from ray_ue.surrogates import Surrogate
+from ray_ue.models.conditional_generator import ConditionalGenerator
+from ray_ue.models.pretrained.specs import parse
+from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.interchange import digest
+from ray_ue.random_streams import STREAMS
 
 HOW = "write --method concept --surrogate open_clip:ViT-B-32/openai --settings concepts=FILE, a text file with one concept per line"
 SIDE = 224  # of the images that the authors' norm of 16 is meant for
 FLOOR = 0.05  # the cosine below which its reciprocal goes on as a straight line: ours, for CLIP's cosines are above it
-KEPT = ("turn", "entries")  # what a table keeps
+KEPT = ("turn", "entries")  # what the deltas keep
 
 Features = Float[Tensor, "B D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concept(Tabled):
+class Concept(DeltaMethod):
     """`concepts` is a text file, one concept per line, that every worker sees; the surrogate is an open_clip one.
 
-    The loss is the mean cosine with the `near` nearest concepts (5 in the paper, 3 in the code) plus `pull` / the mean cosine with
-    the least similar one. A delta has the L2 norm `norm` at 224 x 224 and as much per pixel at other sides; then the budget clips
-    it: 8/255 leaves at most 12.2, 16/255 24.3. Slopes pass through that clipping unchanged, else they would vanish at small budgets.
+    The loss is the mean cosine with the `k_near` nearest concepts (5 in the paper, 3 in the code) plus `opposite_weight` / the mean
+    cosine with the least similar one. A delta has the L2 norm `norm` at 224 x 224 and as much per pixel at other sides; then the
+    budget clips it: 8/255 leaves at most 12.2, 16/255 24.3. Slopes pass through that clipping unchanged, else they would vanish at
+    small budgets.
     """
 
     per = "image"
-    alone = True
-    needs = "open_clip"
-    files = ("concepts",)
+    single_worker = True
+    surrogate_kind = "open_clip"
+    file_settings = ("concepts",)
     concepts: str = ""
     epochs: int = 200
     batch: int = 30
-    near: int = 5
-    pull: float = 0.1
+    k_near: int = field(default=5, metadata={"identity": "near"})
+    opposite_weight: float = field(default=0.1, metadata={"identity": "pull"})
     norm: float = 16.0
     width: int = 64
     blocks: int = 24
@@ -64,30 +66,30 @@ class Concept(Tabled):
     decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch, self.near, self.width) < 1 or min(self.norm, self.learning_rate) <= 0:
-            raise ValueError(f"concept needs epochs, batch, near, width, norm and rate above zero, got {self}")
-        if min(self.blocks, self.pull, self.decay) < 0:
-            raise ValueError(f"concept needs blocks, pull and decay of zero or more, got {self}")
+        if min(self.epochs, self.batch, self.k_near, self.width) < 1 or min(self.norm, self.learning_rate) <= 0:
+            raise ValueError(f"concept needs epochs, batch, k_near, width, norm and rate above zero, got {self}")
+        if min(self.blocks, self.opposite_weight, self.decay) < 0:
+            raise ValueError(f"concept needs blocks, opposite_weight and decay of zero or more, got {self}")
         if not self.concepts:
             raise ValueError(f"concept moves images away from texts and needs some: {HOW}")
-        if len(found := names_in(Path(self.concepts))) <= self.near:
+        if len(found := names_in(Path(self.concepts))) <= self.k_near:
             raise ValueError(
-                f"{self.concepts} has {len(found)} concepts; near={self.near} and an opposite one need {self.near + 1} or more"
+                f"{self.concepts} has {len(found)} concepts; k_near={self.k_near} and an opposite one need {self.k_near + 1} or more"
             )
 
     @property
-    def frozen(self) -> bool:
+    def uses_surrogate(self) -> bool:
         return True
 
     @property
-    def beside(self) -> str:
+    def unplanned_model(self) -> str:
         return "generator"
 
-    def together(self, rows: int, *, pools: int) -> int:
-        return largest(rows, pools=pools, batch=self.batch)
+    def peak_batch(self, rows: int, *, pools: int) -> int:
+        return largest_batch(rows, pools=pools, batch=self.batch)
 
     def identity(self) -> dict[str, object]:
-        return {**asdict(self), "concepts": f"sha256:{digest(Path(self.concepts))}"}
+        return {**super().identity(), "concepts": f"sha256:{digest(Path(self.concepts))}"}
 
     def passes(self, rows: int) -> int:
         """Every row goes through the encoder clean and perturbed in an epoch, and clean once more in the end."""
@@ -95,21 +97,21 @@ class Concept(Tabled):
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         refuse_other(view.surrogate)
-        alone(workers, method="concept")
+        refuse_several_workers(workers, method="concept")
         texts = embedded(names_in(Path(self.concepts)), surrogate=view.surrogate)
-        table = open_table(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
-        batches = Batches(view=view, workers=workers, seed=seed)
+        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        sampler = Sampler(view=view, workers=workers, seed=seed)
         net = self._generator(view.surrogate, seed=seed)
         adam = torch.optim.Adam(net.parameters(), lr=self.learning_rate, weight_decay=self.decay)
         if resume:
             _restore(net, adam, resume)
         rows = len(view.pixels)
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
-            loss = self._learn(net, adam, batches, texts, epoch=epoch, budget=budget)
+            loss = self._learn(net, adam, sampler, texts, epoch=epoch, budget=budget)
             last = epoch + 1 == self.epochs
             if last:
-                self._settle(table, net, batches, budget=budget)
-            state = partial(_state, net, adam, table, epoch + 1)
+                self._settle(deltas, net, sampler, budget=budget)
+            state = partial(_state, net, adam, deltas, epoch + 1)
             yield Step(step=epoch + 1, steps=self.epochs, loss=loss, images=(2 * (epoch + 1) + last) * rows, state=state)
 
     def loss(self, features: Features, *, near: Float[Tensor, "B K D"], far: Features) -> Float[Tensor, ""]:
@@ -117,37 +119,37 @@ class Concept(Tabled):
         close = torch.einsum("bd,bkd->bk", features, near).mean()
         opposite = (features * far).sum(1).mean()
         safe = opposite.clamp(min=FLOOR)
-        return close + self.pull * (1 / safe + (safe - opposite) / FLOOR**2)
+        return close + self.opposite_weight * (1 / safe + (safe - opposite) / FLOOR**2)
 
     def _generator(self, surrogate: Surrogate, *, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 2)
-            net = Conditional(width=self.width, blocks=self.blocks, given=surrogate.width)
+            net = ConditionalGenerator(width=self.width, blocks=self.blocks, given=surrogate.width)
         return net.to(surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _learn(
-        self, net: nn.Module, adam: torch.optim.Adam, batches: Batches, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget
+        self, net: nn.Module, adam: torch.optim.Adam, sampler: Sampler, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget
     ) -> float:
         """One pass over all rows, cropped and flipped as the authors do; returns the mean loss."""
-        surrogate, total = batches.view.surrogate, 0.0
+        surrogate, total = sampler.view.surrogate, 0.0
         for group in adam.param_groups:
-            group["lr"] = cosine(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
+            group["lr"] = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
         net.train()
-        for turn, rows in enumerate(batches.training(epoch, batch=self.batch)):
-            rng = np.random.default_rng([batches.seed, 41, epoch, turn])
-            crops = draw(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng)
-            images = crop(batches.images(rows), crops)
+        for turn, rows in enumerate(sampler.training(epoch, batch=self.batch)):
+            rng = np.random.default_rng([sampler.seed, STREAMS["concept/crops"], epoch, turn])
+            crops = draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng)
+            images = crop(sampler.images(rows), crops)
             clean = _unit(surrogate, images).detach()
             alike = clean @ texts.T
             shown = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
-            loss = self.loss(_unit(surrogate, shown), near=texts[alike.topk(self.near).indices], far=texts[alike.argmin(1)])
+            loss = self.loss(_unit(surrogate, shown), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
             adam.zero_grad()
             loss.backward()
             adam.step()
             total += float(loss.detach()) * len(rows)
         if not np.isfinite(total):
             raise FloatingPointError(f"the generator's loss is {total}; lower --learning-rate {self.learning_rate:g}")
-        return total / len(batches.view.pixels)
+        return total / len(sampler.view.pixels)
 
     def _delta(self, net: nn.Module, images: Images, clean: Features, *, budget: Budget) -> Images:
         """At the wanted norm and within the budget; slopes are those of the delta before it was clipped."""
@@ -157,15 +159,15 @@ class Concept(Tabled):
         whole = drawn * (wanted / drawn.flatten(1).norm(dim=1).clamp(min=1e-12))[:, None, None, None]
         return whole + (budget.project(whole) - whole).detach()
 
-    def _settle(self, table: Table, net: nn.Module, batches: Batches, *, budget: Budget) -> None:
+    def _settle(self, deltas: DeltaUpdates, net: nn.Module, sampler: Sampler, *, budget: Budget) -> None:
         net.eval()
 
         def make(rows: Rows) -> tuple[Images, Images]:
-            images = batches.images(rows)
+            images = sampler.images(rows)
             with torch.no_grad():
-                return images, self._delta(net, images, _unit(batches.view.surrogate, images), budget=budget)
+                return images, self._delta(net, images, _unit(sampler.view.surrogate, images), budget=budget)
 
-        table.put(batches.pooled(0, batch=self.batch), make)
+        deltas.assign(sampler.pooled(0, batch=self.batch), make)
 
 
 def names_in(file: Path) -> list[str]:
@@ -187,7 +189,7 @@ def refuse_other(surrogate: Surrogate) -> None:
 
 def embedded(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
     """The unit vectors of "a photo of a {concept}" by the surrogate's own model, on its device."""
-    from ray_ue.nets.clip import embed_names  # open_clip takes seconds to import
+    from ray_ue.models.pretrained.open_clip import embed_names  # open_clip takes seconds to import
 
     spec = parse(surrogate.name)
     found = torch.from_numpy(embed_names(spec.arch, spec.weights, names)).to(surrogate.device)
@@ -199,16 +201,16 @@ def _unit(surrogate: Surrogate, images: Images) -> Features:
     return F.normalize(surrogate.features(images), dim=1)
 
 
-def _state(net: nn.Module, adam: torch.optim.Adam, table: Table, epoch: int) -> dict[str, Tensor]:
+def _state(net: nn.Module, adam: torch.optim.Adam, deltas: DeltaUpdates, epoch: int) -> dict[str, Tensor]:
     kept = {f"net.{name}": value for name, value in net.state_dict().items()}
     kept |= {f"adam.{i}.{name}": value for i, entry in adam.state_dict()["state"].items() for name, value in entry.items()}
-    return {name: value.detach().cpu().clone() for name, value in kept.items()} | table.state() | {"epoch": torch.tensor(epoch)}
+    return {name: value.detach().cpu().clone() for name, value in kept.items()} | deltas.state() | {"epoch": torch.tensor(epoch)}
 
 
 def _restore(net: nn.Module, adam: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
-    net.load_state_dict(under("net.", state))
+    net.load_state_dict(with_prefix("net.", state))
     entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in under("adam.", state).items():
+    for key, value in with_prefix("adam.", state).items():
         number, _, name = key.partition(".")
         entries.setdefault(int(number), {})[name] = value
     adam.load_state_dict({"state": entries, "param_groups": adam.state_dict()["param_groups"]})

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
+from ray_ue.loop import Step, Workers
 from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.poisons import Filter, Poison
-from ray_ue.steps import Step, Workers
-
-KEY = 53
+from ray_ue.perturbations import Filter, Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.random_streams import STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class CUDA(Method):
     """
 
     per = "group"
-    bounded = False
+    keeps_budget = False
     kernel: int = 3
     blur: float = 0.3
 
@@ -39,11 +38,11 @@ class CUDA(Method):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         if resume:
             return
-        kernels = np.stack([self._kernel(np.random.default_rng([seed, KEY, group])) for group in range(view.groups)])
+        kernels = np.stack([self._kernel(np.random.default_rng([seed, STREAMS["cuda/kernels"], group])) for group in range(view.groups)])
         state = {"kernels": torch.from_numpy(kernels[view.group_of_slot()])}
         yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: dict(state))
 
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         return Filter(kernels=state["kernels"].cpu().numpy(), side=deltas.side)
 
     def _kernel(self, rng: np.random.Generator) -> np.ndarray:

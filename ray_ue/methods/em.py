@@ -1,32 +1,34 @@
 """Error minimisation (EM; Huang et al. 2021, arXiv 2101.04898): perturbations that leave a network nothing to learn from its images."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ray_ue.budget import Budget
+from ray_ue.loop import Step, Workers
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
+from ray_ue.methods._shared.source_model import SourceModel, check_network
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
-from ray_ue.methods.source import Source, check_network
-from ray_ue.methods.tables import Table, Trained, kept, open_table
-from ray_ue.pgd import Objective
-from ray_ue.steps import Step, Workers
+from ray_ue.perturbations.budget import Budget
+from ray_ue.random_streams import STREAMS
 
 
 @dataclass(frozen=True, kw_only=True)
-class EM(Trained):
-    """A round trains `network` on `learnt` batches and moves every perturbation by `steps` steps of `step` levels down its cross-entropy.
+class EM(NetworkMethod):
+    """A round trains `network` on `batches_per_round` batches, then moves every perturbation by `steps` steps of `step` levels.
 
-    It ends when the network errs on less than `error` of the protected images, or after `rounds`. Per group, the authors take one step
-    a round instead of 20; --settings steps=1 does.
+    Both lower the cross-entropy. It ends when the network errs on less than `error` of the protected images, or after `rounds`. Per
+    group, the authors take one step a round instead of 20; --settings steps=1 does.
     """
 
     per = "image"
-    several = True
+    multi_grouping = True
     rounds: int = 60
-    learnt: int = 10
+    batches_per_round: int = field(default=10, metadata={"identity": "learnt"})
     batch: int = 512
     steps: int = 20
     step: float = 0.8
@@ -37,68 +39,70 @@ class EM(Trained):
 
     def __post_init__(self) -> None:
         check_network(self.network)
-        if min(self.rounds, self.learnt, self.batch, self.steps) < 1 or min(self.step, self.learning_rate) <= 0 or not 0 <= self.error < 1:
-            raise ValueError(f"EM needs rounds, learnt, batch, steps, step and rate above zero and an error below 1, got {self}")
+        if (
+            min(self.rounds, self.batches_per_round, self.batch, self.steps) < 1
+            or min(self.step, self.learning_rate) <= 0
+            or not 0 <= self.error < 1
+        ):
+            raise ValueError(f"EM needs rounds, batches_per_round, batch, steps, step and rate above zero and an error below 1, got {self}")
 
-    def together(self, rows: int, *, pools: int) -> int:
-        return largest(rows, pools=pools, batch=self.batch)
+    def peak_batch(self, rows: int, *, pools: int) -> int:
+        return largest_batch(rows, pools=pools, batch=self.batch)
 
     def passes(self, rows: int) -> int:
         """At most: it usually ends after a fraction of the rounds."""
-        return self.rounds * (rows * self.steps + self.learnt * min(self.batch, rows))
+        return self.rounds * (rows * self.steps + self.batches_per_round * min(self.batch, rows))
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        table = open_table(view, budget=budget, workers=workers, resume=resume)
-        batches = Batches(view=view, workers=workers, seed=seed)
-        source = Source.fresh(self.network, view=view, decay=self.decay, seed=seed, workers=workers, resume=resume)
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
+        sampler = Sampler(view=view, workers=workers, seed=seed)
+        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
         images = int(resume["images"]) if resume else 0
         for done in range(int(resume["round"]) if resume else 0, self.rounds):
-            images += self._learn(source, table, batches, done) + self.steps * len(view.pixels)
-            mean = Mean()
-            self._move(source, table, batches, done, mean=mean)
-            enough = self._errs(source, table, batches) <= self.error
+            images += self._train_source(source, sampler, deltas, done) + self.steps * len(view.pixels)
+            mean = RunningMean()
+            for batches in deltas.round(sampler.pooled(done, batch=self.batch), partial(self._begin, sampler)):
+                for _ in range(self.steps):
+                    deltas.step(batches, partial(self._loss, source, mean), rate=self.step / 255)
+            enough = self._error(source, sampler, deltas) <= self.error
             last = self.rounds if enough else done + 1
-            state = source.state() | table.state() | {"round": torch.tensor(last), "images": torch.tensor(images)}
+            state = source.state() | deltas.state() | {"round": torch.tensor(last), "images": torch.tensor(images)}
             loss = mean.over(workers, device=view.surrogate.device)
-            yield Step(step=last, steps=self.rounds, loss=loss, images=images, state=lambda state=state: dict(state), saved="must")
+            yield Step(step=last, steps=self.rounds, loss=loss, images=images, state=partial(dict, state), saved="must")
             if enough:
                 return
 
-    def _learn(self, source: Source, table: Table, batches: Batches, done: int) -> int:
-        """The next batches of an endless shuffled run over the images; returns the image passes."""
-        source.awake()
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, done: int) -> int:
+        """Train on the next batches of an endless shuffled run over the images, then freeze; returns the image passes."""
+        source.unfreeze()
         spent = 0
-        for i in range(done * self.learnt, (done + 1) * self.learnt):
-            whole = -(-len(batches.view.pixels) // self.batch)
-            rows = batches.training(i // whole, batch=self.batch)[i % whole]
-            mine = batches.mine(rows)
-            source.learn(batches.images(mine) + table.of(mine), batches.targets(mine), rows=len(rows), rate=self.learning_rate)
+        for i in range(done * self.batches_per_round, (done + 1) * self.batches_per_round):
+            rows = sampler.endless(i, batch=self.batch)
+            own = sampler.own(rows)
+            source.train_step(sampler.images(own) + deltas.get(own), sampler.targets(own), rows=len(rows), rate=self.learning_rate)
             spent += len(rows)
+        source.freeze()
         return spent
 
-    def _move(self, source: Source, table: Table, batches: Batches, done: int, *, mean: Mean) -> None:
-        source.still()
+    @staticmethod
+    def _begin(sampler: Sampler, rows: Rows) -> Descent:
+        return Descent(
+            rows=rows, images=sampler.images(rows), targets=sampler.targets(rows), stream=sampler.whole(STREAMS["em/descend"], rows=rows)
+        )
 
-        def show(rows: Rows) -> tuple[Images, Objective]:
-            targets = batches.targets(rows)
-
-            def loss(moved: Images) -> Tensor:
-                value = source.entropy(moved, targets)
-                mean.add(value.detach() / len(rows), len(rows))
-                return value
-
-            return batches.images(rows), loss
-
-        table.settle(batches.pooled(done, batch=self.batch), show, steps=self.steps, rate=self.step / 255, start=kept)
+    @staticmethod
+    def _loss(source: SourceModel, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
+        value = source.cross_entropy(images, batch.targets)
+        mean.add(value / len(batch.rows), len(batch.rows))
+        return value
 
     @torch.no_grad()
-    def _errs(self, source: Source, table: Table, batches: Batches) -> float:
-        """The share of protected images that the network names wrongly, by its first head."""
-        device = batches.view.surrogate.device
+    def _error(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates) -> float:
+        """The share of protected images that the network classifies wrongly, by its first head."""
+        device = sampler.view.surrogate.device
         counts = torch.zeros(2, device=device)
-        for rows in (rows for several in batches.pooled(0, batch=self.batch).values() for rows in several):
-            images = batches.images(rows)
-            wrong = source.logits(images + table.of(rows))[0].argmax(1) != batches.targets(rows)[0]
+        for rows in (rows for pool in sampler.pooled(0, batch=self.batch).values() for rows in pool):
+            wrong = source.logits(sampler.images(rows) + deltas.get(rows))[0].argmax(1) != sampler.targets(rows)[0]
             counts += torch.stack([wrong.sum(), torch.tensor(len(rows), device=device)])
-        wrong, every = batches.workers.total(counts).tolist()
-        return wrong / every
+        wrong, total = sampler.workers.all_reduce(counts).tolist()
+        return wrong / total

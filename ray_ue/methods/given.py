@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from ray_ue.budget import Budget
-from ray_ue.interchange import Perturbations, digest, open_perturbations
+from ray_ue.methods._shared.surrogate_free import DeltaBlock, Slots, SlotSampler, SurrogateFreeMethod
 from ray_ue.methods.base import View
-from ray_ue.methods.drawn import Draw, Drawing, Drawn, Slots
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.interchange import Perturbations, digest, open_perturbations
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(Drawn):
+class GivenPerturbation(SurrogateFreeMethod):
     """Entry i of `file` belongs to image i in the order of the source's listing, or to group i; `key` names one of several arrays.
 
     `interchange.open_perturbations` says what a file may hold. An entry beyond the budget is refused, never clipped; floats are rounded
@@ -20,8 +20,8 @@ class Given(Drawn):
     """
 
     per = "image"
-    grouped = False
-    files = ("file",)
+    uses_groups = False
+    file_settings = ("file",)
     file: str = ""
     key: str = ""
 
@@ -32,14 +32,14 @@ class Given(Drawn):
     def identity(self) -> dict[str, object]:
         return {"sha256": digest(Path(self.file)), "key": self.key}
 
-    def refuse(self, *, budget: Budget, side: int, entries: int) -> None:
+    def validate_inputs(self, *, budget: Budget, side: int, entries: int) -> None:
         self._suiting(budget=budget, side=side, entries=entries)
 
-    def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
+    def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
         other = {"group": (len(view.pixels), "image"), "image": (view.groups, "group")}[view.per]
         found = self._suiting(budget=budget, side=view.surrogate.canvas, entries=view.slots, per=view.per, other=other)
 
-        def draw(slots: Slots, groups: Slots) -> Drawing:
+        def draw(slots: Slots, groups: Slots) -> DeltaBlock:
             return torch.from_numpy(found.levels(slots)) / 255
 
         return draw

@@ -12,27 +12,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.budget import Budget
+from ray_ue.loop import Step, Workers, with_prefix
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, NetworkMethod, open_deltas
+from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
+from ray_ue.methods._shared.source_model import SourceModel, check_network, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Rows, largest
-from ray_ue.methods.source import Source, alone, check_network
-from ray_ue.methods.tables import Table, Trained, open_table
-from ray_ue.nets.unet import UNet
-from ray_ue.steps import Step, Workers, under
+from ray_ue.models.unet import UNet
+from ray_ue.perturbations.budget import Budget
 
 WIDTH = 32  # of the U-Net: the authors' is not recovered
 Slopes = Sequence[Float[Tensor, "..."]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GUE(Trained):
+class GUE(NetworkMethod):
     """BOME (Liu et al. 2022): a clone of `network` takes `inner` Adam steps on the poison to tell how far the follower is from its best.
 
     The leader wants that the follower gives clean images every wrong group; `eta` is how strongly the follower is kept at its best.
     """
 
     per = "image"
-    alone = True
+    single_worker = True
     epochs: int = 50
     batch: int = 256
     inner: int = 10
@@ -47,39 +47,39 @@ class GUE(Trained):
         if min(self.epochs, self.batch, self.inner) < 1 or min(self.inner_rate, self.eta, self.learning_rate, self.follower_rate) <= 0:
             raise ValueError(f"GUE needs epochs, batch, inner, eta and rates above zero, got {self}")
 
-    def together(self, rows: int, *, pools: int) -> int:
-        return max(2 * min(self.batch, rows), largest(rows, pools=pools, batch=SETTLED))
+    def peak_batch(self, rows: int, *, pools: int) -> int:
+        return max(2 * min(self.batch, rows), largest_batch(rows, pools=pools, batch=SETTLED))
 
     def passes(self, rows: int) -> int:
         return self.epochs * rows * (self.inner + 3) + rows
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        alone(workers, method="gue")
-        table = open_table(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
-        batches = Batches(view=view, workers=workers, seed=seed)
-        source = Source.fresh(self.network, view=view, decay=0.0, seed=seed, workers=workers, resume={})
+        refuse_several_workers(workers, method="gue")
+        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        sampler = Sampler(view=view, workers=workers, seed=seed)
+        source = SourceModel.fresh(self.network, sampler=sampler, decay=0.0, resume={})
         leader = _leader(seed, device=view.surrogate.device)
         if resume:
-            source.net.load_state_dict(under("net.", resume))
-            leader.load_state_dict(under("leader.", resume))
+            source.net.load_state_dict(with_prefix("net.", resume))
+            leader.load_state_dict(with_prefix("leader.", resume))
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
             loss = 0.0
-            for turn, rows in enumerate(batches.training(epoch, batch=self.batch)):
-                with source.dropping(epoch, turn):
-                    loss += self._play(source, leader, batches.images(rows), batches.targets(rows)[0], budget=budget) * len(rows)
+            for turn, rows in enumerate(sampler.training(epoch, batch=self.batch)):
+                with source.seeded_dropout(epoch, turn):
+                    loss += self._play(source, leader, sampler.images(rows), sampler.targets(rows)[0], budget=budget) * len(rows)
             last = epoch + 1 == self.epochs
             if last:
-                self._settle(table, leader, batches, budget=budget)
+                self._settle(deltas, leader, sampler, budget=budget)
             kept = {f"net.{name}": value for name, value in source.net.state_dict().items()}
             kept |= {f"leader.{name}": value for name, value in leader.state_dict().items()}
             state = (
-                {name: value.detach().cpu().clone() for name, value in kept.items()} | table.state() | {"epoch": torch.tensor(epoch + 1)}
+                {name: value.detach().cpu().clone() for name, value in kept.items()} | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
             )
             images = (epoch + 1) * len(view.pixels) * (self.inner + 3) + last * len(view.pixels)
             mean = loss / len(view.pixels)
             yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
 
-    def _play(self, source: Source, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
+    def _play(self, source: SourceModel, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
         """One step of both; returns the follower's loss on the poison."""
         source.net.train()
         leader.train()
@@ -104,7 +104,7 @@ class GUE(Trained):
             raise FloatingPointError(f"the GUE follower's loss is {float(loss)}; lower --learning-rate {self.learning_rate:g}")
         return float(loss.detach())
 
-    def _best(self, source: Source, shown: Images, targets: Tensor) -> Callable[[Images], Tensor]:
+    def _best(self, source: SourceModel, shown: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
         clone = replace(source, net=copy.deepcopy(source.net))
         adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
@@ -115,18 +115,18 @@ class GUE(Trained):
         return lambda images: F.cross_entropy(clone.logits(images)[0], targets)
 
     @staticmethod
-    def _settle(table: Table, leader: nn.Module, batches: Batches, *, budget: Budget) -> None:
+    def _settle(deltas: DeltaUpdates, leader: nn.Module, sampler: Sampler, *, budget: Budget) -> None:
         leader.eval()
 
         def make(rows: Rows) -> tuple[Images, Images]:
-            images = batches.images(rows)
+            images = sampler.images(rows)
             with torch.no_grad():
                 return images, budget.radius * leader(images)
 
-        table.put(batches.pooled(0, batch=SETTLED), make)
+        deltas.assign(sampler.pooled(0, batch=SETTLED), make)
 
 
-KEPT = ("turn", "entries")  # what a table keeps
+KEPT = ("turn", "entries")  # what the deltas keep
 SETTLED = 256  # images that the finished generator draws for at once
 
 

@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ray_ue.budget import Budget
+from ray_ue.methods._shared.surrogate_free import DeltaBlock, Slots, SlotSampler, SurrogateFreeMethod, scaled_to
 from ray_ue.methods.base import View
-from ray_ue.methods.drawn import Draw, Drawing, Drawn, Slots, scaled_to
+from ray_ue.perturbations.budget import Budget
+from ray_ue.random_streams import STREAMS
 
-VERTICES, SPREADS, POINTS = 41, 43, 47  # keys of the random streams
 SEP = 10.0  # half the edge of the hypercube: the authors' class_sep
 
 Points = Float[np.ndarray, "n D"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSP(Drawn):
+class LSP(SurrogateFreeMethod):
     """`patches` x `patches` squares of one colour each, scaled so that the mean square change of a channel is `strength` levels squared.
 
     A group's features are the normal cloud about a vertex of a hypercube that scikit-learn's make_classification gives it (one cluster
@@ -35,14 +35,14 @@ class LSP(Drawn):
         if self.patches < 1 or self.strength <= 0:
             raise ValueError(f"LSP needs patches and a strength above zero, got {self.patches} and {self.strength}")
 
-    def drawn(self, view: View, *, budget: Budget, seed: int) -> Draw:
+    def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
         side, width = view.surrogate.canvas, 3 * self.patches**2
         if side < self.patches:
             raise ValueError(f"{self.patches} x {self.patches} patches do not fit into {side} pixels; --settings patches={side} or fewer")
         centers = vertices(view.groups, width=width, seed=seed)
         edge, shared = -(-side // self.patches), view.per == "group"
 
-        def draw(slots: Slots, groups: Slots) -> Drawing:
+        def draw(slots: Slots, groups: Slots) -> DeltaBlock:
             points = centers[groups] if shared else cloud(slots, groups, centers=centers, seed=seed)
             grid = torch.from_numpy(points).float().view(-1, self.patches, self.patches, 3).permute(0, 3, 1, 2)
             deltas = grid.repeat_interleave(edge, 2).repeat_interleave(edge, 3)[:, :, :side, :side]
@@ -55,7 +55,7 @@ def vertices(groups: int, *, width: int, seed: int) -> Float[np.ndarray, "G D"]:
     """A vertex of the hypercube [-10, 10]^D for each group, no two the same. A `ValueError` if it has too few vertices."""
     if groups > 2**width:
         raise ValueError(f"{groups:,} groups need as many vertices, but a cube in {width} dimensions has {2**width:,}; use more patches")
-    rng = np.random.default_rng([seed, VERTICES])
+    rng = np.random.default_rng([seed, STREAMS["lsp/vertices"]])
     found: dict[bytes, np.ndarray] = {}
     if width < 20:  # small cubes may be nearly used up
         codes = rng.permutation(2**width)[:groups]
@@ -69,9 +69,9 @@ def vertices(groups: int, *, width: int, seed: int) -> Float[np.ndarray, "G D"]:
 def cloud(slots: Slots, groups: Slots, *, centers: Float[np.ndarray, "G D"], seed: int) -> Points:
     """A point for each slot: its group's centre and a normal draw of the slot's own, mixed by a matrix of the group's."""
     width = centers.shape[1]
-    found = np.stack([np.random.default_rng([seed, POINTS, slot]).standard_normal(width) for slot in slots.tolist()])
+    found = np.stack([np.random.default_rng([seed, STREAMS["lsp/points"], slot]).standard_normal(width) for slot in slots.tolist()])
     for group, here in _by_group(groups):
-        mix = np.random.default_rng([seed, SPREADS, group]).uniform(-1, 1, (width, width))
+        mix = np.random.default_rng([seed, STREAMS["lsp/spreads"], group]).uniform(-1, 1, (width, width))
         for i in here:  # one at a time: a product of a whole block may differ in its last bits from that of another block
             found[i] = found[i] @ mix + centers[group]
     return found

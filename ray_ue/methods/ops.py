@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
+from ray_ue.loop import Step, Workers
 from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.poisons import Pixel, Poison
-from ray_ue.steps import Step, Workers
+from ray_ue.perturbations import Pixel, Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
 
 BLOCK = 16 * 2**20  # bytes of pixels that are read at a time
 HELD = 128 * 2**20  # bytes of sums that are held at a time
@@ -32,7 +32,7 @@ class OPS(Method):
     """
 
     per = "group"
-    bounded = False
+    keeps_budget = False
 
     def passes(self, rows: int) -> int:
         return 0
@@ -56,7 +56,7 @@ class OPS(Method):
                 state |= {"slots": torch.from_numpy(view.group_of_slot())}
             yield Step(step=step + 1, steps=steps, loss=0.0, images=0, state=lambda state=state: dict(state))
 
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         picks = state["picks"].cpu().numpy()[state["slots"].cpu().numpy()]
         places = np.stack(np.divmod(picks // 8, deltas.side), 1)
         return Pixel(places=places, colours=(255 * COLOURS[picks % 8]).astype(np.uint8), side=deltas.side)
@@ -75,7 +75,7 @@ def _sums(view: View, groups: Int[np.ndarray, " g"], *, workers: Workers) -> tup
             seen = view.pixels[block[view.group_of[block] == group]].astype(np.uint32)
             found[0, group - groups[0]] += torch.from_numpy(seen.sum(0, dtype=np.float64))
             found[1, group - groups[0]] += torch.from_numpy((seen**2).sum(0, dtype=np.float64))
-    first, second = workers.total(found.to(view.surrogate.device)).cpu().numpy()
+    first, second = workers.all_reduce(found.to(view.surrogate.device)).cpu().numpy()
     return counts, first, second
 
 

@@ -3,43 +3,47 @@
 Error minimisation against a network that is itself trained on adversarial images, so that adversarial training does not undo it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ray_ue import pgd
-from ray_ue.augment import crop
-from ray_ue.budget import Budget
+from ray_ue.images.augment import crop
+from ray_ue.loop import Step, Workers
+from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
+from ray_ue.methods._shared.source_model import SourceModel, check_network
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
-from ray_ue.methods.draws import Draws
-from ray_ue.methods.source import Source, check_network
-from ray_ue.methods.tables import Show, Start, Table, Trained, open_table
-from ray_ue.pgd import Objective
-from ray_ue.steps import Step, Workers
-from ray_ue.types import pick
+from ray_ue.perturbations import pgd
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.pgd import Objective
+from ray_ue.random_streams import STREAMS
+from ray_ue.registry import pick
 
 DROPS, DROP = 2000, 0.1  # the learning rate falls to a tenth after so many steps
 FINAL = 512  # images of a batch when the finished network makes all perturbations
-DrawsOf = Callable[[Rows], Draws]
 INNER = {"pgd": "an adversary's steps (REM)", "uniform": "one uniform draw (SEM)"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class REM(Trained):
-    """`trained` steps, each on a fresh perturbation of its batch: `steps` of `step` levels that lower the loss under `draws` crops, each
-    of which an adversary within `radius` levels has raised by `inner`. In the end the network makes every image's perturbation anew.
+class REM(NetworkMethod):
+    """Trains `network` for `training_steps` steps, each on a fresh perturbation of its batch.
+
+    The perturbation takes `steps` steps of `step` levels that lower the loss under `draws` crops, each of which an adversary within
+    `adversary_levels` levels has raised by `inner`. In the end the network makes every image's perturbation anew.
     """
 
     per = "image"
-    several = True
-    trained: int = 5000
+    multi_grouping = True
+    training_steps: int = field(default=5000, metadata={"identity": "trained"})
     batch: int = 128
     steps: int = 10
     step: float = 1.6
-    radius: float = 4.0
+    adversary_levels: float = field(default=4.0, metadata={"identity": "radius"})
     adversary_steps: int = 10
     adversary_step: float = 0.8
     draws: int = 5
@@ -51,85 +55,85 @@ class REM(Trained):
     def __post_init__(self) -> None:
         check_network(self.network)
         pick(INNER, self.inner, what="inner adversary")
-        least = min(self.trained, self.batch, self.steps, self.adversary_steps, self.draws)
-        if least < 1 or min(self.step, self.radius, self.adversary_step, self.learning_rate) <= 0:
-            raise ValueError(f"REM and SEM need steps, draws, batch, radius and rates above zero, got {self}")
+        least = min(self.training_steps, self.batch, self.steps, self.adversary_steps, self.draws)
+        if least < 1 or min(self.step, self.adversary_levels, self.adversary_step, self.learning_rate) <= 0:
+            raise ValueError(f"REM and SEM need steps, draws, batch, adversary_levels and rates above zero, got {self}")
 
-    def together(self, rows: int, *, pools: int) -> int:
+    def peak_batch(self, rows: int, *, pools: int) -> int:
         """The slopes of a batch pass through all its draws at once."""
-        return max(min(self.batch, rows), largest(rows, pools=pools, batch=FINAL)) * self.draws
+        return max(min(self.batch, rows), largest_batch(rows, pools=pools, batch=FINAL)) * self.draws
 
     def passes(self, rows: int) -> int:
         made = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))
-        return self.trained * min(self.batch, rows) * (made + self.adversary_steps + 1) + rows * made
+        return self.training_steps * min(self.batch, rows) * (made + self.adversary_steps + 1) + rows * made
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        table = open_table(view, budget=budget, workers=workers, resume=resume)
-        batches = Batches(view=view, workers=workers, seed=seed)
-        source = Source.fresh(self.network, view=view, decay=self.decay, seed=seed, workers=workers, resume=resume)
-        cost = self.passes(len(view.pixels)) / (self.trained + 1)
-        for step in range(int(resume["step"]) if resume else 0, self.trained + 1):
-            if step < self.trained:
-                loss = self._learn(source, table, batches, step, budget=budget)
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
+        sampler = Sampler(view=view, workers=workers, seed=seed)
+        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        cost = self.passes(len(view.pixels)) / (self.training_steps + 1)
+        for step in range(int(resume["step"]) if resume else 0, self.training_steps + 1):
+            if step < self.training_steps:
+                loss = self._train_source(source, sampler, deltas, step, radius=budget.radius)
             else:
-                loss = self._finish(source, table, batches, budget=budget)
-            done = {"step": torch.tensor(step + 1)}
+                loss = self._perturb_all(source, sampler, deltas, radius=budget.radius)
             yield Step(
                 step=step + 1,
-                steps=self.trained + 1,
+                steps=self.training_steps + 1,
                 loss=loss,
                 images=round((step + 1) * cost),
-                state=lambda done=done: source.state() | table.state() | done,
-                saved="must" if step == self.trained else "may",
+                state=lambda done=step + 1: source.state() | deltas.state() | {"step": torch.tensor(done)},
+                saved="must" if step == self.training_steps else "may",
             )
 
-    def _learn(self, source: Source, table: Table, batches: Batches, step: int, *, budget: Budget) -> float:
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int, *, radius: float) -> float:
         """Perturb a batch downhill, then uphill, and train on it."""
-        whole = -(-len(batches.view.pixels) // self.batch)
-        rows = batches.training(step // whole, batch=self.batch)[step % whole]
-        mine = batches.mine(rows)
-        draws = batches.part(67, step, rows=rows)
-        source.still()
-        start, show = _uniform(lambda rows: draws, budget=budget), self._show(source, batches, Mean(), lambda rows: draws)
-        (deltas,) = table.find([mine], show, steps=self.steps, rate=self.step / 255, start=start)
-        targets = batches.targets(mine)
-        seen = crop(batches.images(mine) + deltas.detach(), draws.crops(deltas.shape[-1]))
-        hard = self._harden(seen, lambda moved: source.entropy(moved, targets), draws=draws, inner="pgd")
-        source.awake()
-        rate = self.learning_rate * DROP ** (step // DROPS)
-        return source.learn(hard, targets, rows=len(rows), rate=rate)
+        rows = sampler.endless(step, batch=self.batch)
+        own, stream = sampler.own(rows), sampler.part(STREAMS["rem/train"], step, rows=rows)
+        source.freeze()
+        batch = deltas.begin(self._descent(sampler, own, stream, start=stream, radius=radius))
+        for _ in range(self.steps):
+            deltas.step([batch], partial(self._loss, source, RunningMean()), rate=self.step / 255)
+        shown = crop(batch.images + deltas.result(batch).detach(), stream.crops(batch.images.shape[-1]))
+        hard = self._harden(shown, lambda images: source.cross_entropy(images, batch.targets), stream=stream, inner="pgd")
+        source.unfreeze()
+        return source.train_step(hard, batch.targets, rows=len(rows), rate=self.learning_rate * DROP ** (step // DROPS))
 
-    def _finish(self, source: Source, table: Table, batches: Batches, *, budget: Budget) -> float:
-        source.still()
-        mean = Mean()
-        start = _uniform(lambda rows: batches.whole(71, rows=rows), budget=budget)
-        show = self._show(source, batches, mean, lambda rows: batches.whole(73, rows=rows))
-        pooled = batches.pooled(0, batch=FINAL)
-        table.settle(pooled, show, steps=self.steps, rate=self.step / 255, start=start)
-        return mean.over(batches.workers, device=batches.view.surrogate.device)
+    def _perturb_all(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, *, radius: float) -> float:
+        """The finished network makes the perturbations of all images; returns the mean loss."""
+        source.freeze()
+        mean = RunningMean()
 
-    def _show(self, source: Source, batches: Batches, mean: Mean, draws_of: DrawsOf) -> Show:
-        def show(rows: Rows) -> tuple[Images, Objective]:
-            targets, draws = batches.targets(rows), draws_of(rows)
+        def begin(rows: Rows) -> Descent:
+            start, stream = (sampler.whole(STREAMS[name], rows=rows) for name in ("rem/start", "rem/crops"))
+            return self._descent(sampler, rows, stream, start=start, radius=radius)
 
-            def loss(moved: Images) -> Tensor:
-                values = []
-                for _ in range(self.draws):
-                    seen = crop(moved, draws.crops(moved.shape[-1]))
-                    hard = self._harden(seen.detach(), lambda shown: source.entropy(shown, targets), draws=draws, inner=self.inner)
-                    values.append(source.entropy(seen + (hard - seen.detach()), targets))
-                value = torch.stack(values).mean()
-                mean.add(value.detach() / max(len(rows), 1), len(rows))
-                return value
+        for batches in deltas.round(sampler.pooled(0, batch=FINAL), begin):
+            for _ in range(self.steps):
+                deltas.step(batches, partial(self._loss, source, mean), rate=self.step / 255)
+        return mean.over(sampler.workers, device=sampler.view.surrogate.device)
 
-            return batches.images(rows), loss
+    @staticmethod
+    def _descent(sampler: Sampler, rows: Rows, stream: BatchRng, *, start: BatchRng, radius: float) -> Descent:
+        """It starts anywhere in the budget, whatever is stored."""
+        images, targets = sampler.images(rows), sampler.targets(rows)
+        return Descent(rows=rows, images=images, targets=targets, stream=stream, start=lambda stored: start.uniform(stored) * radius)
 
-        return show
+    def _loss(self, source: SourceModel, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
+        values = []
+        for _ in range(self.draws):
+            shown = crop(images, batch.stream.crops(images.shape[-1]))
+            objective = partial(source.cross_entropy, targets=batch.targets)
+            hard = self._harden(shown.detach(), objective, stream=batch.stream, inner=self.inner)
+            values.append(source.cross_entropy(shown + (hard - shown.detach()), batch.targets))
+        value = torch.stack(values).mean()
+        mean.add(value / max(len(batch.rows), 1), len(batch.rows))
+        return value
 
-    def _harden(self, images: Images, loss: Objective, *, draws: Draws, inner: str) -> Images:
+    def _harden(self, images: Images, loss: Objective, *, stream: BatchRng, inner: str) -> Images:
         """Images that an adversary within the radius has made harder, or that are shaken as far."""
-        radius = self.radius / 255
-        shake = draws.uniform(images) * radius
+        radius = self.adversary_levels / 255
+        shake = stream.uniform(images) * radius
         if inner == "uniform":
             return (images + shake).clamp(0, 1)
         return pgd.ascend(images, loss=loss, steps=self.adversary_steps, rate=self.adversary_step / 255, radius=radius, start=shake)
@@ -140,8 +144,3 @@ class SEM(REM):
     """REM with one uniform draw for the inner adversary; the network is still trained on an adversary's images."""
 
     inner: str = "uniform"
-
-
-def _uniform(draws_of: DrawsOf, *, budget: Budget) -> Start:
-    """A descent starts anywhere in the budget, whatever was kept."""
-    return lambda rows, kept: draws_of(rows).uniform(kept) * budget.radius

@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ray_ue import ssl
-from ray_ue.budget import Budget
+from ray_ue.loop import Step, Workers
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
+from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
-from ray_ue.methods.batches import Batches, Images, Mean, Rows, largest
-from ray_ue.methods.source import Source, alone, check_network, cosine
-from ray_ue.methods.tables import Table, Trained, kept, open_table
-from ray_ue.pgd import Objective
-from ray_ue.steps import Step, Workers
+from ray_ue.models import contrastive
+from ray_ue.perturbations.budget import Budget
+from ray_ue.random_streams import STREAMS
 
 WIDTH = 128  # SimCLR's projection
 TINY = 1e-6  # keeps the dispersion's slope finite while two groups' noises coincide
@@ -35,7 +36,7 @@ def dispersion(deltas: Images, groups: Int[Tensor, " B"]) -> Float[Tensor, ""]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TUE(Trained):
+class TUE(NetworkMethod):
     """A SimCLR network is trained on the protected images; after `every` batches, all perturbations take `steps` steps of `step` levels
     down `ssl` x its loss + `csd` x the dispersion of the noise.
 
@@ -43,7 +44,7 @@ class TUE(Trained):
     """
 
     per = "image"
-    alone = True
+    single_worker = True
     epochs: int = 40
     batch: int = 512
     every: int = 20
@@ -65,70 +66,59 @@ class TUE(Trained):
     def rounds(self, rows: int) -> int:
         return max(1, self.epochs * -(-rows // self.batch) // self.every)
 
-    def together(self, rows: int, *, pools: int) -> int:
-        return 2 * largest(rows, pools=1, batch=self.batch)
+    def peak_batch(self, rows: int, *, pools: int) -> int:
+        return 2 * largest_batch(rows, pools=1, batch=self.batch)
 
     def passes(self, rows: int) -> int:
         """Two views an image."""
         return 2 * rows * (self.epochs + self.rounds(rows) * self.steps)
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        alone(workers, method="tue")
-        table = open_table(view, budget=budget, workers=workers, resume=resume)
-        batches = Batches(view=view, workers=workers, seed=seed)
-        source = Source.fresh(
-            self.network,
-            view=view,
-            decay=self.decay,
-            seed=seed,
-            workers=workers,
-            resume=resume,
-            heads=lambda width: nn.ModuleList([_projector(width)]),
-        )
-        whole, rounds = -(-len(view.pixels) // self.batch), self.rounds(len(view.pixels))
+        refuse_several_workers(workers, method="tue")
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
+        sampler = Sampler(view=view, workers=workers, seed=seed)
+        heads = lambda width: nn.ModuleList([_projector(width)])  # noqa: E731
+        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
+        rounds = self.rounds(len(view.pixels))
         for done in range(int(resume["round"]) if resume else 0, rounds):
-            source.awake()
-            for i in range(done * self.every, (done + 1) * self.every):
-                rows = batches.training(i // whole, batch=self.batch)[i % whole]
-                images = batches.images(rows) + table.of(rows)
-                rate = cosine(i / (rounds * self.every), lr=self.learning_rate, floor=0.0)
-                source.follow(lambda images=images, i=i: self._contrast(source, images, seed=seed + 1000 * i), rate=rate)
-            mean = self._move(source, table, batches, done)
-            state = source.state() | table.state() | {"round": torch.tensor(done + 1)}
+            self._train_source(source, sampler, deltas, done, rounds=rounds)
+            source.freeze()
+            mean = RunningMean()
+            # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
+            for batches in deltas.round(sampler.gathered(done, batch=self.batch), partial(self._begin, sampler, done)):
+                for _ in range(self.steps):
+                    deltas.step(batches, partial(self._loss, source, seed + 7919 * done, mean), rate=self.step / 255)
+            state = source.state() | deltas.state() | {"round": torch.tensor(done + 1)}
             spent = self.passes(len(view.pixels)) * (done + 1) // rounds
             loss = mean.over(workers, device=view.surrogate.device)
-            yield Step(step=done + 1, steps=rounds, loss=loss, images=spent, state=lambda state=state: dict(state), saved="must")
+            yield Step(step=done + 1, steps=rounds, loss=loss, images=spent, state=partial(dict, state), saved="must")
 
-    def _contrast(self, source: Source, images: Images, *, seed: int) -> Float[Tensor, ""]:
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, done: int, *, rounds: int) -> None:
+        source.unfreeze()
+        for i in range(done * self.every, (done + 1) * self.every):
+            rows = sampler.endless(i, batch=self.batch)
+            images = sampler.images(rows) + deltas.get(rows)
+            rate = cosine_rate(i / (rounds * self.every), lr=self.learning_rate, floor=0.0)
+            source.descend(partial(self._contrast, source, images, seed=sampler.seed + 1000 * i), rate=rate)
+
+    def _contrast(self, source: SourceModel, images: Images, *, seed: int) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(seed)
-        first, second = (source.logits(ssl.view(images, rng))[0] for _ in range(2))
-        return ssl.nt_xent(first, second, tau=self.tau)
+        first, second = (source.logits(contrastive.view(images, rng))[0] for _ in range(2))
+        return contrastive.nt_xent(first, second, tau=self.tau)
 
-    def _move(self, source: Source, table: Table, batches: Batches, done: int) -> Mean:
-        source.still()
-        mean = Mean()
+    def _begin(self, sampler: Sampler, done: int, rows: Rows) -> Descent:
+        """The dispersion of no noise at all has no slope: the first round starts from random noise."""
+        images, targets, stream = sampler.images(rows), sampler.targets(rows), sampler.whole(STREAMS["tue/start"], rows=rows)
+        if done:
+            return Descent(rows=rows, images=images, targets=targets, stream=stream)
+        rate = self.step / 255
+        return Descent(rows=rows, images=images, targets=targets, stream=stream, start=lambda stored: stream.uniform(stored) * rate)
 
-        def show(rows: Rows) -> tuple[Images, Objective]:
-            images, groups = batches.images(rows), batches.targets(rows)[0]
-            turns = iter(range(self.steps))
-
-            def loss(moved: Images) -> Tensor:
-                value = self.csd * dispersion(moved - images, groups)
-                if self.ssl:
-                    key = batches.seed + 7919 * done + 104_729 * int(rows[0]) + next(turns)
-                    value = value + self.ssl * self._contrast(source, moved, seed=key)
-                mean.add(value.detach(), len(rows))
-                return value
-
-            return images, loss
-
-        def start(rows: Rows, before: Images) -> Images:
-            """The dispersion of no noise at all has no slope: the first round begins anywhere."""
-            return kept(rows, before) if done else batches.whole(83, rows=rows).uniform(before) * (self.step / 255)
-
-        # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
-        table.settle(batches.gathered(done, batch=self.batch), show, steps=self.steps, rate=self.step / 255, start=start)
-        return mean
+    def _loss(self, source: SourceModel, key: int, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
+        value = self.csd * dispersion(images - batch.images, batch.targets[0])
+        if self.ssl:
+            value = value + self.ssl * self._contrast(source, images, seed=key + 104_729 * int(batch.rows[0]) + batch.taken)
+        return mean.add(value, len(batch.rows))
 
 
 def _projector(width: int) -> nn.Module:

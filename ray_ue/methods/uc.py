@@ -10,17 +10,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.augment import Crops, crop, draw
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
-from ray_ue.losses import LOSSES
+from ray_ue.images.augment import Crops, crop, draw_crops
+from ray_ue.loop import Step, Workers
+from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS, Parameterization
 from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.methods.paints import PAINTS, Paint
-from ray_ue.poisons import Additive, Poison
-from ray_ue.sgd import floats
-from ray_ue.steps import Step, Workers
-from ray_ue.surrogates import Images, Surrogate
-from ray_ue.types import SlotOf, pick
+from ray_ue.models.normalization import floats
+from ray_ue.models.pretrained.surrogates import Images, Surrogate
+from ray_ue.objectives.anchor import LOSSES
+from ray_ue.perturbations import Additive, Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.random_streams import STREAMS
+from ray_ue.registry import pick
+from ray_ue.types import SlotOf
 
 BETAS = (0.9, 0.999)
 END = 0.01  # the last learning rate as a share of the first: the authors' 1e-4 ends at 1e-6
@@ -40,16 +42,16 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class AugmentOrder:
     """Where the delta meets the image: the delta's side, and how images, deltas and crops become what the surrogate sees."""
 
     side: Callable[[Surrogate], int]
     show: Callable[[Images, Images, Crops], Images]
 
 
-PLACES = {
-    "before": Place(side=lambda net: net.size, show=lambda images, deltas, crops: (crop(images, crops) + deltas).clamp(0, 1)),
-    "after": Place(side=lambda net: net.canvas, show=lambda images, deltas, crops: crop((images + deltas).clamp(0, 1), crops)),
+AUGMENT_ORDERS = {
+    "before": AugmentOrder(side=lambda net: net.size, show=lambda images, deltas, crops: (crop(images, crops) + deltas).clamp(0, 1)),
+    "after": AugmentOrder(side=lambda net: net.canvas, show=lambda images, deltas, crops: crop((images + deltas).clamp(0, 1), crops)),
 }
 
 
@@ -86,22 +88,22 @@ class UC(Method):
     augment: str = "before"
 
     def __post_init__(self) -> None:
-        pick(PAINTS, self.parameterization, what="parameterization")
+        pick(PARAMETERIZATIONS, self.parameterization, what="parameterization")
         pick(LOSSES, self.loss, what="loss")
         pick(SCOPES, self.data_scope, what="data scope")
-        pick(PLACES, self.augment, what="place of the augmentation")
+        pick(AUGMENT_ORDERS, self.augment, what="place of the augmentation")
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
             raise ValueError(f"UC needs steps, batch and learning rate above zero, got {self.steps}, {self.batch}, {self.learning_rate}")
 
     @property
-    def frozen(self) -> bool:
+    def uses_surrogate(self) -> bool:
         return True
 
     @property
-    def beside(self) -> str:
+    def unplanned_model(self) -> str:
         return "" if self.parameterization == "pixels" else "generators"
 
-    def together(self, rows: int, *, pools: int) -> int:
+    def peak_batch(self, rows: int, *, pools: int) -> int:
         return self.batch
 
     def passes(self, rows: int) -> int:
@@ -114,13 +116,13 @@ class UC(Method):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         """Worker r computes rows r::world of every batch; gradients are summed, so that the bank does not depend on the workers."""
         _refuse_standstill(aim, groups=view.groups)
-        paint, side = PAINTS[self.parameterization], PLACES[self.augment].side(view.surrogate)
+        paint, side = PARAMETERIZATIONS[self.parameterization], AUGMENT_ORDERS[self.augment].side(view.surrogate)
         start = dict(resume) or _fresh(paint.start(view.slots, side=side, seed=seed))
         memory = {name: value.clone().to(view.surrogate.device) for name, value in start.items()}
         targets = torch.from_numpy(view.centers[aim[view.group_of_slot()]]).to(view.surrogate.device)
         members = SCOPES[self.data_scope](view.slot_of, view.slots)
         for step in range(int(memory["step"]), self.steps):
-            batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, 5]), turn=step)
+            batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, STREAMS["uc/batches"]]), turn=step)
             away = self._away(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
             if not math.isfinite(away.loss):
                 raise FloatingPointError(f"the UC loss is {away.loss} at step {step}; try a learning rate below {self.learning_rate}")
@@ -128,9 +130,9 @@ class UC(Method):
             memory |= {"step": torch.tensor(step + 1), "images": memory["images"] + len(batch.rows)}
             yield Step(step=step + 1, steps=self.steps, loss=away.loss, images=int(memory["images"]), state=partial(_copy, memory))
 
-    def poison(self, state: Mapping[str, Tensor], *, deltas: Deltas, budget: Budget) -> Poison:
+    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
-        paint = PAINTS[self.parameterization]
+        paint = PARAMETERIZATIONS[self.parameterization]
         with torch.no_grad():
             pairs = zip(state["params"], state["latent"], strict=True)
             found = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
@@ -142,7 +144,9 @@ class UC(Method):
         slots = np.sort((turn * active + np.arange(active)) % len(members))
         each = max(1, self.batch // active)
         rows = np.stack([rng.choice(members[slot], each, replace=len(members[slot]) < each) for slot in slots], 1).ravel()
-        return Batch(slots=slots, rows=rows, crops=draw(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng))
+        return Batch(
+            slots=slots, rows=rows, crops=draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng)
+        )
 
     def _away(self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers) -> "Away":
         """Loss and gradient over the global batch, of which this process computes its share and renders only its share's slots."""
@@ -156,15 +160,15 @@ class UC(Method):
         if len(places):
             here = slots[torch.from_numpy(local).to(slots.device)]
             params = memory["params"][here].requires_grad_()
-            deltas = PAINTS[self.parameterization].render(params, memory["latent"][here], budget=budget).unbind(0)
+            deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][here], budget=budget).unbind(0)
             images = floats(view.pixels[batch.rows[mine]], device=targets.device)
-            seen = PLACES[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(mine))
+            seen = AUGMENT_ORDERS[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(mine))
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
             value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()
             gradient[local] = torch.autograd.grad(value, params)[0]
             total = value.detach()
         each = len(batch.rows) // active
-        return Away(loss=float(workers.total(total)) / len(batch.rows), gradient=workers.total(gradient) / each)
+        return Away(loss=float(workers.all_reduce(total)) / len(batch.rows), gradient=workers.all_reduce(gradient) / each)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,7 +198,7 @@ def _copy(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in memory.items()}
 
 
-def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, paint: Paint) -> None:
+def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, paint: Parameterization) -> None:
     """Adam (Kingma and Ba 2015) with coupled weight decay, one clock per slot: a slot that sits out a step does not move."""
     here = torch.from_numpy(slots).to(gradient.device)
     params = memory["params"][here]

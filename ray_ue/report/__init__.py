@@ -1,6 +1,6 @@
-"""The report: results in words, and one self-contained HTML page. It reads a run folder; it knows no Ray and trains nothing."""
+"""The pages and the Markdown of evaluations and sweeps, written from their folders."""
 
-from ray_ue.report.page import Report, report
-from ray_ue.report.words import markdown
+from ray_ue.report.evaluation.page import Report, report
+from ray_ue.report.evaluation.words import markdown
 
 __all__ = ["Report", "markdown", "report"]

@@ -1,8 +1,8 @@
-"""What a source is: list, read, and write back in the same layout, local or on an object store; knows no pixels and no Ray."""
+"""Image collections: listing, reading and rewriting folders, Parquet, Arrow and WebDataset shards, local or on an object store."""
 
 from ray_ue.sources.arrow import ArrowFiles
 from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Source, Written
-from ray_ue.sources.folder import Folder
+from ray_ue.sources.folder import ImageFolder
 from ray_ue.sources.opening import FORMATS, open_source
 from ray_ue.sources.parquet import ParquetFiles
 from ray_ue.sources.target import sweep
@@ -14,7 +14,7 @@ __all__ = [
     "ArrowFiles",
     "Change",
     "File",
-    "Folder",
+    "ImageFolder",
     "Item",
     "ParquetFiles",
     "Shard",

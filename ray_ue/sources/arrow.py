@@ -29,6 +29,7 @@ class ArrowFiles(Packed):
     """Keys are `file.arrow/position`; the label is the integer column `label`. `offset` is where an image's bytes begin in its file."""
 
     format: ClassVar[str] = "arrow"
+    identity: ClassVar[str] = "ArrowFiles"
     suffix: ClassVar[str] = ".arrow"
 
     @contextmanager
@@ -44,7 +45,7 @@ class ArrowFiles(Packed):
                 raise ValueError(f"{path} is not an Arrow stream, or is damaged: {error}") from error
             yield whole, reader
 
-    def shards(self) -> list[Shard]:
+    def _list_shards(self) -> list[Shard]:
         """A `ValueError` for files beside the data set: what `map` left there may hold the images as they were."""
         if not self.only and (strange := self._unlisted()):
             raise ValueError(
@@ -52,10 +53,10 @@ class ArrowFiles(Packed):
                 f"{strange[0]}: a cache of `datasets` may hold the images as they were, so remove what is not needed "
                 "(Dataset.cleanup_cache_files), or name the shards that are"
             )
-        return super().shards()
+        return super()._list_shards()
 
     def _unlisted(self) -> list[str]:
-        names = [name for name, _ in self.listing()]
+        names = [name for name, _ in self.files()]
         states = {posixpath.dirname(name): self._listed(name) for name in names if posixpath.basename(name) == STATE}
         arrows = [name for name in names if name.lower().endswith(self.suffix)]
         return [

@@ -5,39 +5,22 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import ClassVar
 
 import pyarrow as pa
 
-from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.image_files import kind_of_name, looks_like_image
+from ray_ue.sources.listing import File, Shard, load_listing, save_listing
 from ray_ue.sources.metadata import is_metadata, renamed
 from ray_ue.sources.naming import printable
-from ray_ue.sources.storage import Place, is_local, normal
+from ray_ue.sources.storage import Location, is_local, normal
 from ray_ue.sources.target import Target
+from ray_ue.storage.artifacts import Folder
 
+Entry = tuple[str, int, bool]  # path, size, whether a link out of the source leads there
 ROW_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("offset", pa.int64()), ("size", pa.int64())])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class File:
-    """A loose file: `path` in the source, `goal` in the copy (for an image still without its extension), `label` -1 when there is none."""
-
-    path: str
-    size: int
-    is_image: bool
-    goal: str
-    label: int = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """The unit of rewriting: one Parquet or tar file, or a run of loose `files`."""
-
-    number: int
-    path: str
-    size: int
-    files: tuple[File, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,31 +69,51 @@ def answers(items: Iterator[Item], change: Change) -> Iterator[tuple[str, bytes 
 class Source(ABC):
     """Images at `root`, as `storage.normal` gives it; `only` names the files that count, empty for all below.
 
-    Positions are shard order, then order within the shard; keys are unique.
+    Positions are shard order, then order within the shard; keys are unique. A source is listed once: `address` is what the user gave,
+    `entries` what was found there, and `listing` a folder in which `save_listing` has kept the shards. `entries` stay in this process.
     """
 
     root: str
     only: tuple[str, ...] = ()
+    address: str = ""
+    entries: tuple[Entry, ...] | None = field(default=None, repr=False, compare=False)
+    listing: Folder | None = None
     format: ClassVar[str]
+    identity: ClassVar[str]
+    """The format's name in fingerprints; it never changes."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return {entry.name: None if entry.name == "entries" else getattr(self, entry.name) for entry in fields(self)}
 
     @property
-    def place(self) -> Place:
-        return Place(uri=self.root)
+    def place(self) -> Location:
+        return Location(uri=self.root)
 
-    def listing(self) -> list[tuple[str, int]]:
+    def files(self) -> list[tuple[str, int]]:
         """(path, size) of every file that the copy will account for, sorted by path."""
-        return [(name, size) for name, size, stray in self._found() if not stray]
+        return [(name, size) for name, size, stray in self._entries if not stray]
 
     def strays(self) -> list[str]:
         """What a link out of the source leads to and is neither image nor shard: a copy of it would publish a file from elsewhere."""
-        return [name for name, _, stray in self._found() if stray]
+        return [name for name, _, stray in self._entries if stray]
 
-    def _found(self) -> list[tuple[str, int, bool]]:
-        if self.only:
-            found = [(name, size, self.place.outside(name)) for name, size in self.place.chosen(self.only)]
-        else:
-            found = self.place.entries()
-        return [(name, size, away and not self.takes(name, size)) for name, size, away in found]
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        """(path, size, whether it is left out) of every file."""
+        entries = self.place.entries(self.only) if self.entries is None else self.entries
+        return [(name, size, outside and not self.takes(name, size)) for name, size, outside in entries]
+
+    def shards(self) -> list[Shard]:
+        """All of them, the format's own before those of loose files; a `ValueError` if there is none with images."""
+        return self._shards
+
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        return self._list_shards() if self.listing is None else load_listing(self.listing)
+
+    def save_listing(self, folder: Folder) -> None:
+        """Keep the shards in `folder` for later stages and other processes, as `listing.parquet`: one line per file."""
+        save_listing(self.shards(), folder)
 
     def takes(self, name: str, size: int) -> bool:
         """Whether a file is an image by its name, or by its first bytes where the name says nothing."""
@@ -120,7 +123,7 @@ class Source(ABC):
     def digest(self) -> str:
         """Moves when a file is added, removed, renamed or resized."""
         total = hashlib.sha256()
-        for path, size in self.listing():
+        for path, size in self.files():
             total.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
@@ -146,8 +149,7 @@ class Source(ABC):
                     yield shard, Written.of("", name=file.goal, data=data)
 
     @abstractmethod
-    def shards(self) -> list[Shard]:
-        """All of them, the format's own before those of loose files; a `ValueError` if there is none with images."""
+    def _list_shards(self) -> list[Shard]: ...
 
     @abstractmethod
     def class_names(self) -> list[str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ray_ue.images import kind_of_name, looks_like_image, suffix_of
 from ray_ue.sources.features import images_told
+from ray_ue.sources.image_files import kind_of_name, looks_like_image, suffix_of
 
 # Extension types whose cells or parameters are pickles: Ray registers the first and runs its cells when one becomes a Python value.
 PICKLED = ("ray.data.arrow_pickled_object", "arrow.py_extension_type")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from ray_ue.images import kind_of_name, looks_like_image
 from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, answers
+from ray_ue.sources.image_files import kind_of_name, looks_like_image
 from ray_ue.sources.naming import numbered, printable, safe, stems
-from ray_ue.sources.storage import AT_ONCE, Place, batches, is_local
+from ray_ue.sources.storage import AT_ONCE, Location, batches, is_local
 from ray_ue.sources.target import Target
 
 FILES_PER_SHARD = 256
@@ -18,7 +18,7 @@ FILES_PER_SHARD = 256
 Mend = Callable[[File, str], bytes | None]
 
 
-def images_among(place: Place, names: Sequence[str]) -> list[bool]:
+def images_among(place: Location, names: Sequence[str]) -> list[bool]:
     """Which files are images: by extension, and where that says nothing by their first bytes."""
     kinds = [kind_of_name(name) for name in names]
     heads = place.heads(name for name, kind in zip(names, kinds, strict=True) if kind == "unknown")
@@ -34,7 +34,7 @@ def classes(names: Sequence[str], are_images: Sequence[bool]) -> list[str]:
     return sorted({first_folder(name) for name, is_image in zip(names, are_images, strict=True) if is_image} - {""})
 
 
-def pack(place: Place, listing: Sequence[tuple[str, int]], *, first: int, labelled: bool) -> list[Shard]:
+def pack(place: Location, listing: Sequence[tuple[str, int]], *, first: int, labelled: bool) -> list[Shard]:
     """The files of a listing as shards numbered from `first`; images get the label of their first-level folder if `labelled`."""
     names = [name for name, _ in listing]
     are_images = images_among(place, names)
@@ -66,14 +66,14 @@ def rows(shard: Shard) -> pa.Table:
     return pa.table(columns, schema=ROW_SCHEMA)
 
 
-def read(place: Place, files: Sequence[File]) -> Iterator[bytes]:
+def read(place: Location, files: Sequence[File]) -> Iterator[bytes]:
     """Their bytes in order; a file of size 0 is not opened, as it may be a broken link."""
     fetched = place.fetch(file.path for file in files if file.size)
     for file in files:
         yield next(fetched) if file.size else b""
 
 
-def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, change: Change, mend: Mend) -> Iterator[Written]:
+def rewrite(place: Location, shard: Shard, *, target: Target, extension: str, change: Change, mend: Mend) -> Iterator[Written]:
     """The images of a shard through `change`, then its other files: as `mend` gives them, or where it gives none as they are."""
     images = [file for file in shard.files if file.is_image]
     goals = {printable(file.path): file.goal + extension for file in images}
@@ -93,7 +93,7 @@ def rewrite(place: Place, shard: Shard, *, target: Target, extension: str, chang
                 yield Written.of("", name=file.goal, data=mended)
 
 
-def copy(place: Place, file: File, *, target: Target) -> Written:
+def copy(place: Location, file: File, *, target: Target) -> Written:
     """A file that is no image, streamed."""
     with target.staged(file.goal) as part:
         with place.open(file.path) as source, part.open("wb") as sink:

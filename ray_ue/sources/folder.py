@@ -13,20 +13,21 @@ from ray_ue.sources.target import Target
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Folder(Source):
+class ImageFolder(Source):
     """Keys are relative paths; images outside any first-level folder have no label."""
 
     format: ClassVar[str] = "folder"
+    identity: ClassVar[str] = "Folder"
 
-    def shards(self) -> list[Shard]:
-        found = files.pack(self.place, self.listing(), first=0, labelled=True)
+    def _list_shards(self) -> list[Shard]:
+        found = files.pack(self.place, self.files(), first=0, labelled=True)
         if not any(file.is_image for shard in found for file in shard.files):
             raise ValueError(f"there are no images in {self.root!r}, only {sum(len(shard.files) for shard in found)} other files")
         return found
 
     def class_names(self) -> list[str]:
-        names = [name for name, _ in self.listing()]
-        return files.classes(names, files.images_among(self.place, names))
+        found = [file for shard in self.shards() for file in shard.files]
+        return files.classes([file.path for file in found], [file.is_image for file in found])
 
     def rows(self, shard: Shard) -> pa.Table:
         return files.rows(shard)

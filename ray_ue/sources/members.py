@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ray_ue.images import kind_of_name, looks_like_image
+from ray_ue.sources.image_files import kind_of_name, looks_like_image
 from ray_ue.sources.naming import printable, safe
 from ray_ue.sources.storage import Stream
 

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from ray_ue.images import EXTENSIONS, kind_of_name, suffix_of
+from ray_ue.sources.image_files import EXTENSIONS, kind_of_name, suffix_of
 
 MOST = 255  # bytes of one part of a path, on every file system that counts
 ENDING = max(map(len, EXTENSIONS.values()))

@@ -7,16 +7,16 @@ from typing import Final, cast
 
 from braceexpand import braceexpand
 
-from ray_ue.images import kind_of_name, suffix_of
+from ray_ue.registry import pick
 from ray_ue.sources.arrow import ArrowFiles
 from ray_ue.sources.base import Source
-from ray_ue.sources.folder import Folder
+from ray_ue.sources.folder import ImageFolder
+from ray_ue.sources.image_files import kind_of_name, suffix_of
 from ray_ue.sources.parquet import ParquetFiles
-from ray_ue.sources.storage import Place, connect, normal
+from ray_ue.sources.storage import Location, connect, normal
 from ray_ue.sources.webdataset import WebDataset
-from ray_ue.types import pick
 
-FORMATS: Final[dict[str, type[Source]]] = {"folder": Folder, "parquet": ParquetFiles, "arrow": ArrowFiles, "webdataset": WebDataset}
+FORMATS: Final[dict[str, type[Source]]] = {"folder": ImageFolder, "parquet": ParquetFiles, "arrow": ArrowFiles, "webdataset": WebDataset}
 SUFFIXES: Final = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  # of packed files
 PATTERN = re.compile(r"[{*?\[]")
 PACKED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
@@ -31,15 +31,15 @@ def open_source(uri: str, *, format: str = "auto") -> Source:
         raise ValueError("the source is empty; give a folder, a .tar or .parquet file, or a pattern such as data/{00000..00511}.tar")
     try:
         root, only = _locate(normal(uri), uri=uri)
-        place = Place(uri=root)
-        names = [name for name, _ in (place.chosen(only) if only else place.listing())]
+        entries = tuple(Location(uri=root).entries(only))
+        names = [name for name, _, _ in entries]
     except ValueError:
         raise
     except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed
         raise ValueError(f"cannot list {uri!r}: {type(error).__name__}: {error}; check the address and your access to it") from error
     if not names:
         raise ValueError(f"{uri!r} holds no files; give a folder of images, .parquet, .arrow or .tar files")
-    source = FORMATS[_guess(names, uri=uri) if format == "auto" else format](root=root, only=only)
+    source = FORMATS[_guess(names, uri=uri) if format == "auto" else format](root=root, only=only, address=normal(uri), entries=entries)
     _check(source, names, uri=uri)
     return source
 

@@ -21,8 +21,8 @@ class Packed(Source):
     def takes(self, name: str, size: int) -> bool:
         return name.lower().endswith(self.suffix) or super().takes(name, size)
 
-    def shards(self) -> list[Shard]:
-        listing = self.listing()
+    def _list_shards(self) -> list[Shard]:
+        listing = self.files()
         packs = [(name, size) for name, size in listing if name.lower().endswith(self.suffix)]
         if not packs:
             raise ValueError(f"there is no {self.suffix} file in {self.root!r}, only {len(listing)} other files")

@@ -8,7 +8,6 @@ from typing import ClassVar, final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ray_ue.images import refuse_inflation
 from ray_ue.sources.base import ROW_SCHEMA, Change, Shard, Written
 from ray_ue.sources.batches import BATCH, Rewritten, key, rewritten
 from ray_ue.sources.columns import Column, image_column
@@ -17,6 +16,7 @@ from ray_ue.sources.naming import safe
 from ray_ue.sources.packed import Packed
 from ray_ue.sources.storage import is_local
 from ray_ue.sources.target import Target
+from ray_ue.storage.inflation import refuse_inflation
 
 MOST_BYTES = 256 * 2**20  # a row group of the copy is written when it has grown to this, whatever the original's was
 
@@ -27,6 +27,7 @@ class ParquetFiles(Packed):
     """Keys are `file.parquet/position`; the label is the integer column `label`."""
 
     format: ClassVar[str] = "parquet"
+    identity: ClassVar[str] = "ParquetFiles"
     suffix: ClassVar[str] = ".parquet"
 
     @contextmanager

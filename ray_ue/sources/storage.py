@@ -14,8 +14,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
-from ray_ue.addresses import refuse_secrets
-from ray_ue.images import kind_of_name
+from ray_ue.sources.image_files import kind_of_name
+from ray_ue.storage.addresses import refuse_secrets
 
 PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
 BLOCK = 4 * 2**20  # bytes per ranged read: one request's latency is then small beside its transfer
@@ -69,7 +69,7 @@ def unanswered(uri: str) -> Exception | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Location:
     """A folder; `uri` is as `normal` gives it. Holds no connection, so that it travels to workers."""
 
     uri: str
@@ -81,8 +81,10 @@ class Place:
         """All files below, as (relative path, size), sorted by path."""
         return [(name, size) for name, size, _ in self.entries()]
 
-    def entries(self) -> list[tuple[str, int, bool]]:
-        """All files below as (relative path, size, whether a link out of this folder leads there), sorted by path."""
+    def entries(self, only: Sequence[str] = ()) -> list[tuple[str, int, bool]]:
+        """All files below, or `only` these, as (relative path, size, whether a link out of this folder leads there), sorted by path."""
+        if only:
+            return [(name, size, self.outside(name)) for name, size in self.chosen(only)]
         if is_local(self.uri):
             return sorted(_walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
         fs, path = connect(self.uri)

@@ -25,6 +25,7 @@ class WebDataset(Packed):
     """Keys are `shard.tar/member`; the label is the integer in the sample's `.cls`."""
 
     format: ClassVar[str] = "webdataset"
+    identity: ClassVar[str] = "WebDataset"
     suffix: ClassVar[str] = ".tar"
 
     def class_names(self) -> list[str]:

@@ -21,8 +21,8 @@ import pytest
 from conftest import image_bytes, write_classes
 from many_nodes import Nodes, nodes
 
-from ray_ue import front
-from ray_ue.artifacts import MANIFEST, Folder
+from ray_ue.results import pareto
+from ray_ue.storage.artifacts import MANIFEST, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
@@ -87,7 +87,7 @@ class Storm:
         else:
             os.killpg(cluster.process.pid, signal.SIGKILL)
         if way.startswith("freeze"):
-            self.frozen += 1
+            self.uses_surrogate += 1
         else:
             self.killed[way.split()[0]] += 1
             self.stages.update(underway)
@@ -98,7 +98,7 @@ class Storm:
 def sweep(
     source: Path, test: Path, home: Path, surroundings: dict[str, str], *, log: Path, words: tuple[str, ...] = ()
 ) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ray_ue.cli", "sweep", str(source), str(home), "--test", str(test), *FLAGS, *words]
+    command = [sys.executable, "-m", "ray_ue", "sweep", str(source), str(home), "--test", str(test), *FLAGS, *words]
     return subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL, stderr=log.open("a"))
 
 
@@ -122,7 +122,7 @@ def digest(home: Path) -> dict[str, str]:
 
 def table(home: Path) -> list[tuple]:
     alike = ("name", "status", "kept", "accuracy", "spread", "n", "levels", "most", "psnr", "images", "fingerprint")
-    return [tuple(row[name] for name in alike) for row in front.read(Folder(str(home))).to_pylist()]
+    return [tuple(row[name] for name in alike) for row in pareto.read(Folder(str(home))).to_pylist()]
 
 
 def test_whatever_dies_the_copies_and_the_table_are_those_of_a_quiet_run(collection: Path) -> None:

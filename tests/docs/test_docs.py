@@ -11,19 +11,22 @@ import pytest
 import yaml
 
 from docs.generate import check, commands, equations, hook, markup, notebooks, plugins
-from ray_ue import cli, defenses, relabels, victims
-from ray_ue.aims import AIMS
-from ray_ue.asked import Copy, Exploit
+from ray_ue.cli import main
+from ray_ue.cli.arguments import EvaluateArguments, ProtectArguments
+from ray_ue.cli.commands import COMMANDS, parse_arguments
+from ray_ue.config import victims
+from ray_ue.config.schedules import SCHEDULES
+from ray_ue.exploiter import relabels
+from ray_ue.exploiter.defenses import registry
 from ray_ue.information import ESTIMATORS
-from ray_ue.losses import LOSSES
 from ray_ue.methods import METHODS, build
-from ray_ue.schedules import SCHEDULES
+from ray_ue.objectives.aims import AIMS
+from ray_ue.objectives.anchor import LOSSES
 from ray_ue.sources.opening import FORMATS
-from ray_ue.verbs import VERBS, parse
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NAMED = [METHODS, defenses.DEFENSES, relabels.RELABELS, ESTIMATORS, AIMS, LOSSES, FORMATS, SCHEDULES, dict.fromkeys(victims.NETS)]
+NAMED = [METHODS, registry.DEFENSES, relabels.RELABELS, ESTIMATORS, AIMS, LOSSES, FORMATS, SCHEDULES, dict.fromkeys(victims.NETS)]
 
 
 def fenced(text: str) -> Iterator[str]:
@@ -48,15 +51,15 @@ def quoted() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), quoted())
 def test_a_command_that_a_page_quotes_can_be_given(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)
-    assert words[0] in VERBS, f"{page}: {line}"
-    asked = parse(words[0], words[1:])
-    if isinstance(asked, Copy):
+    assert words[0] in COMMANDS, f"{page}: {line}"
+    asked = parse_arguments(words[0], words[1:])
+    if isinstance(asked, ProtectArguments):
         build(asked.recipe.method, asdict(asked.recipe))
-    if isinstance(asked, Exploit):
+    if isinstance(asked, EvaluateArguments):
         for name in asked.grid.victim_names():
             victims.parse(name)
         for name in asked.grid.defense_names():
-            defenses.check(name)
+            registry.check(name)
         for name in asked.grid.relabel_names(classes=10):
             relabels.parse(name)
 
@@ -73,13 +76,13 @@ def reference() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_the_reference_has_every_flag_that_the_help_shows(
     verb: str, reference: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        cli.main([verb, "--help"])
+        main.main([verb, "--help"])
     told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     flags = {word for line in told.splitlines() for word in re.findall(r"^[│| ]*((?:-h, )?--[a-z][\w.-]*)", line)} - {"-h, --help"}
     assert not (missing := {flag for flag in flags if f"`{flag}`" not in reference[verb]}), missing

@@ -12,9 +12,9 @@ from sources.source_makers import MAKERS, identity
 from tiny_clip import tiny_clip
 
 from ray_ue.methods import Per
+from ray_ue.models.pretrained.specs import parse
+from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.sources import FORMATS, open_source
-from ray_ue.specs import parse
-from ray_ue.surrogates import Surrogate, load
 
 
 @pytest.fixture(autouse=True)

@@ -10,20 +10,21 @@ import pytest
 from golden.comparing import compare, digest
 
 from ray_ue import Grid, Measurement, Recipe, Resources
-from ray_ue.artifacts import Artifact, Folder, Manifest
-from ray_ue.grid import places
+from ray_ue.config.grid import grid_cells
+from ray_ue.config.recipe import FIELDS
+from ray_ue.config.schedules import SCHEDULES
+from ray_ue.engine import stage
+from ray_ue.engine.session import Machines
 from ray_ue.methods import METHODS, build
-from ray_ue.needs import needs_of
-from ray_ue.recipe import FIELDS
-from ray_ue.records import identity
-from ray_ue.schedules import SCHEDULES
-from ray_ue.stages import base
-from ray_ue.stages.cell import Job, Pixels
-from ray_ue.stages.measure import Task
-from ray_ue.stages.order import steps
-from ray_ue.stages.session import Machines
-from ray_ue.stages.trained import Trained
-from ray_ue.study import Search, plan
+from ray_ue.methods.requirements import requirements_of
+from ray_ue.pipelines.protect_stages import stages_of
+from ray_ue.sources import open_source
+from ray_ue.stages.evaluate.cell import CellJob, PixelSet
+from ray_ue.stages.evaluate.measure import Task
+from ray_ue.stages.evaluate.trained_victims import TrainedVictim
+from ray_ue.storage.artifacts import Artifact, Folder, Manifest
+from ray_ue.sweeps.request import Search, plan
+from ray_ue.sweeps.trial_records import identity
 
 WITH_FILES = ("given", "concept")
 FACTS = {"rows": 60, "asked": 60, "of": 60, "canvas": 32, "rejected": 0, "most": 16}
@@ -51,7 +52,7 @@ RECIPES = {
 }
 GRID = Grid(victims="fast,simclr:small,mlp2", relabels="identity,pseudo:3", seeds=2, clean_fraction="0,0.5", epochs=2)
 AT = Folder("/nowhere")
-PIXELS = Pixels(views=AT, match=AT, column="rows", sha256="a" * 64)
+PIXELS = PixelSet(views=AT, match=AT, column="rows", sha256="a" * 64)
 SEARCHES = (
     Search(vary=("budget=8,16", "clusters=5,10")),
     Search(vary=("method=mi-ue,em", "settings.network=fast"), search="random", samples=1),
@@ -73,11 +74,11 @@ def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every artifact is there already, under whatever name is asked for."""
 
     def opened(folder: Folder) -> Artifact:
-        stage, _, name = Path(folder.uri).name.rpartition("-")
-        return Artifact(folder=folder, manifest=Manifest(stage=stage, fingerprint=name, facts=FACTS, fields={"per": "group"}))
+        kind, _, name = Path(folder.uri).name.rpartition("-")
+        return Artifact(folder=folder, manifest=Manifest(stage=kind, fingerprint=name, facts=FACTS, fields={"per": "group"}))
 
-    monkeypatch.setattr(base, "finished", lambda folder: True)
-    monkeypatch.setattr(base, "opened", opened)
+    monkeypatch.setattr(stage, "finished", lambda folder: True)
+    monkeypatch.setattr(stage, "opened", opened)
 
 
 def stages(source: Path, home: Path, recipe: Recipe) -> dict[str, str]:
@@ -87,12 +88,11 @@ def stages(source: Path, home: Path, recipe: Recipe) -> dict[str, str]:
     told: dict[str, Any] = {
         "output": Folder.at(str(home / "out")),
         "work": work,
-        "shared": work,
         "recipe": recipe,
         "resources": Resources(),
     }
     artifacts: dict[str, Artifact] = {}
-    for name, made in steps(base.Run(source=str(source), machines=machines, **told)):
+    for name, made in stages_of(stage.Run(source=open_source(str(source)), machines=machines, **told)):
         artifacts |= made
         if name == "export":
             break
@@ -109,13 +109,13 @@ def test_stages(source: Path, tmp_path: Path) -> None:
         "concept": Recipe(method="concept", surrogate="open_clip:RN50/openai", settings=f"concepts={concepts}"),
     }
     every = {name: stages(source, tmp_path, recipe) for name, recipe in (RECIPES | files).items()}
-    compare("stages", {f"{name}: {stage}": value for name, made in every.items() for stage, value in made.items()})
+    compare("stages", {f"{name}: {kind}": value for name, made in every.items() for kind, value in made.items()})
 
 
 def test_recipes() -> None:
     values = {}
     for name, recipe in RECIPES.items():
-        needs = needs_of(recipe)
+        needs = requirements_of(recipe)
         told = [needs.per, needs.groups, needs.embeds, needs.surrogate, dict(needs.method.identity())]
         values[name] = digest([recipe.values(FIELDS), told])
     for name in METHODS.keys() - set(WITH_FILES):
@@ -123,9 +123,9 @@ def test_recipes() -> None:
     compare("recipes", values)
 
 
-def job(number: int, victim: str, data: str) -> Job:
+def job(number: int, victim: str, data: str) -> CellJob:
     """A cell of the grid; only what it is made from counts, not where that lies."""
-    pixels, clean, rows = (Pixels(views=AT, match=AT, column="rows", sha256=letter * 64) for letter in "abc")
+    pixels, clean, rows = (PixelSet(views=AT, match=AT, column="rows", sha256=letter * 64) for letter in "abc")
     told: dict[str, Any] = {
         "victim": victim,
         "data": data,
@@ -134,7 +134,7 @@ def job(number: int, victim: str, data: str) -> Job:
     }
     told |= {"seed": number, "schedule": GRID.schedule_for(victim), "size": 32, "flips": GRID.flips, "curve_rows": 1000, "classes": 3}
     shas: dict[str, Any] = {"labels_sha256": "d" * 64, "test_sha256": "e" * 64, "perturbed_sha256": "f" * 64}
-    return Job(pixels=pixels, clean=clean, rows=rows, labels=AT, test=AT, perturbed=AT, home=AT, **told, **shas)
+    return CellJob(pixels=pixels, clean=clean, rows=rows, labels=AT, test=AT, perturbed=AT, home=AT, **told, **shas)
 
 
 def test_cells_and_measurements() -> None:
@@ -143,11 +143,11 @@ def test_cells_and_measurements() -> None:
     values = {name: cell.fingerprint() for name, cell in cells.items()}
     estimators = Measurement(estimators="histogram,knn,kde,mine", slices=4).chosen()
     at: dict[str, Any] = {"folder": AT, "home": AT, "labels": AT, "pixels": PIXELS, "clean": PIXELS, "rows": PIXELS}
-    cell = Trained(victim="fast", size=32, classes=3, fingerprint="0" * 16, **at)
+    cell = TrainedVictim(victim="fast", size=32, classes=3, fingerprint="0" * 16, **at)
     task = Task(cell=cell, estimators=estimators, rows=1000, inner=True)
     values |= {f"information by {name}": task.fingerprint(name) for name in estimators}
     values |= {f"schedule {name}": digest(asdict(schedule)) for name, schedule in SCHEDULES.items()}
-    values["places"] = digest([list(astuple(place)) for place in places(GRID, copies=2, relabels=GRID.relabel_names(classes=10))])
+    values["places"] = digest([list(astuple(place)) for place in grid_cells(GRID, copies=2, relabels=GRID.relabel_names(classes=10))])
     compare("cells", values)
 
 

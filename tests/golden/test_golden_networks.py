@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from exploiter.test_supervised import run as train
+from exploiter.test_supervised import striped
+from exploiter.test_train import QUICK, coloured, follow
 from golden.comparing import compare, digest, skip_elsewhere
 from laws.method_worlds import pictures, surrogate
 from laws.test_victim_laws import CHEAP, META, light
 from laws.test_victim_laws import net as victim
-from test_exploit import QUICK, coloured, follow
-from test_sgd import run as train
-from test_sgd import striped
-from test_ssl import run as contrast
+from models.test_contrastive import run as contrast
 
-from ray_ue.defenses import defend
-from ray_ue.nets.small import BACKBONES, backbone
-from ray_ue.specs import parse
-from ray_ue.ssl import weights
-from ray_ue.surrogates import load
+from ray_ue.exploiter.defenses.registry import defend
+from ray_ue.models.contrastive import weights
+from ray_ue.models.pretrained.specs import parse
+from ray_ue.models.pretrained.surrogates import load
+from ray_ue.models.small import BACKBONES, backbone
 
 TRAINED = ("linear", "mlp2", "fast", "small", "plain", "simclr:small", "simclr:fast", "moco:small")
 DEFENDED = ("cutmix", "at:4:1", "ueraser", "early")

@@ -7,26 +7,27 @@ import pytest
 import torch
 from conftest import photo
 from golden.comparing import compare, digest, skip_elsewhere
+from grouping.test_kmeans import blobs
+from information.test_estimators import FAST, SCALARS, correlated
 from laws.test_aims import CENTERS
 from laws.test_defense_laws import SPECS as DEFENSE_SPECS
 from laws.test_defense_laws import altered
 from laws.test_defense_laws import made as defended
 from laws.test_relabel_laws import SPECS as RELABEL_SPECS
 from laws.test_relabel_laws import known
-from test_groups import blobs
-from test_information import FAST, SCALARS, correlated
 
-from ray_ue.aims import AIMS
-from ray_ue.augment import draw, pack, take
-from ray_ue.budget import Budget, noise_like
-from ray_ue.groups import ByLabel, KMeans, Tally, assign
-from ray_ue.images import Picture, encode, resized
+from ray_ue.exploiter.labels import agreement
+from ray_ue.exploiter.relabels import relabel
+from ray_ue.grouping.kmeans import ByLabel, KMeans, Tally, assign
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.images.augment import draw_crops, pack_pixels, take_packed
+from ray_ue.images.codec import Picture, encode, resized
+from ray_ue.images.quality import compare as visibility
 from ray_ue.information import groupwise
-from ray_ue.labels import agreement
-from ray_ue.losses import LOSSES
-from ray_ue.quality import compare as visibility
-from ray_ue.relabels import relabel
-from ray_ue.sampling import draw_sample
+from ray_ue.objectives.aims import AIMS
+from ray_ue.objectives.anchor import LOSSES
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.controls import noise_like
 
 CPU = torch.device("cpu")
 
@@ -83,13 +84,13 @@ def test_images() -> None:
     noisy = noise_like(rgb, budget=Budget(levels=8), rng=rng)
     picture = Picture(rgb=rgb, alpha=rgb[..., 0], exif=b"", icc=b"")
     small = resized(picture, size=24)
-    crops = draw(6, canvas=40, size=32, flips=0.5, rng=rng)
+    crops = draw_crops(6, canvas=40, size=32, flips=0.5, rng=rng)
     square = np.stack([photo(number, height=40, width=40) for number in range(6)])
     values = {format: digest(encode(picture, format=format)) for format in ("png", "webp")}
     values |= {"jpeg": digest(encode(Picture(rgb=rgb, alpha=None, exif=b"", icc=b""), format="jpeg"))}
     values |= {"noise": digest(noisy), "resized": digest([small.rgb, small.alpha])}
     values |= {"visibility": digest(astuple(visibility(rgb, noisy, ssim=True)))}
-    values |= {"crops": digest(take(pack(square, device=CPU), torch.arange(6), crops))}
+    values |= {"crops": digest(take_packed(pack_pixels(square, device=CPU), torch.arange(6), crops))}
     compare("images", values)
 
 

@@ -10,27 +10,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas, pools_for
-from ray_ue.interchange import write
+from ray_ue.loop import Step, Workers
 from ray_ue.methods import Method, Per, View
 from ray_ue.methods.ar import AR
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
-from ray_ue.methods.given import Given
+from ray_ue.methods.given import GivenPerturbation
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.lsp import LSP
-from ray_ue.methods.miue import MIUE
+from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
-from ray_ue.poisons import Additive, Poison
-from ray_ue.steps import Step, Workers
-from ray_ue.surrogates import Surrogate
+from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.perturbations import Additive, Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable, pools_for
+from ray_ue.perturbations.interchange import write
+from ray_ue.storage.artifacts import Folder
 
 BUDGET = Budget(levels=8)
 GROUPS, ROWS, SIDE, BATCH = 4, 48, 8, 4
@@ -60,7 +60,7 @@ def published(home: Path, per: Per) -> Method:
     bank = np.random.default_rng(5).integers(-8, 9, (GROUPS if per == "group" else ROWS, 3, SIDE, SIDE), dtype=np.int8)
     path = home / f"published-{per}.npy"
     write(Additive(bank=bank, budget=BUDGET), path, unit="fraction")
-    return Given(file=str(path))
+    return GivenPerturbation(file=str(path))
 
 
 # A new method gets a line here: settings that make it quick, at 8 x 8 pixels and 48 rows. The networks are the smallest there are.
@@ -71,11 +71,11 @@ SMALL: Mapping[str, Small] = {
     "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
     "mi-ue+draws": small(MIUE(epochs=2, batch=BATCH, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
     "mi-ue+frozen": small(MIUE(epochs=2, poison_batch=BATCH, steps=2, step=2, source="frozen")),
-    "em+also": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
-    "em": small(EM(rounds=2, learnt=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
+    "em+also": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
+    "em": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
     "tap": small(TAP(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
-    "rem": small(REM(trained=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
-    "sem": small(SEM(trained=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
+    "rem": small(REM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
+    "sem": small(SEM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "tue": small(TUE(epochs=2, batch=16, every=3, steps=2, step=2, network="small", learning_rate=0.01), alone=True),
     "gue": small(GUE(epochs=2, batch=16, inner=2, network="mlp2"), alone=True),
     "lsp": small(LSP()),
@@ -89,11 +89,15 @@ SMALL: Mapping[str, Small] = {
 
 # Methods that need more than a moment before a victim notices.
 LONGER: Mapping[str, Method] = {
-    "em": EM(rounds=6, learnt=4, batch=100, steps=5, step=2, network="mlp2", learning_rate=0.05),
+    "em": EM(rounds=6, batches_per_round=4, batch=100, steps=5, step=2, network="mlp2", learning_rate=0.05),
     "mi-ue": MIUE(epochs=12, batch=50, poison_batch=200, steps=10, step=2, network="mlp2", learning_rate=0.05),
     "tap": TAP(epochs=4, batch=50, poison_batch=100, steps=20, step=2, network="mlp2", learning_rate=0.05),
-    "rem": REM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
-    "sem": SEM(trained=60, batch=50, steps=5, step=2, radius=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"),
+    "rem": REM(
+        training_steps=60, batch=50, steps=5, step=2, adversary_levels=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"
+    ),
+    "sem": SEM(
+        training_steps=60, batch=50, steps=5, step=2, adversary_levels=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"
+    ),
     "tue": TUE(epochs=4, batch=100, every=8, steps=5, step=2, network="mlp2", learning_rate=0.01),
     "uc": UC(steps=60, batch=100, learning_rate=0.5),
     "mi-ue+frozen": MIUE(epochs=2, poison_batch=200, steps=10, step=2, source="frozen"),
@@ -137,9 +141,9 @@ class World:
     def slot_of(self) -> np.ndarray:
         return (np.arange(self.rows) % GROUPS if self.per == "group" else np.arange(self.rows)).astype(np.int32)
 
-    def deltas(self, place: str) -> Deltas:
+    def deltas(self, place: str) -> DeltaTable:
         home = Folder.at(str(self.home / place))
-        return Deltas(home=home, rows=self.rows, side=SIDE, pools=pools_for(self.rows, batch=BATCH), budget=BUDGET)
+        return DeltaTable(home=home, rows=self.rows, side=SIDE, pools=pools_for(self.rows, batch=BATCH), budget=BUDGET)
 
     def view(self, place: str) -> View:
         return View(
@@ -200,7 +204,7 @@ class World:
 
             turn.acquire()
             try:
-                states[rank] = self.steps(place, workers=Workers(rank=rank, world=world, total=total))[-1][1]
+                states[rank] = self.steps(place, workers=Workers(rank=rank, world=world, all_reduce=total))[-1][1]
             except BaseException as error:  # noqa: BLE001 - raised below, where the test sees it
                 failed.append(error)
                 barrier.abort()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ray_ue.aims import AIMS
+from ray_ue.objectives.aims import AIMS
 
 CENTERS = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from conftest import photo
 from torch import Tensor
 
-from ray_ue.defenses import DEFENSES, check, defend
-from ray_ue.training import Moment, Training
+from ray_ue.exploiter.dataset import StepContext, Training
+from ray_ue.exploiter.defenses.registry import DEFENSES, check, defend
 
 SPECS = [name for name in DEFENSES if name not in ("at", "subtract", "mix")] + [
     "ueraser:max", "at:4", "at:8:3", "jpeg:80", "bits:5", "cutout:0.25", "subtract:4", "mix:4",
@@ -28,9 +28,9 @@ def loss(images: Tensor, targets: Tensor, *, weights: Tensor) -> Tensor:
     return F.cross_entropy(images.flatten(1) @ weights, targets, reduction="none")
 
 
-def moment(seed: int = 0) -> Moment:
+def moment(seed: int = 0) -> StepContext:
     weights = torch.randn((3 * 32 * 32, CLASSES), generator=torch.Generator().manual_seed(0)) / 50
-    return Moment(loss=partial(loss, weights=weights), rng=np.random.default_rng(seed), done=0.1)
+    return StepContext(loss=partial(loss, weights=weights), rng=np.random.default_rng(seed), done=0.1)
 
 
 def training() -> Training:

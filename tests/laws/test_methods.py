@@ -10,13 +10,13 @@ import torch
 from laws.method_worlds import BUDGET, ROWS, SIDE, SMALL, World, pictures
 from torch import Tensor
 
-from ray_ue import pgd
-from ray_ue.budget import deviation, noise_like
+from ray_ue.images.quality import deviation
+from ray_ue.loop import Workers
 from ray_ue.methods import METHODS, Per
-from ray_ue.methods.source import Source
-from ray_ue.poisons import open_poison_file
-from ray_ue.steps import Workers
-from ray_ue.surrogates import Surrogate
+from ray_ue.methods._shared.source_model import SourceModel
+from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.perturbations import open_poison_file, pgd
+from ray_ue.perturbations.controls import noise_like
 
 VICTIMS = 800  # rows for the victim at the end
 
@@ -38,7 +38,7 @@ def test_every_method_has_a_small_instance() -> None:
 def test_every_slot_changes_its_images_within_the_bound(world: World) -> None:
     poison, clean = world.poison("a"), pictures(ROWS, seed=0)
     assert poison.slots == world.view("a").slots
-    if world.method.bounded:
+    if world.method.keeps_budget:
         assert poison.most == BUDGET.levels
     shown = world.shown(poison)
     assert all(0 < deviation(before, after) <= poison.most for before, after in zip(clean, shown, strict=True))
@@ -113,7 +113,7 @@ def test_no_more_images_meet_in_a_network_than_were_told(world: World, monkeypat
 
         return slope
 
-    for kind in (Source, Surrogate):
+    for kind in (SourceModel, Surrogate):
 
         def features(self: Any, images: Tensor, *, really: Callable[..., Tensor] = kind.features) -> Tensor:
             if held:
@@ -123,11 +123,11 @@ def test_no_more_images_meet_in_a_network_than_were_told(world: World, monkeypat
 
         monkeypatch.setattr(kind, "features", features)
     monkeypatch.setattr(pgd, "signs", counted(pgd.signs))
-    monkeypatch.setattr(Source, "follow", counted(Source.follow))
+    monkeypatch.setattr(SourceModel, "descend", counted(SourceModel.descend))
     world.poison("a")
-    told = world.method.together(ROWS, pools=world.deltas("a").pools)
+    told = world.method.peak_batch(ROWS, pools=world.deltas("a").pools)
     assert max(most) <= told
-    assert bool(told) == bool(world.method.trains or world.method.frozen or max(most))
+    assert bool(told) == bool(world.method.source_arch or world.method.uses_surrogate or max(most))
 
 
 # Which ones the tiny victim below can be expected to follow. AR per image is left out: each image's pattern is another one, and what

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ray_ue.labels import Known, Relabelled, agreement
-from ray_ue.relabels import RELABELS, parse, relabel
+from ray_ue.exploiter.labels import Known, Relabelled, agreement
+from ray_ue.exploiter.relabels import RELABELS, parse, relabel
 
 NAMES = ("cat", "dog", "owl", "car", "bus", "van")
 SPECS = ["identity", "super:2", "super:4", "text:3", "pseudo:5", "finer:9", "finer:13", "random:4"]

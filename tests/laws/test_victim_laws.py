@@ -6,9 +6,9 @@ import torch
 from conftest import photo
 from torch import Tensor, nn
 
-from ray_ue.nets.classifiers import CLASSIFIERS, beheaded, classifier
-from ray_ue.nets.small import STEM
-from ray_ue.victims import FLAT, NETS, SMALL, TORCHVISION
+from ray_ue.models.classifiers import CLASSIFIERS, beheaded, classifier
+from ray_ue.models.names import FLAT, NETS, SMALL, TORCHVISION
+from ray_ue.models.small import STEM
 
 CLASSES = 7
 CHEAP = [*SMALL, "resnet18"]
@@ -130,7 +130,7 @@ def test_a_transformer_sees_about_eight_by_eight_patches_of_a_small_image(side: 
 
 
 def test_whitened_patches_have_unit_variance_and_stay_frozen() -> None:
-    from ray_ue.nets.whitened import KEPT, directions
+    from ray_ue.models.airbench import KEPT, directions
 
     pixels = sample(32)
     eyes = directions(pixels)

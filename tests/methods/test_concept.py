@@ -13,20 +13,21 @@ from conftest import photo
 from tiny_clip import tiny_clip
 from torch import Tensor
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget, deviation
-from ray_ue.deltas import Deltas
+from ray_ue.images.quality import deviation
+from ray_ue.loop import Step, Workers
 from ray_ue.methods import Per, View
 from ray_ue.methods.concept import FLOOR, Concept, embedded, names_in
-from ray_ue.nets.conditional import Conditional
-from ray_ue.specs import parse
-from ray_ue.steps import Step, Workers
-from ray_ue.surrogates import Surrogate, blank, load
+from ray_ue.models.conditional_generator import ConditionalGenerator
+from ray_ue.models.pretrained.specs import parse
+from ray_ue.models.pretrained.surrogates import Surrogate, blank, load
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 
 ROWS, GROUPS, SIDE = 24, 4, 32
 BUDGET = Budget(levels=16)
 TEXTS = "cat\ndog\n\nowl\n  steam train \ncat\na bowl of soup\ncar\nan old bridge\n"
-SMALL: dict[str, Any] = {"epochs": 8, "batch": 8, "near": 2, "width": 4, "blocks": 1, "learning_rate": 0.01}
+SMALL: dict[str, Any] = {"epochs": 8, "batch": 8, "k_near": 2, "width": 4, "blocks": 1, "learning_rate": 0.01}
 
 
 def method(concepts: Path, **changes: Any) -> Concept:
@@ -58,7 +59,7 @@ def view(surrogate: Surrogate, home: Path, *, per: Per = "image", budget: Budget
         groups=GROUPS,
         centers=np.zeros((GROUPS, surrogate.width), np.float32),
         surrogate=surrogate,
-        deltas=Deltas(home=Folder.at(str(home)), rows=ROWS, side=side, pools=2, budget=budget),
+        deltas=DeltaTable(home=Folder.at(str(home)), rows=ROWS, side=side, pools=2, budget=budget),
     )
 
 
@@ -116,7 +117,7 @@ def test_images_come_nearer_to_their_opposite_concept(crafted: Crafted, concepts
 
 
 def test_images_leave_their_near_concepts(surrogate: Surrogate, concepts: Path, tmp_path: Path) -> None:
-    made, seen = method(concepts, pull=0.0), view(surrogate, tmp_path)
+    made, seen = method(concepts, opposite_weight=0.0), view(surrogate, tmp_path)
     state = list(follow(made, seen))[-1][1]
     assert moved(seen, shown(made, seen, state), concepts)[0] < -0.02
 
@@ -133,7 +134,7 @@ def test_no_more_images_meet_in_the_surrogate_than_were_told(
     monkeypatch.setattr(Surrogate, "features", features)
     made, seen = method(concepts, epochs=1), view(surrogate, tmp_path)
     list(follow(made, seen))
-    assert 0 < max(met) <= made.together(ROWS, pools=seen.deltas.pools)
+    assert 0 < max(met) <= made.peak_batch(ROWS, pools=seen.deltas.pools)
 
 
 def test_every_image_changes_within_the_budget(crafted: Crafted) -> None:
@@ -172,7 +173,7 @@ def test_a_delta_has_the_norm_per_pixel_of_the_paper(surrogate: Surrogate, conce
     """16 at 224 x 224, so 16 / 7 at 32 x 32, where neither a budget nor white and black stand in the way."""
     budget = Budget(levels=127)
     seen = view(surrogate, tmp_path, budget=budget, grey=True)
-    state = list(follow(method(concepts, epochs=1, near=5), seen, budget=budget))[-1][1]
+    state = list(follow(method(concepts, epochs=1, k_near=5), seen, budget=budget))[-1][1]
     deltas = seen.deltas.read(int(state["turn"]), np.arange(ROWS))
     assert torch.allclose(deltas.flatten(1).norm(dim=1), torch.tensor(16 / 7), rtol=0.02)
 
@@ -225,11 +226,11 @@ def test_without_concepts_it_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("text", "changes", "message"),
     [
-        (b"cat\ndog\n", {}, r"has 2 concepts; near=2 and an opposite one need 3 or more"),
+        (b"cat\ndog\n", {}, r"has 2 concepts; k_near=2 and an opposite one need 3 or more"),
         (b"\xff\xfe\x00", {}, r"is not UTF-8 text; write .* --settings concepts=FILE"),
-        (TEXTS.encode(), {"epochs": 0}, "concept needs epochs, batch, near, width, norm and rate above zero"),
-        (TEXTS.encode(), {"norm": 0.0}, "concept needs epochs, batch, near, width, norm and rate above zero"),
-        (TEXTS.encode(), {"pull": -0.1}, "concept needs blocks, pull and decay of zero or more"),
+        (TEXTS.encode(), {"epochs": 0}, "concept needs epochs, batch, k_near, width, norm and rate above zero"),
+        (TEXTS.encode(), {"norm": 0.0}, "concept needs epochs, batch, k_near, width, norm and rate above zero"),
+        (TEXTS.encode(), {"pull": -0.1}, "concept needs blocks, opposite_weight and decay of zero or more"),
     ],
 )
 def test_what_cannot_work_is_refused_at_birth(text: bytes, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_a_diverging_loss_is_named(surrogate: Surrogate, concepts: Path, tmp_pat
 
 @pytest.mark.parametrize("side", [7, 8, 21, 32])
 def test_the_generator_hears_what_it_is_told_at_any_side(side: int) -> None:
-    net = Conditional(width=4, blocks=2, given=3).eval()
+    net = ConditionalGenerator(width=4, blocks=2, given=3).eval()
     images = torch.rand((2, 3, side, side), generator=torch.Generator().manual_seed(0))
     one, other = (net(images, torch.full((2, 3), value)) for value in (0.0, 1.0))
     assert one.shape == images.shape

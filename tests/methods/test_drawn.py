@@ -7,17 +7,17 @@ import pytest
 import torch
 from sklearn.datasets import make_classification
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
+from ray_ue.loop import Workers
 from ray_ue.methods import View
-from ray_ue.methods import drawn as drawing
+from ray_ue.methods._shared import surrogate_free as drawing
+from ray_ue.methods._shared.surrogate_free import SurrogateFreeMethod
 from ray_ue.methods.ar import AR, LOUDEST, processes, run
-from ray_ue.methods.drawn import Drawn
 from ray_ue.methods.lsp import LSP, cloud, vertices
 from ray_ue.methods.noise import RandomNoise
-from ray_ue.steps import Workers
-from ray_ue.surrogates import blank
+from ray_ue.models.pretrained.surrogates import blank
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 
 WIDE = Budget(levels=127)
 GROUPS = 3
@@ -33,20 +33,22 @@ def view(home: Path, *, per: str, side: int = 32, rows: int = 30, budget: Budget
         groups=GROUPS,
         centers=np.zeros((GROUPS, 2), np.float32),
         surrogate=blank(side, device=torch.device("cpu")),
-        deltas=Deltas(home=Folder.at(str(home)), rows=rows, side=side, pools=2, budget=budget),
+        deltas=DeltaTable(home=Folder.at(str(home)), rows=rows, side=side, pools=2, budget=budget),
     )
 
 
-def entries(method: Drawn, home: Path, *, per: str, side: int = 32, rows: int = 30, budget: Budget = WIDE, seed: int = 0) -> torch.Tensor:
+def entries(
+    method: SurrogateFreeMethod, home: Path, *, per: str, side: int = 32, rows: int = 30, budget: Budget = WIDE, seed: int = 0
+) -> torch.Tensor:
     seen = view(home, per=per, side=side, rows=rows, budget=budget)
     slots = np.arange(seen.slots)
-    return method.drawn(seen, budget=budget, seed=seed)(slots, seen.group_of_slot()[slots])
+    return method.slot_sampler(seen, budget=budget, seed=seed)(slots, seen.group_of_slot()[slots])
 
 
 @pytest.mark.parametrize("method", [RandomNoise(), LSP(), AR()], ids=["noise", "lsp", "ar"])
-def test_an_entry_does_not_depend_on_what_is_drawn_with_it(method: Drawn, tmp_path: Path) -> None:
+def test_an_entry_does_not_depend_on_what_is_drawn_with_it(method: SurrogateFreeMethod, tmp_path: Path) -> None:
     seen = view(tmp_path, per="image", side=16)
-    draw = method.drawn(seen, budget=WIDE, seed=4)
+    draw = method.slot_sampler(seen, budget=WIDE, seed=4)
     groups = seen.group_of_slot()
     whole = draw(np.arange(30), groups)
     some = np.array([17, 3, 29])

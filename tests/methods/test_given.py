@@ -7,14 +7,14 @@ import pytest
 import torch
 from laws.method_worlds import GROUPS, ROWS, SIDE
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
+from ray_ue.loop import Workers
 from ray_ue.methods import Per, View, build
-from ray_ue.methods.given import Given
-from ray_ue.poisons import Additive, Streamed
-from ray_ue.steps import Workers
-from ray_ue.surrogates import blank
+from ray_ue.methods.given import GivenPerturbation
+from ray_ue.models.pretrained.surrogates import blank
+from ray_ue.perturbations import Additive, Streamed
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 
 BUDGET = Budget(levels=8)
 RNG = np.random.default_rng(0)
@@ -32,9 +32,9 @@ def crafted(path: Path, *, per: Per, budget: Budget = BUDGET) -> np.ndarray:
         groups=GROUPS,
         centers=np.zeros((GROUPS, 2), np.float32),
         surrogate=blank(SIDE, device=torch.device("cpu")),
-        deltas=Deltas(home=Folder.at(str(path.parent / "table")), rows=ROWS, side=SIDE, pools=2, budget=budget),
+        deltas=DeltaTable(home=Folder.at(str(path.parent / "table")), rows=ROWS, side=SIDE, pools=2, budget=budget),
     )
-    method = Given(file=str(path))
+    method = GivenPerturbation(file=str(path))
     *_, last = method.craft(view, budget=budget, aim=np.arange(GROUPS), seed=0, workers=Workers(), resume={})
     poison = method.poison(last.state(), deltas=view.deltas, budget=budget)
     assert isinstance(poison, Additive | Streamed)
@@ -69,12 +69,12 @@ def test_it_is_known_by_its_content(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", OWN)
     np.save(tmp_path / "b.npy", OWN)
     np.save(tmp_path / "c.npy", -OWN)
-    one, same, other = (Given(file=str(tmp_path / name)).identity() for name in ("a.npy", "b.npy", "c.npy"))
+    one, same, other = (GivenPerturbation(file=str(tmp_path / name)).identity() for name in ("a.npy", "b.npy", "c.npy"))
     assert one == same != other
 
 
 def test_a_recipe_names_the_file(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", OWN)
-    assert build("given", {"settings": f"file={tmp_path / 'a.npy'}"}) == Given(file=str(tmp_path / "a.npy"))
+    assert build("given", {"settings": f"file={tmp_path / 'a.npy'}"}) == GivenPerturbation(file=str(tmp_path / "a.npy"))
     with pytest.raises(ValueError, match="needs its file: --settings file=PATH"):
         build("given", {"settings": ""})

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from ray_ue.budget import Budget, deviation, noise_like
+from ray_ue.images.quality import deviation
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.controls import noise_like
 
 BUDGET = Budget(levels=8)
 GREY = np.full((40, 50, 3), 128, np.uint8)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from ray_ue.artifacts import Folder
-from ray_ue.budget import Budget
-from ray_ue.deltas import Deltas
+from ray_ue.loop import Workers
 from ray_ue.methods import Method, View, ops
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.ops import COLOURS, OPS
-from ray_ue.poisons import Filter, Pixel, Poison
-from ray_ue.steps import Workers
-from ray_ue.surrogates import blank
+from ray_ue.models.pretrained.surrogates import blank
+from ray_ue.perturbations import Filter, Pixel, Poison
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 
 BUDGET = Budget(levels=8)
 GROUPS, SIDE = 4, 6
@@ -32,7 +32,7 @@ def view(home: Path, *, pixels: np.ndarray = PIXELS, groups: int = GROUPS, group
         groups=groups,
         centers=np.zeros((groups, 2), np.float32),
         surrogate=blank(side, device=torch.device("cpu")),
-        deltas=Deltas(home=Folder.at(str(home)), rows=len(pixels), side=side, pools=1, budget=BUDGET),
+        deltas=DeltaTable(home=Folder.at(str(home)), rows=len(pixels), side=side, pools=1, budget=BUDGET),
     )
 
 

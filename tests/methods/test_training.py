@@ -8,15 +8,15 @@ import pytest
 import torch
 from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
 
+from ray_ue.loop import Workers
 from ray_ue.methods import METHODS, Method, View, build
-from ray_ue.methods.batches import PARTNERS, Batches, largest
+from ray_ue.methods._shared.sampler import PARTNERS, Sampler, largest_batch
 from ray_ue.methods.em import EM
 from ray_ue.methods.gue import GUE
-from ray_ue.methods.miue import MIUE
+from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.tue import TUE, dispersion
-from ray_ue.steps import Workers
 
 TINY = MIUE(epochs=2, batch=16, poison_batch=16, steps=2, step=1, network="mlp2", learning_rate=0.01)
 
@@ -34,7 +34,7 @@ def states(method: Method, view: View) -> list[dict[str, torch.Tensor]]:
 )
 def test_the_largest_batch_is_known_before(rows: int, pools: int, most: int) -> None:
     """A pool of 1,023 is one batch, since none may be smaller than 512; 2,500 are four of 625."""
-    assert largest(rows, pools=pools, batch=512) == most
+    assert largest_batch(rows, pools=pools, batch=512) == most
 
 
 def test_the_papers_step_stays_and_the_codes_doubles() -> None:
@@ -75,12 +75,12 @@ def test_what_a_network_drops_out_is_a_function_of_the_seed_also_after_a_kill(me
 
 def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) -> None:
     view = world(tmp_path).view("a")
-    batches = Batches(view=view, workers=Workers(), seed=0)
+    batches = Sampler(view=view, workers=Workers(), seed=0)
     pooled = batches.pooled(3, batch=4)
     assert sorted(row for several in pooled.values() for rows in several for row in rows.tolist()) == list(range(48))
     assert all((rows % view.deltas.pools == pool).all() for pool, several in pooled.items() for rows in several)
     assert min(len(rows) for several in pooled.values() for rows in several) >= 4, "never thinned"
-    assert max(len(rows) for several in pooled.values() for rows in several) == largest(48, pools=view.deltas.pools, batch=4)
+    assert max(len(rows) for several in pooled.values() for rows in several) == largest_batch(48, pools=view.deltas.pools, batch=4)
     again, later = batches.pooled(3, batch=4), batches.pooled(4, batch=4)
     assert (pooled[0][0] == again[0][0]).all()
     assert (np.concatenate(pooled[0]) != np.concatenate(later[0])).any()
@@ -88,7 +88,7 @@ def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) 
 
 def test_gathered_batches_mix_pools_and_hold_every_row_once(tmp_path: Path) -> None:
     view = world(tmp_path).view("a")
-    (gathered,) = Batches(view=view, workers=Workers(), seed=0).gathered(3, batch=8).values()
+    (gathered,) = Sampler(view=view, workers=Workers(), seed=0).gathered(3, batch=8).values()
     assert sorted(np.concatenate(gathered).tolist()) == list(range(48))
     assert all(len(set((rows % view.deltas.pools).tolist())) > 1 for rows in gathered)
 
@@ -98,7 +98,7 @@ def test_many_groups_come_in_bunches_so_that_rows_have_partners(tmp_path: Path) 
     view = world(tmp_path, rows=1024).view("a")
     told = (np.arange(1024) // 4 % 64).astype(np.int32)
     many = replace(view, group_of=told, groups=64, centers=np.zeros((64, 6), np.float32), deltas=replace(view.deltas, pools=1))
-    (pooled,) = Batches(view=many, workers=Workers(), seed=0).pooled(0, batch=64).values()
+    (pooled,) = Sampler(view=many, workers=Workers(), seed=0).pooled(0, batch=64).values()
     partners = [np.bincount(told[rows], minlength=64)[told[rows]] for rows in pooled]
     assert np.concatenate(partners).mean() > PARTNERS - 1
     assert sorted(np.concatenate(pooled).tolist()) == list(range(1024))
@@ -117,8 +117,8 @@ def test_several_groupings_have_a_head_each(tmp_path: Path) -> None:
 
 def test_against_a_frozen_surrogate_no_network_is_trained_and_the_loss_falls(tmp_path: Path) -> None:
     method = replace(TINY, source="frozen", epochs=6)
-    assert method.frozen
-    assert not method.trains
+    assert method.uses_surrogate
+    assert not method.source_arch
     view = replace(world(tmp_path).view("a"), surrogate=surrogate())
     steps = list(method.craft(view, budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={}))
     assert not [name for name in steps[-1].state() if name.startswith("net.")]
@@ -127,7 +127,7 @@ def test_against_a_frozen_surrogate_no_network_is_trained_and_the_loss_falls(tmp
 
 def test_with_draws_a_perturbation_moves_with_its_image_and_without_them_it_stays(tmp_path: Path) -> None:
     """The paper's command mirrors the image alone; its option under random crops moves both, as a victim's crops do."""
-    batches = Batches(view=world(tmp_path).view("a"), workers=Workers(), seed=0)
+    batches = Sampler(view=world(tmp_path).view("a"), workers=Workers(), seed=0)
     rows = np.arange(48)
     images, delta = batches.images(rows), torch.zeros((48, 3, 8, 8))
     delta[..., :4] = 0.1  # the left half
@@ -135,14 +135,14 @@ def test_with_draws_a_perturbation_moves_with_its_image_and_without_them_it_stay
         shown = []
         for by in (0, 1):
             draws = batches.whole(1, rows=rows)
-            shown.append(method.augmented(method.before(images, draws) + by * delta, draws))
+            shown.append(method.cropped(method.mirrored(images, draws) + by * delta, draws))
         left = (shown[1] - shown[0])[..., 0].mean()
         assert float(left) == pytest.approx(0.0 if method.draws else 0.1, abs=1e-6)
     assert not torch.equal(shown[0], images.flip(-1)), "and is cropped"
 
 
 def test_error_minimisation_ends_when_the_network_errs_no_more(tmp_path: Path) -> None:
-    method = EM(rounds=50, learnt=5, batch=48, steps=3, step=2, network="mlp2", learning_rate=0.05, error=0.1)
+    method = EM(rounds=50, batches_per_round=5, batch=48, steps=3, step=2, network="mlp2", learning_rate=0.05, error=0.1)
     steps = list(method.craft(world(tmp_path).view("a"), budget=BUDGET, aim=AIM, seed=0, workers=Workers(), resume={}))
     assert len(steps) < 50
     assert steps[-1].step == steps[-1].steps == 50
@@ -162,8 +162,9 @@ def test_the_dispersion_is_small_when_noises_tell_groups_apart() -> None:
     [
         ("mi-ue", "epoch=3", "did you mean 'epochs'"),
         ("mi-ue", "epochs", "write NAME=VALUE"),
+        ("mi-ue", "itself=true", "did you mean 'self_pair'"),
         ("mi-ue", "epochs=three", "'three' is no int; the default is 100"),
-        ("mi-ue", "itself=no", "write true or false"),
+        ("mi-ue", "self_pair=no", "write true or false"),
         ("mi-ue", "network=resnet8", "did you mean 'resnet18'"),
         ("mi-ue", "ramp=up", "there are code, paper"),
         ("mi-ue", "source=clip", "there are frozen, scratch"),
@@ -182,7 +183,7 @@ def test_settings_that_mean_nothing_are_refused(name: str, settings: str, messag
 
 
 def test_flags_reach_the_methods_that_have_them_and_settings_win() -> None:
-    assert build("mi-ue", {"steps": 3, "batch": 0, "settings": "zeta=0, itself=false"}) == MIUE(steps=3, zeta=0.0, itself=False)
+    assert build("mi-ue", {"steps": 3, "batch": 0, "settings": "zeta=0, self_pair=false"}) == MIUE(steps=3, zeta=0.0, self_pair=False)
     assert build("tap", {"steps": 3, "settings": "steps=5"}) == TAP(steps=5)
     with pytest.raises(ValueError, match=r"--learning-rate is no setting of lsp; it has"):
         build("lsp", {"learning_rate": 0.1})

@@ -9,15 +9,15 @@ import torch
 from shared_work import sums
 from torch import Tensor, nn
 
-from ray_ue.budget import Budget
-from ray_ue.losses import LOSSES
+from ray_ue.loop import Step, Workers
 from ray_ue.methods import View, by_group
-from ray_ue.methods.paints import PAINTS, stream
-from ray_ue.methods.uc import PLACES, SCOPES, UC
-from ray_ue.nets import generator
-from ray_ue.poisons import Additive
-from ray_ue.steps import Step, Workers
-from ray_ue.surrogates import Surrogate
+from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS, stream
+from ray_ue.methods.uc import AUGMENT_ORDERS, SCOPES, UC
+from ray_ue.models import uc_generator
+from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.objectives.anchor import LOSSES
+from ray_ue.perturbations import Additive
+from ray_ue.perturbations.budget import Budget
 
 BUDGET = Budget(levels=16)
 SLOTS = 3
@@ -59,12 +59,12 @@ def bank(method: UC, step: Step) -> np.ndarray:
 
 
 def test_the_generator_is_the_papers() -> None:
-    assert generator.size() == 7_841_411
-    assert generator.weights(stream(0)).shape == (7_841_411,)
+    assert uc_generator.size() == 7_841_411
+    assert uc_generator.weights(stream(0)).shape == (7_841_411,)
 
 
 def test_a_fresh_generator_already_leaves_the_budget_at_most_pixels() -> None:
-    made = generator.generate(generator.weights(stream(0)), torch.rand((3, 64, 64), generator=stream(1)))
+    made = uc_generator.generate(uc_generator.weights(stream(0)), torch.rand((3, 64, 64), generator=stream(1)))
     assert 0.7 < (made.abs() > BUDGET.radius).float().mean() < 0.97
 
 
@@ -77,7 +77,7 @@ def test_the_rate_falls_to_a_hundredth() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", AUGMENT_ORDERS)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_the_loss_falls_within_the_budget(loss: str, place: str, scope: str) -> None:
     method = replace(QUICK, steps=25, batch=30, learning_rate=0.3, loss=loss, augment=place, data_scope=scope)
@@ -111,7 +111,7 @@ def share(method: UC, world: int) -> list[np.ndarray]:
     banks, totals = [np.zeros(0)] * world, sums(world)
 
     def work(rank: int) -> None:
-        banks[rank] = bank(method, run(method, workers=Workers(rank=rank, world=world, total=totals[rank])))
+        banks[rank] = bank(method, run(method, workers=Workers(rank=rank, world=world, all_reduce=totals[rank])))
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
     for thread in threads:
@@ -138,7 +138,7 @@ def test_generator_gradients_of_two_workers_sum_to_those_of_one() -> None:
             seen.append(value.clone())
             return value
 
-        run(replace(FAITHFUL, steps=1), workers=Workers(rank=rank, world=world, total=total))
+        run(replace(FAITHFUL, steps=1), workers=Workers(rank=rank, world=world, all_reduce=total))
         return seen
 
     for whole, first, second in zip(sums(0, 1), sums(0, 2), sums(1, 2), strict=True):
@@ -146,7 +146,7 @@ def test_generator_gradients_of_two_workers_sum_to_those_of_one() -> None:
 
 
 def test_the_latent_never_moves() -> None:
-    start = PAINTS["generator"].start(SLOTS, side=16, seed=0)
+    start = PARAMETERIZATIONS["generator"].start(SLOTS, side=16, seed=0)
     assert torch.equal(run(FAITHFUL, stop=1).state()["latent"], start["latent"])
 
 
@@ -175,10 +175,10 @@ def test_the_bank_is_as_large_as_what_the_delta_is_added_to(place: str, side: in
     assert bank(method, last).shape == (SLOTS, 3, side, side)
 
 
-@pytest.mark.parametrize("name", PAINTS)
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
 def test_paints_stay_in_budget_and_differ_by_slot(name: str) -> None:
-    start = PAINTS[name].start(2, side=16, seed=0)
-    deltas = PAINTS[name].render(start["params"], start["latent"], budget=BUDGET)
+    start = PARAMETERIZATIONS[name].start(2, side=16, seed=0)
+    deltas = PARAMETERIZATIONS[name].render(start["params"], start["latent"], budget=BUDGET)
     assert deltas.abs().max() <= BUDGET.radius + 1e-7
     assert not torch.equal(deltas[0], deltas[1])
 
@@ -210,7 +210,7 @@ def test_values_that_mean_nothing_are_refused(change: dict, message: str) -> Non
 
 def test_a_side_that_the_generator_cannot_paint_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 18"):
-        PAINTS["generator"].start(1, side=18, seed=0)
+        PARAMETERIZATIONS["generator"].start(1, side=18, seed=0)
 
 
 def test_a_view_must_match_its_surrogate() -> None:

@@ -9,8 +9,8 @@ import fsspec
 import pytest
 from source_makers import MAKERS, MENDED, identity
 
-from ray_ue.images import kind_of_name
 from ray_ue.sources import FORMATS, ROW_SCHEMA, Item, Source, Written, open_source
+from ray_ue.sources.image_files import kind_of_name
 
 PLACES = ("local", "memory", "s3")
 
@@ -167,7 +167,8 @@ def test_sources_travel_and_their_digest_moves_with_the_files(uri: str) -> None:
     before = copy.digest()
     fs, path = fsspec.core.url_to_fs(to)
     fs.pipe_file(f"{path}/extra.txt", b"x")
-    assert copy.digest() != before
+    assert copy.digest() == before, "a source is listed once"
+    assert open_source(to).digest() != before
 
 
 def test_a_copy_inside_its_source_is_refused(uri: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_ue.images import EXTENSIONS
+from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.naming import safe, stems
 
 CASES = {

@@ -15,12 +15,12 @@ import pytest
 from conftest import image_bytes, write_classes
 from shared_work import train_workers
 
-from ray_ue.artifacts import Artifact, Folder
-from ray_ue.cli import main
-from ray_ue.pipeline import protect, reopen
-from ray_ue.poisons import Additive
-from ray_ue.recipe import Resources
-from ray_ue.stages.craft import open_poison
+from ray_ue.cli.main import main
+from ray_ue.config.recipe import Resources
+from ray_ue.perturbations import Additive
+from ray_ue.pipelines.protect import protect, reopen
+from ray_ue.stages.protect.craft import open_poison
+from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -151,7 +151,7 @@ def test_more_workers_than_pools_are_refused_before_they_start(photos: Path, tmp
 
 def test_steps_that_are_saved_are_shown_too(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[int] = []
-    monkeypatch.setattr("ray_ue.stages.loop.note", lambda folder, step: shown.append(step.step))
+    monkeypatch.setattr("ray_ue.engine.train_loop.write_live_step", lambda folder, step: shown.append(step.step))
     run(photos, tmp_path / "out", until="craft", **QUICK)
     assert shown == [1, 2]
 
@@ -182,7 +182,7 @@ def test_two_workers_with_pools_of_their_own_make_nearly_the_bank_of_one(tmp_pat
 def test_a_killed_job_goes_on_from_its_last_epoch_and_ends_in_the_same_bank(photos: Path, tmp_path: Path) -> None:
     whole = run(photos, tmp_path / "whole", until="craft", **LONG)
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in LONG.items()]
-    line = [sys.executable, "-m", "ray_ue.cli", "craft", str(photos), str(tmp_path / "out"), "--workers=local", *flags]
+    line = [sys.executable, "-m", "ray_ue", "craft", str(photos), str(tmp_path / "out"), "--workers=local", *flags]
     job = subprocess.Popen(line, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(tmp_path / "out.ray-ue", job)

@@ -17,13 +17,13 @@ import torch
 from conftest import CLASSES, write_classes
 from shared_work import train_workers
 
-from ray_ue import results
-from ray_ue.artifacts import Folder
-from ray_ue.evaluation import evaluate
-from ray_ue.grid import Grid, places
-from ray_ue.images import Limits, Picture, decode, encode, look_at, resized
-from ray_ue.pipeline import protect
-from ray_ue.recipe import Resources
+from ray_ue.config.grid import Grid, grid_cells
+from ray_ue.config.recipe import Resources
+from ray_ue.images.codec import Limits, Picture, decode, encode, look_at, resized
+from ray_ue.pipelines.evaluate import evaluate
+from ray_ue.pipelines.protect import protect
+from ray_ue.results import evaluation
+from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session", "one_thread")]
 
@@ -79,7 +79,7 @@ def run(made: Path, name: str, *copies: str, resources: Resources = LOCAL, **ask
 
 
 def table(folder: Path) -> pa.Table:
-    return results.read(Folder(str(folder)))
+    return evaluation.read(Folder(str(folder)))
 
 
 def rows(folder: Path) -> list[dict]:
@@ -93,7 +93,7 @@ def cells(folder: Path) -> dict[str, int]:
 
 def test_every_place_of_the_grid_is_filled(ran: Path) -> None:
     found = rows(ran)
-    asked = places(Grid(**GRID), copies=1, relabels=("identity", "pseudo:3", "random:3"))
+    asked = grid_cells(Grid(**GRID), copies=1, relabels=("identity", "pseudo:3", "random:3"))
     names = ("data", "fraction", "victim", "relabel", "defense", "seed")
     assert sorted(tuple(row[name] for name in names) for row in found) == sorted(tuple(getattr(p, name) for name in names) for p in asked)
     assert {row["status"] for row in found} == {"done"}, {row["reason"] for row in found}
@@ -141,13 +141,13 @@ def test_another_seed_trains_only_its_own_cells(made: Path, ran: Path, tmp_path:
 
 
 def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray_ue import exploit
-    from ray_ue.stages import cell
+    from ray_ue.exploiter import train
+    from ray_ue.stages.evaluate import cell
 
     asked = fields(SMALL, epochs=3, victims="plain")
     calm = run(made, f"calm-{tmp_path.name}", **asked)
     monkeypatch.setattr(cell, "EVERY_SECONDS", 0.0)
-    follow, seen = exploit.follow, []
+    follow, seen = train.train_victim, []
 
     def killed(*given: Any, **named: Any) -> Iterator[Any]:
         for epoch in follow(*given, **named):
@@ -156,7 +156,7 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, m
             if epoch.epoch == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(exploit, "follow", killed)
+    monkeypatch.setattr(train, "train_victim", killed)
     with pytest.raises(KeyboardInterrupt):
         run(made, f"cut-{tmp_path.name}", **asked)
     assert seen == [1, 2]
@@ -169,11 +169,11 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, m
             seen.append(epoch.epoch)
             yield epoch
 
-    monkeypatch.setattr(exploit, "follow", watched)
+    monkeypatch.setattr(train, "train_victim", watched)
     run(made, cut.name, **asked)
     assert seen == [3, 1, 2, 3, 1, 2, 3]
     assert not list(cut.glob("cell-*/checkpoint.safetensors"))
-    timeless = [name for name in results.SCHEMA.names if name != "seconds"]
+    timeless = [name for name in evaluation.SCHEMA.names if name != "seconds"]
     assert table(cut).select(timeless).equals(table(calm).select(timeless))
 
 
@@ -289,8 +289,8 @@ def test_images_without_labels_say_which_relabels_work(made: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("change", [{"image_format": "jpeg"}, {"resize": 24}, {"image_format": "jpeg", "resize": 48}])
 def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, change: dict[str, Any]) -> None:
-    from ray_ue.stages.copies import open_copies
-    from ray_ue.stages.views import open_views
+    from ray_ue.stages.evaluate.copies import open_copies
+    from ray_ue.stages.protect.views import open_views
 
     photos, test = write_classes(tmp_path / "photos", range(12), side=130), write_classes(tmp_path / "test", range(100, 112), side=130)
     protect(str(photos), str(tmp_path / "out"), resources=LOCAL, **fields(CRAFT, craft_sample=10, **change))
@@ -372,7 +372,7 @@ def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: P
     thread.join()
     assert killed
     measured = ("loss", "accuracy", "perturbed", "train", "class_accuracy", "curve_loss", "curve_accuracy", "curve_perturbed")
-    exact = [name for name in results.SCHEMA.names if name not in (*measured, "seconds")]
+    exact = [name for name in evaluation.SCHEMA.names if name not in (*measured, "seconds")]
     assert table(there).select(exact).equals(table(here).select(exact))
     for mine, other in zip(rows(there), rows(here), strict=True):  # other numbers of threads add in other orders
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)

@@ -8,16 +8,16 @@ import pytest
 from clip_retrieval import write_embeddings
 from conftest import image_bytes, write_photos
 
-from ray_ue.artifacts import Artifact
-from ray_ue.images import Limits, look
-from ray_ue.pipeline import protect, reopen
-from ray_ue.pipeline import run as rerun
-from ray_ue.recipe import Resources
-from ray_ue.sampling import draw_sample
-from ray_ue.stages.cluster import open_groups
-from ray_ue.stages.copies import open_copy
-from ray_ue.stages.embed import open_surrogate
-from ray_ue.stages.vectors import vectors
+from ray_ue.config.recipe import Resources
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.images.codec import Limits, look
+from ray_ue.pipelines.protect import protect, reopen
+from ray_ue.pipelines.protect import run as rerun
+from ray_ue.stages.evaluate.copies import open_copy
+from ray_ue.stages.protect.cluster import open_groups
+from ray_ue.stages.protect.embed import open_surrogate
+from ray_ue.stages.protect.vectors import vectors
+from ray_ue.storage.artifacts import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from shared_work import command, content, write_parts
 
-from ray_ue.pipeline import protect
-from ray_ue.recipe import Resources
+from ray_ue.config.recipe import Resources
+from ray_ue.pipelines.protect import protect
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 

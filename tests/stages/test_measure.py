@@ -10,14 +10,14 @@ import pytest
 import torch
 from conftest import photo
 
-from ray_ue import gaps, results
-from ray_ue.artifacts import Folder
-from ray_ue.cli import main
-from ray_ue.evaluation import evaluate
-from ray_ue.images import Limits, Picture, decode, encode
-from ray_ue.layers import layers, revive
-from ray_ue.measurement import measure
-from ray_ue.recipe import Resources
+from ray_ue.cli.main import main
+from ray_ue.config.recipe import Resources
+from ray_ue.exploiter.features import layers, revive
+from ray_ue.images.codec import Limits, Picture, decode, encode
+from ray_ue.pipelines.evaluate import evaluate
+from ray_ue.pipelines.measure import measure
+from ray_ue.results import evaluation, information
+from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -66,7 +66,7 @@ def ran(made: Path) -> Path:
 
 
 def rows(folder: Path) -> list[dict]:
-    return gaps.read(Folder(str(folder))).to_pylist()
+    return information.read(Folder(str(folder))).to_pylist()
 
 
 def finished(folder: Path) -> dict[str, int]:
@@ -75,7 +75,7 @@ def finished(folder: Path) -> dict[str, int]:
 
 def test_every_undefended_victim_is_measured_at_every_layer(ran: Path) -> None:
     found = rows(ran)
-    asked = [row for row in results.read(Folder(str(ran))).to_pylist() if row["defense"] == "none"]
+    asked = [row for row in evaluation.read(Folder(str(ran))).to_pylist() if row["defense"] == "none"]
     names = ("copy", "data", "victim", "relabel", "seed", "cell", "accuracy")
     wanted = {
         (*(row[name] for name in names), layer, estimator)
@@ -117,13 +117,13 @@ def test_the_pairs_are_the_images_that_the_victim_saw_and_their_originals(made: 
 
 
 def test_gaps_are_those_of_the_table_and_stand_in_the_text_and_on_the_page(ran: Path) -> None:
-    found = gaps.lines(gaps.read(Folder(str(ran))))
+    found = information.lines(information.read(Folder(str(ran))))
     noise = [
         line.name for line in found if (line.victim, line.layer, line.estimator, line.data) == ("linear", "penultimate", "knn", "noise")
     ]
     assert noise == ["noise (strong)", "noise (weak)"]
     told = (ran / "information.md").read_text()
-    assert {one.n for one in gaps.associations(found) if not one.among.startswith("all")} == {4}, "two copies and two noise controls"
+    assert {one.n for one in information.associations(found) if not one.among.startswith("all")} == {4}, "two copies and two noise controls"
     assert "victim mlp2, relabel identity: " in told
     assert "## By depth" in told
     page = (ran / "report.html").read_text()
@@ -150,7 +150,7 @@ def test_several_runs_make_one_table_in_the_first(made: Path, ran: Path, tmp_pat
     found = rows(other)
     assert {row["run"] for row in found} == {str(other), str(ran)}
     assert len(found) == 2 * len(rows(ran))
-    one, both = ([line.information for line in gaps.lines(gaps.read(Folder(str(where))))] for where in (ran, other))
+    one, both = ([line.information for line in information.lines(information.read(Folder(str(where))))] for where in (ran, other))
     assert one == both, "the same victims are the same points"
 
 

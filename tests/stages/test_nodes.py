@@ -9,8 +9,8 @@ import pytest
 from many_nodes import nodes
 from shared_work import command, content, write_parts
 
-from ray_ue.pipeline import protect
-from ray_ue.recipe import Resources
+from ray_ue.config.recipe import Resources
+from ray_ue.pipelines.protect import protect
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
@@ -42,8 +42,8 @@ def test_a_node_that_dies_leaves_the_copy_as_it_would_have_been(ray_session: Non
 
 WHERE = """
 import os, ray, pyarrow as pa
-from ray_ue.stages.session import session, stream
-from ray_ue.recipe import Resources
+from ray_ue.engine.session import session, stream
+from ray_ue.config.recipe import Resources
 
 class Where:
     def __call__(self, table):

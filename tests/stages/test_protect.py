@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes, write_photos
 
-from ray_ue.artifacts import Artifact, Folder
-from ray_ue.budget import deviation
-from ray_ue.images import Limits, decode
-from ray_ue.pipeline import protect
-from ray_ue.poisons import Additive
-from ray_ue.recipe import Resources
+from ray_ue.config.recipe import Resources
+from ray_ue.images.codec import Limits, decode
+from ray_ue.images.quality import deviation
+from ray_ue.perturbations import Additive
+from ray_ue.pipelines.protect import protect
+from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -102,7 +102,7 @@ def test_work_that_was_lost_is_done_again_and_the_rest_is_not(mine: Path) -> Non
 
 @pytest.mark.parametrize("damage", ["pixels", "missing", "foreign", "moved", "caption"])
 def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> None:
-    from ray_ue.stages.verify import VerifyError
+    from ray_ue.stages.protect.verify import VerifyError
 
     image = mine / "out" / "cats" / "000.png"
     phrase = {
@@ -186,7 +186,7 @@ def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp
         done = protect(str(photos), str(tmp_path / output), resources=Resources(workers=workers), until="craft", **QUICK)
         assert done["craft"].facts["workers"] == int(workers)
         assert done["cluster"].fingerprint == one["cluster"].fingerprint
-        from ray_ue.stages.craft import open_poison
+        from ray_ue.stages.protect.craft import open_poison
 
         poison = open_poison(done["craft"].folder)
         assert isinstance(poison, Additive)

@@ -14,11 +14,11 @@ import pytest
 from many_nodes import Nodes, nodes
 from shared_work import command, content, write_parts
 
-from ray_ue.artifacts import Folder
-from ray_ue.images import Picture, encode
-from ray_ue.pipeline import protect
-from ray_ue.poisons import Additive, open_poison_file
-from ray_ue.recipe import Resources
+from ray_ue.config.recipe import Resources
+from ray_ue.images.codec import Picture, encode
+from ray_ue.perturbations import Additive, open_poison_file
+from ray_ue.pipelines.protect import protect
+from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 

@@ -1,0 +1,120 @@
+"""What can be asked on the command line: one value per verb, whose fields are its flags. Knows no work."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from ray_ue.config.grid import Grid
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.pipelines.measure import Measurement
+from ray_ue.sweeps.request import Search
+
+Source = Annotated[Positional[str], arg(metavar="SOURCE")]
+Output = Annotated[Positional[str], arg(metavar="OUTPUT")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectArguments:
+    source: Source
+    """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
+    output: Output
+    """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: rows, passes, disk, devices."""
+    preview: int = 0
+    """Only craft on a few images and show this many of them before and after, in OUTPUT.preview.html; the copy is not begun."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyArguments:
+    output: Output
+    """A copy that ray-ue protect wrote."""
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments:
+    copies: Annotated[Positional[tuple[str, ...]], arg(metavar="COPY")]
+    """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
+    test: str
+    """Clean images that were never published: accuracy is measured on them."""
+    clean: str = ""
+    """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
+    results: str = ""
+    """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
+    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
+    """How copies, clean and test images are laid out."""
+    grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: cells, schedules, controls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepArguments:
+    source: Source = ""
+    """Images: a folder, Parquet files or tar shards. A part of the collection is enough to choose settings by."""
+    output: Output = ""
+    """The sweep's folder: it holds every copy, what made them, victims and results. Keep it private."""
+    test: str = ""
+    """Clean images that were never published: accuracy is measured on them."""
+    resume: str = ""
+    """Continue the sweep in this folder with the flags that it was started with; it may have been moved."""
+    search: OmitArgPrefixes[Search] = field(default_factory=Search)
+    evaluate: Grid = field(default_factory=Grid)
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan: settings, victims, disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureArguments:
+    runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN")]
+    """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
+    measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    run: Annotated[Positional[str], arg(metavar="RUN")]
+    """A folder that ray-ue evaluate or sweep wrote."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbationsArguments:
+    output: Output
+    """A copy that ray-ue protect wrote."""
+    file: Annotated[Positional[str], arg(metavar="FILE")]
+    """Where its perturbations go: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
+    unit: Literal["levels", "fraction"] = "levels"
+    """Whole 8-bit levels, or fractions of the full range."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoArguments:
+    """A verb without flags."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorArguments:
+    folder: Annotated[Positional[str], arg(metavar="FOLDER")] = "."
+    """Where copies will be written: a folder or an address, looked at for room and the right to write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionArguments:
+    shell: Positional[Literal["bash", "zsh"]]
+    """Whose script to print."""

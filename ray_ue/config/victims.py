@@ -1,0 +1,56 @@
+"""Victims by name: what an exploiter trains, and from what. Knows no tensors: networks are built elsewhere, when they are asked for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ray_ue.models.names import FLAT, NETS
+from ray_ue.models.pretrained import specs
+from ray_ue.registry import unknown
+
+EXAMPLES = "fast, resnet18, simclr:resnet18, moco:small, torchvision:resnet18@FILE (fine-tuned), probe:open_clip:RN50/openai"
+CONTRASTIVE = ("simclr", "moco")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Victim:
+    """`how` it learns: from `scratch`; `finetune` or `probe` from the given `weights`; `simclr` or `moco` on the images, then a probe."""
+
+    name: str
+    how: Literal["scratch", "finetune", "probe", "simclr", "moco"]
+    arch: str = ""
+    weights: specs.Spec | None = None
+
+    def check(self) -> None:
+        """Refuse, without loading anything, what cannot be loaded."""
+        if self.weights is not None:
+            specs.check(self.weights)
+
+    def identity(self) -> dict[str, object]:
+        """What tells two victims apart: weights by their content, never by their path."""
+        return {"how": self.how, "arch": self.arch, "weights": specs.identity(self.weights) if self.weights else ""}
+
+
+def parse(text: str) -> Victim:
+    """Read `ARCH`, `simclr:ARCH`, `moco:ARCH`, `KIND:ARCH/TAG`, `KIND:ARCH@FILE` or `probe:` before one of the last two."""
+    name = text.strip()
+    first, colon, rest = name.partition(":")
+    if not colon:
+        return Victim(name=name, how="scratch", arch=_known(first))
+    if first in CONTRASTIVE:
+        if rest in FLAT:
+            raise ValueError(f"the victim {name!r} has no convolutions to learn from views with; try {first}:fast or {first}:resnet18")
+        return Victim(name=name, how="simclr" if first == "simclr" else "moco", arch=_known(rest))
+    given = rest if first == "probe" else name
+    try:
+        weights = specs.parse(given)
+    except ValueError:
+        raise ValueError(f"the victim {name!r} is not understood; write for example {EXAMPLES}") from None
+    if weights.kind == "ssl":
+        raise ValueError(f"the victim {name!r} would be trained on the images: write simclr:{weights.arch} for that")
+    return Victim(name=name, how="probe" if first == "probe" else "finetune", arch=weights.arch, weights=weights)
+
+
+def _known(arch: str) -> str:
+    if arch not in NETS:
+        raise unknown(arch, NETS, what="victim")
+    return arch

@@ -1,0 +1,178 @@
+"""Lanes: Ray Train runs that work through cells side by side. A lane's workers start once and train one cell after another."""
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from ray_ue.config.recipe import Resources
+from ray_ue.engine.queue import Queue
+from ray_ue.engine.session import Machines
+from ray_ue.engine.train_loop import RETRIES, all_reduce
+from ray_ue.loop import Workers, no_reduction
+from ray_ue.progress import Progress, say
+from ray_ue.storage.artifacts import Folder
+
+POLL = 0.3  # seconds between looks at the queue
+
+
+@runtime_checkable
+class Job(Protocol):
+    """What a lane works through; it is pickled, and unpickled by the workers alone."""
+
+    @property
+    def name(self) -> str: ...
+
+    def train(self, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
+        """The facts of the finished job; `failed` among them says why there are no others."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lanes:
+    """`count` lanes of `workers` workers with `gpus` GPUs each; `threads` of a worker on a CPU."""
+
+    count: int
+    workers: int
+    gpus: float
+    threads: int
+
+    @classmethod
+    def plan(cls, machines: Machines, resources: Resources, *, cells: int) -> "Lanes":
+        """As many lanes as the machines have room for: one per GPU share, or one per core of a node without GPUs."""
+        workers = int(resources.workers) if resources.workers.isdigit() else 1
+        room = machines.shares(resources.gpus_per_victim) if machines.gpus else machines.slots()
+        if machines.gpus and workers > 1 and resources.gpus_per_victim < 1:
+            share = f"{resources.gpus_per_victim:g} of a GPU"
+            raise ValueError(f"--workers {workers} with {share} each could share a GPU, which NCCL refuses; leave one of the two out")
+        if workers > (most := room if machines.gpus else machines.cpus):
+            kind = f"GPU shares of {resources.gpus_per_victim:g}" if machines.gpus else "CPUs"
+            raise ValueError(
+                f"--workers {workers} asks for more workers per victim than there are {kind} ({most}); ask for {most} or fewer"
+            )
+        count = max(1, min(cells, room // workers))
+        threads = max(1, machines.cores // max(1, count * workers // machines.nodes))
+        return cls(count=count, workers=workers, gpus=resources.gpus_per_victim if machines.gpus else 0.0, threads=threads)
+
+
+@dataclass(kw_only=True)
+class Board:
+    """What the driver shows and remembers."""
+
+    jobs: Sequence[Job]
+    progress: Progress
+    facts: dict[int, dict] = field(default_factory=dict)
+
+    def add(self, number: int, facts: dict) -> None:
+        self.facts[number] = facts
+        name = self.jobs[number].name
+        if "failed" in facts:
+            say(f"  failed   {name}: {facts['failed']}")
+        self.progress.add(1, note=f"{name}: {facts['failed'][:40] if 'failed' in facts else format(100 * facts['accuracy'], '.1f') + ' %'}")
+
+
+def train_all(jobs: Sequence[Job], *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
+    """The facts of every job, in order; each finished cell is an artifact, so a killed grid goes on where it stopped."""
+    progress = Progress(stage="evaluate", total=len(jobs) + skipped, unit="cells")
+    progress.skip(skipped)
+    board = Board(jobs=jobs, progress=progress)
+    if jobs and resources.workers == "local":
+        train_here(board, keep=resources.keep_weights)
+    elif jobs:
+        train_there(board, home=home, lanes=Lanes.plan(machines, resources, cells=len(jobs)), keep=resources.keep_weights)
+    progress.close()
+    return [board.facts[number] for number in range(len(jobs))]
+
+
+def train_here(board: Board, *, keep: bool) -> None:
+    """One cell after the other in this process: starts fastest, for small grids."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for number, job in enumerate(board.jobs):
+        board.add(number, job.train(device=device, workers=Workers(), keep=keep, told=lambda text: None))
+
+
+def train_there(board: Board, *, home: Folder, lanes: Lanes, keep: bool) -> None:
+    """Every lane is a Ray Train run of its own, so that a lost node stops one of them and not the rest."""
+    devices = f"{lanes.gpus:g} GPU" if lanes.gpus else f"{lanes.threads} CPU thread{'s' if lanes.threads > 1 else ''}"
+    say(f" evaluate  {len(board.jobs)} cells in {lanes.count} lane(s) of {lanes.workers} worker(s), {devices} each")
+    queue = ray.remote(num_cpus=0)(Queue).remote([pickle.dumps(job) for job in board.jobs])
+    failures: dict[int, BaseException] = {}
+
+    def drive(lane: int) -> None:
+        try:
+            trainer(queue, lane, home=home, lanes=lanes, keep=keep).fit()
+        except BaseException as error:  # noqa: BLE001 - a thread must hand over whatever it died of
+            failures[lane] = error
+
+    threads = [threading.Thread(target=drive, args=(lane,), daemon=True) for lane in range(lanes.count)]
+    for thread in threads:
+        thread.start()
+    while True:
+        running = any(thread.is_alive() for thread in threads)
+        news, notes = ray.get(queue.poll.remote())
+        for number, facts in news:
+            board.add(number, facts)
+        if notes and not news:
+            board.progress.add(0, note="; ".join(notes[lane] for lane in sorted(notes)[:2]))
+        if not running and not news:
+            break
+        time.sleep(POLL)
+    if len(board.facts) < len(board.jobs):
+        raise next(iter(failures.values()))
+    home.remove("ray-train")
+
+
+def trainer(queue: Any, lane: int, *, home: Folder, lanes: Lanes, keep: bool) -> TorchTrainer:
+    share = {"CPU": 1.0, "GPU": lanes.gpus} if lanes.gpus else {"CPU": 1.0}
+    return TorchTrainer(
+        work,
+        train_loop_config={"queue": queue, "lane": lane, "threads": lanes.threads, "keep": keep},
+        scaling_config=ScalingConfig(num_workers=lanes.workers, use_gpu=lanes.gpus > 0, resources_per_worker=share),
+        run_config=RunConfig(
+            name=f"lane-{lane:03d}",
+            storage_path=home.path("ray-train"),
+            storage_filesystem=PyFileSystem(FSSpecHandler(home.fs())),
+            failure_config=FailureConfig(max_failures=RETRIES),
+        ),
+    )
+
+
+def work(config: dict[str, Any]) -> None:
+    """What every worker of a lane runs: cells until none is left."""
+    context = ray.train.get_context()
+    rank, world, lane, queue = context.get_world_rank(), context.get_world_size(), config["lane"], config["queue"]
+    torch.set_num_threads(config["threads"] or os.cpu_count() or 1)
+    device = ray.train.torch.get_device()
+    workers = Workers(rank=rank, world=world, all_reduce=all_reduce if world > 1 else no_reduction)
+    noted = {"at": 0.0}
+
+    def told(text: str) -> None:
+        if time.monotonic() - noted["at"] > 2:
+            noted["at"] = time.monotonic()
+            queue.note.remote(lane, text)  # nobody waits for it
+
+    while (ticket := shared(ray.get(queue.next.remote(lane)) if rank == 0 else None, world=world)) is not None:
+        job: Job = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
+        facts = job.train(device=device, workers=workers, keep=config["keep"], told=told)
+        if rank == 0:
+            ray.get(queue.done.remote(lane, facts))
+
+
+def shared(value: Any, *, world: int) -> Any:
+    """What the first worker got, on all of them."""
+    if world == 1:
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,246 @@
+"""The Ray session and the one way in which stages stream work through Ray Data. It knows resources, not science."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import cast
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from ray_ue.config.recipe import Resources
+from ray_ue.engine.environment import joins_a_cluster
+from ray_ue.engine.watchdog import watch
+from ray_ue.progress import say
+
+# Seconds without a result, once a node is lost, after which a stream is given up.
+STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
+# CPUs of a task that reads, and of an actor beside it. However many actors Ray packs onto a node of up to 56 CPUs, also when other nodes
+# are lost, one reader finds room; were it not so, actors and readers would wait for each other for ever.
+READER, BESIDE = 0.05, 0.89
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """What Ray has: logical CPUs, GPUs, nodes; and the real cores of this machine."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+    cores: int
+
+    def shares(self, share: float) -> int:
+        """How many parts of a GPU of that share there are; a part above one takes several GPUs. Two GPUs hold four of 0.4, not five."""
+        return self.gpus * int(1 / share + 1e-9) if share <= 1 else int(self.gpus / share)
+
+    def encoder(self, resources: Resources) -> tuple[int, float]:
+        """(actors, GPU share of each): one actor per GPU share, or one per CPU node, which then uses all of that node's cores."""
+        if self.gpus:
+            return max(1, self.shares(resources.gpus_per_encoder)), resources.gpus_per_encoder
+        return self.nodes, 0.0
+
+    def beside_readers(self, actors: int) -> float:
+        """CPUs that each of `actors` may ask for, so that all of them and their readers fit."""
+        return min(BESIDE, round(BESIDE * self.cpus / actors, 3))
+
+    def part(self, share: float) -> "Machines":
+        """What a run with this share of the machines may plan for: whole nodes where there are enough, else a part of one."""
+        nodes = self.nodes * share
+        cores = self.cores if nodes >= 1 else max(1, int(self.cores * nodes))
+        gpus = max(min(1, self.gpus), int(self.gpus * share))
+        return replace(self, cpus=max(1, int(self.cpus * share)), gpus=gpus, nodes=max(1, int(nodes)), cores=cores)
+
+    def slots(self) -> int:
+        """Tasks that fill the cores: on one machine its real cores, not the larger number of logical CPUs that Ray was given."""
+        return self.cores if self.nodes == 1 else self.cpus
+
+    def threads(self, resources: Resources, *, tasks: int) -> int:
+        """Threads of one task, so that `tasks` of them fill the cores of a node."""
+        return resources.cpus_per_task or max(1, ceil(self.cores / max(1, tasks)))
+
+
+@contextmanager
+def session(*, part: float = 1.0) -> Iterator[Machines]:
+    """Join the Ray cluster that RAY_ADDRESS names or this job runs on, else start a local one and stop it afterwards.
+
+    Yields the given part of the machines that are there.
+    """
+    if ray.is_initialized():
+        yield measure().part(part)
+        return
+    joining, cores = joins_a_cluster(), os.cpu_count() or 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
+        if joining:
+            ray.init(logging_level=logging.WARNING, log_to_driver=False)
+        else:
+            start_local(cores)
+    try:
+        yield measure().part(part)
+    finally:
+        ray.shutdown()
+
+
+def answers() -> Machines:
+    """What Ray has here, once it has run a task of ours."""
+    with session() as machines:
+        task = ray.remote(lambda: os.getpid())
+        assert ray.get(task.remote()) != os.getpid(), "a task runs in a process of its own"
+        return machines
+
+
+def start_local(cores: int, *, attempts: int = 3) -> None:
+    """Start Ray on this machine; a busy machine can miss Ray's fixed 30 s start limit, so try again."""
+    for attempt in range(attempts):
+        try:
+            # More logical CPUs than cores: small machines must fit a reader beside an encoder beside a train worker.
+            with quiet():
+                ray.init(
+                    address="local",  # never a cluster that somebody happens to have started here: RAY_ADDRESS asks for that
+                    num_cpus=max(4, cores),
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
+                )
+        except Exception as error:
+            ray.shutdown()
+            if attempt < attempts - 1:
+                continue
+            if "timed out" in str(error):
+                told = f"Ray did not start here in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
+                raise ValueError(f"{told}, and see what ray-ue doctor says") from error
+            raise
+        else:
+            return
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing reaches the terminal while the block runs: Ray's C++ core greets on file descriptor 2. Exceptions still do their work."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def measure() -> Machines:
+    """Read the resources of the connected Ray; warn when a GPU is there and torch here cannot see what Ray sees."""
+    total = ray.cluster_resources()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    busy = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
+    machines = Machines(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1)
+    if not busy:
+        say(
+            "  warning  no node offers a CPU now; a run plans for what is there when it starts, so start workers first: min_workers above 0"
+        )
+    if not machines.gpus and gpu_here():
+        say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus, or everything runs on the CPU")
+    return machines
+
+
+def gpu_here() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def configure_data(block_bytes: int) -> None:
+    """Quiet, and with small blocks: an item is a chunk of at most some tens of MB."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = block_bytes
+    context.enable_fallback_to_arrow_object_ext_type = False  # never pickle a column
+    for name in ("ray.data", "ray.data.dataset"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors come back as exceptions
+
+
+def stream(
+    items: list[dict],
+    *,
+    read: Callable[[pa.Table], Iterator[pa.Table]] | None = None,
+    work: Callable,
+    arguments: dict[str, object],
+    cpus: float,
+    gpus: float = 0.0,
+    actors: int = 0,
+    tasks: int = 0,
+    block_bytes: int = 64 * 2**20,
+) -> Iterator[dict]:
+    """Stream `items` through an optional `read` task and then `work`, and yield its result rows as they come.
+
+    `work` is a class (its instances are `actors` long-lived actors, built from `arguments`) or a generator function that is
+    called with `arguments` in tasks, at most `tasks` at a time. Each call gets a table of one item. A failed call is retried
+    elsewhere when its process died; an error in it ends the stream with that error. `block_bytes` of 1 passes every table that
+    `work` yields on at once, which is what live progress needs.
+    """
+    if not items:
+        return
+    configure_data(block_bytes)
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    if read is not None:
+        # Reading waits on disks and networks: it hardly takes a CPU, and stays a task of its own beside the actors.
+        # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
+        data = data.map_batches(
+            read,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=min(actors + 1, len(items))),
+            num_cpus=READER,
+            zero_copy_batch=True,
+        )
+    if isinstance(work, type):
+        data = data.map_batches(
+            work,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=actors),
+            fn_constructor_kwargs=arguments,
+            num_cpus=cpus,
+            num_gpus=gpus or None,
+            zero_copy_batch=True,
+        )
+    else:
+        data = data.map_batches(
+            work,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None,
+            fn_kwargs=arguments,
+            num_cpus=cpus,
+            zero_copy_batch=True,
+        )
+    batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+    for batch in watch(batches, trouble=lost_since(alive()), seconds=STALLED):
+        yield from cast(pa.Table, batch).to_pylist()
+
+
+def alive() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def lost_since(before: set[str]) -> Callable[[], str]:
+    """What to say when one of these nodes is gone. What was asked of a node that cannot be reached may never be answered:
+    https://github.com/ray-project/ray/issues/63405. A node whose processes have died costs nothing of the kind."""
+
+    def trouble() -> str:
+        gone = len(before - alive())
+        return (
+            f"{gone} of {len(before)} nodes were lost, and what they were asked never came back; run the same line again: it continues"
+            if gone
+            else ""
+        )
+
+    return trouble

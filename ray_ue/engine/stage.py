@@ -1,0 +1,48 @@
+"""What every stage shares: the run it belongs to, and the rule that finished work is opened and unfinished work is built."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from ray_ue.config.job import Job
+from ray_ue.config.stages import STAGES
+from ray_ue.engine.session import Machines
+from ray_ue.progress import say
+from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, opened
+from ray_ue.version import installed
+
+PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pillow", "pyarrow", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Job):
+    """A job on the machines that work on it."""
+
+    machines: Machines
+
+    @classmethod
+    def of(cls, job: Job, machines: Machines) -> "Run":
+        return cls(**{entry.name: getattr(job, entry.name) for entry in fields(job)}, machines=machines)
+
+
+def stage(
+    run: Run,
+    name: str,
+    *,
+    version: int,
+    fields: Mapping[str, object],
+    inputs: Mapping[str, Artifact],
+    build: Callable[[Folder], dict],
+) -> Artifact:
+    """Open the artifact with this identity, or let `build` fill its folder and finish it with the facts it returns."""
+    sources = {kind: artifact.fingerprint for kind, artifact in inputs.items()}
+    identity = fingerprint(name, version=version, fields=fields, inputs=sources)
+    folder = (run.work if name in STAGES and STAGES[name].per_copy else run.shared).child(f"{name}-{identity}")
+    if finished(folder):
+        say(f"{name:>9}  done before")
+        return opened(folder)
+    facts = build(folder)
+    versions = {package: installed(package) for package in PACKAGES}
+    return finish(
+        folder,
+        Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions),
+    )

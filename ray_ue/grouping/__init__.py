@@ -1,0 +1,1 @@
+"""Which rows form a group: k-means over embeddings, labels, and samples of rows."""

@@ -1,0 +1,70 @@
+"""Pure batch functions that move and flip images the way an exploiter would; knows nothing of losses or poisons."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Int32, UInt8
+from torch import Tensor
+
+from ray_ue.types import Rng
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crops:
+    """One random crop and flip per image, drawn for a whole batch at once."""
+
+    top: Int[np.ndarray, " B"]
+    left: Int[np.ndarray, " B"]
+    flip: Bool[np.ndarray, " B"]
+    pad: int
+    size: int
+
+    def of(self, rows: slice | Bool[np.ndarray, " B"]) -> "Crops":
+        """The same draws for some images of the batch."""
+        return Crops(top=self.top[rows], left=self.left[rows], flip=self.flip[rows], pad=self.pad, size=self.size)
+
+
+def draw_crops(count: int, *, canvas: int, size: int, flips: float, rng: Rng) -> Crops:
+    """Crops of `size` out of `canvas`; an image that has no border to crop from is first mirrored by an eighth of its side."""
+    pad = size // 8 if canvas == size else 0
+    room = canvas + 2 * pad - size + 1
+    top, left = rng.integers(0, room, (2, count))
+    return Crops(top=top, left=left, flip=rng.random(count) < flips, pad=pad, size=size)
+
+
+def crop(images: Float[Tensor, "B 3 H W"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
+    """Take the crops; differentiable, and deterministic on every device (no scattered adds)."""
+    size = crops.size
+    if not len(images):  # a worker's part of a batch may be empty
+        return images[:, :, :size, :size]
+    padded = F.pad(images, (crops.pad,) * 4, mode="reflect") if crops.pad else images
+    cut = torch.stack([image[:, y : y + size, x : x + size] for image, y, x in zip(padded.unbind(0), crops.top, crops.left, strict=True)])
+    flip = torch.from_numpy(crops.flip).to(images.device)[:, None, None, None]
+    return torch.where(flip, cut.flip(-1), cut)
+
+
+def pack_pixels(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -> Int32[Tensor, "n H W"]:
+    """A resident set: one word per pixel, so that a crop is one gather of words, not of bytes."""
+    words = np.zeros((*pixels.shape[:3], 4), np.uint8)
+    words[..., :3] = pixels
+    return torch.from_numpy(words.view(np.int32)[..., 0]).to(device)
+
+
+def take_packed(packed: Int32[Tensor, "n H W"], rows: Int[Tensor, " B"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
+    """The crops of some rows of a packed set as [0, 1] images, channels last in memory; not differentiable."""
+    device, (_, high, wide) = packed.device, packed.shape
+    steps = torch.arange(crops.size, device=device) - crops.pad
+    y = _mirrored(torch.from_numpy(crops.top).to(device)[:, None] + steps, side=high)
+    x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=wide)
+    x = torch.where(torch.from_numpy(crops.flip).to(device)[:, None], x.flip(1), x)
+    places = (rows[:, None] * high + y)[:, :, None] * wide + x[:, None, :]
+    found = packed.view(-1).index_select(0, places.view(-1)).view(torch.uint8).view(*places.shape, 4)[..., :3]
+    return found.permute(0, 3, 1, 2).float().div_(255)
+
+
+def _mirrored(places: Int[Tensor, "B h"], *, side: int) -> Int[Tensor, "B h"]:
+    """Places beyond an edge, reflected back inside without repeating the edge."""
+    places = places.abs()
+    return torch.where(places >= side, 2 * (side - 1) - places, places)

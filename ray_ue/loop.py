@@ -1,0 +1,87 @@
+"""What long loops share: their place among equal workers and the steps that they yield. Knows tensors, not what is trained."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def no_reduction(value: Tensor) -> Tensor:
+    """What one worker's sum over all workers is: its own value."""
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Workers:
+    """This process's place among equals; `total` sums a tensor over all of them and returns the sum on each."""
+
+    rank: int = 0
+    world: int = 1
+    all_reduce: Callable[[Tensor], Tensor] = no_reduction
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """What a long loop yields: `step` of `steps` are done, over `images` image passes.
+
+    `state()` copies all that resuming needs into a flat dict; call it before asking for the next step. A step that `must` be saved is
+    followed by work that overwrites what its state needs.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images: int
+    state: Callable[[], dict[str, Tensor]]
+    saved: Literal["may", "must"] = "may"
+
+
+def sum_in_place(values: Iterable[Tensor], workers: Workers) -> None:
+    """Replace tensors on all workers, in place, by their sum: one flat message, whatever their number."""
+    every = [value for value in values if value.is_floating_point()]
+    if workers.world == 1 or not every:
+        return
+    flat = workers.all_reduce(torch.cat([value.detach().float().flatten() for value in every]))
+    for value, total in zip(every, flat.split([value.numel() for value in every]), strict=True):
+        value.copy_(total.view_as(value))
+
+
+def average_in_place(values: Iterable[Tensor], workers: Workers) -> None:
+    """Make tensors equal on all workers, in place, by their mean."""
+    every = [value for value in values if value.is_floating_point()]
+    sum_in_place(every, workers)
+    for value in every if workers.world > 1 else []:
+        value.div_(workers.world)
+
+
+def optimiser_state(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
+    """The network's tensors as `net.NAME` and the optimiser's momentum as `momentum.I`, copied to the CPU."""
+    found = {f"net.{name}": value for name, value in net.state_dict().items()}
+    for i, entry in optimiser.state_dict()["state"].items():
+        if entry["momentum_buffer"] is not None:
+            found[f"momentum.{i}"] = entry["momentum_buffer"]
+    return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+
+def restore_optimiser(net: nn.Module, optimiser: torch.optim.SGD, state: Mapping[str, Tensor]) -> None:
+    """Put back what `optimiser_state` gave."""
+    net.load_state_dict(with_prefix("net.", state))
+    buffers = {int(i): {"momentum_buffer": value} for i, value in with_prefix("momentum.", state).items()}
+    optimiser.load_state_dict({"state": buffers, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries whose names begin with `prefix`, copied, without it."""
+    return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def seeded(*seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from torch's global generators: seed them, and put them back. Never yield from a loop inside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        yield

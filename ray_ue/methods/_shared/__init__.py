@@ -1,0 +1,1 @@
+"""What several methods share: samplers, random numbers, delta updates, and the network that a method trains."""

@@ -1,0 +1,117 @@
+"""Which rows meet in a batch: a function of seed and epoch alone, whatever the number of workers. Knows no network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ray_ue.loop import Workers
+from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods.base import View
+from ray_ue.models.normalization import floats
+from ray_ue.random_streams import STREAMS
+from ray_ue.types import Rng
+
+Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
+PARTNERS = 8  # rows of a group that share a batch at least, where there are as many
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampler:
+    """Which rows meet in a batch: a function of seed and epoch alone. A worker holds the rows of its own pools."""
+
+    view: View
+    workers: Workers
+    seed: int
+
+    def training(self, epoch: int, *, batch: int) -> list[Rows]:
+        """All rows once, in batches over the whole collection."""
+        order = np.random.default_rng([self.seed, STREAMS["batches/training"], epoch]).permutation(len(self.view.pixels))
+        return np.array_split(order, -(-len(order) // batch))
+
+    def endless(self, step: int, *, batch: int) -> Rows:
+        """The batch of `step` in a run over the collection that starts anew, reshuffled, when it is through."""
+        per_epoch = -(-len(self.view.pixels) // batch)
+        return self.training(step // per_epoch, batch=batch)[step % per_epoch]
+
+    def own(self, rows: Rows) -> Int[np.ndarray, " _"]:
+        """Those rows of a batch that this worker holds."""
+        return rows[(rows % self.view.deltas.pools) % self.workers.world == self.workers.rank]
+
+    def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
+        """For each of this worker's pools all its rows once, in batches of `batch` or somewhat more; a smaller pool is one batch."""
+        owned = self.view.deltas.owned(self.workers)
+        return {pool: self._dealt(self.view.deltas.members(pool), epoch, batch=batch, pool=pool) for pool in owned}
+
+    def gathered(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
+        """The same with all rows as one pool, for a method that runs on one worker and needs every row to meet every other in time."""
+        return {0: self._dealt(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)}
+
+    def _dealt(self, members: Int[np.ndarray, " _"], epoch: int, *, batch: int, pool: int) -> list[Rows]:
+        rng = np.random.default_rng([self.seed, STREAMS["batches/pool"], epoch, pool])
+        rows = self._met(rng.permutation(members), batch=batch, rng=rng)
+        return np.array_split(rows, batches_per_pool(len(rows), batch=batch))
+
+    def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
+        """Shuffled rows; where groups are so many that a batch would hold few rows of each, they come in bunches of one group."""
+        finest = max((self.view.group_of, *self.view.also), key=lambda groups: int(groups.max()))[rows]
+        if batch >= PARTNERS * (int(finest.max(initial=0)) + 1):
+            return rows
+        order = np.argsort(finest, kind="stable")
+        edges = np.flatnonzero(np.diff(finest[order])) + 1
+        bunches = [part[i : i + PARTNERS] for part in np.split(order, edges) for i in range(0, len(part), PARTNERS)]
+        return rows[np.concatenate([bunches[i] for i in rng.permutation(len(bunches))])]
+
+    def whole(self, *key: int, rows: Rows) -> BatchRng:
+        """Random numbers for a batch that lies in this worker's pools."""
+        return BatchRng(self.seed, *key, rows=rows, wanted=np.ones(len(rows), bool), device=self.view.surrogate.device)
+
+    def part(self, *key: int, rows: Rows) -> BatchRng:
+        """Random numbers for this worker's rows of a batch over the whole collection."""
+        return BatchRng(self.seed, *key, rows=rows, wanted=np.isin(rows, self.own(rows)), device=self.view.surrogate.device)
+
+    def images(self, rows: Rows) -> Images:
+        """Rows as [0, 1] images on the device."""
+        return floats(self.view.pixels[rows], device=self.view.surrogate.device)
+
+    def targets(self, rows: Rows) -> list[Int[Tensor, " B"]]:
+        """What the source is told of these rows: their groups, one tensor per grouping."""
+        every = (self.view.group_of, *self.view.also)
+        return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in every]
+
+
+def batches_per_pool(rows: int, *, batch: int) -> int:
+    """Into how many batches the rows of a pool are dealt, so that none of them is smaller than `batch`, if there are as many."""
+    return max(1, rows // batch)
+
+
+def largest_batch(rows: int, *, pools: int, batch: int) -> int:
+    """The rows of the largest batch of all pools."""
+    return max(-(-pool // batches_per_pool(pool, batch=batch)) for pool in {rows // pools, -(-rows // pools)})
+
+
+def flipped(images: Images, draws: BatchRng, *, share: float) -> Images:
+    """Images of which a `share` is mirrored."""
+    return torch.where(draws.flips(share)[:, None, None, None], images.flip(-1), images)
+
+
+class RunningMean:
+    """A running mean over batches of this worker, kept on the device until it is asked for."""
+
+    def __init__(self) -> None:
+        self.sum: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, value: Tensor, rows: int) -> Tensor:
+        """Count `value`, a mean over `rows`, and give it back, slopes and all."""
+        self.sum = self.sum + value.detach() * rows
+        self.count += rows
+        return value
+
+    def over(self, workers: Workers, *, device: torch.device) -> float:
+        both = torch.stack([torch.as_tensor(self.sum, device=device, dtype=torch.float32), torch.tensor(float(self.count), device=device)])
+        total, count = workers.all_reduce(both).tolist()
+        return total / max(count, 1)

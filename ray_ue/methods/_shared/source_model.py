@@ -1,0 +1,148 @@
+"""The network that a method trains beside its poison: the same on any number of workers. Knows no perturbation."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ray_ue.loop import Workers, optimiser_state, restore_optimiser, seeded, sum_in_place
+from ray_ue.methods._shared.sampler import Sampler
+from ray_ue.models.classifiers import beheaded, classifier
+from ray_ue.models.names import NETS
+from ray_ue.models.normalization import MEAN, STD
+from ray_ue.models.sync_batchnorm import with_sync_batchnorm
+from ray_ue.random_streams import STREAMS
+from ray_ue.registry import unknown
+
+Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
+MOMENTUM = 0.9
+SAMPLED = 2000  # images that a network which looks at some before it is trained is given
+
+
+def check_network(name: str) -> None:
+    """Refuse a network that is not among the victims'."""
+    if name not in NETS:
+        raise unknown(name, NETS, what="network")
+
+
+def refuse_several_workers(workers: Workers, *, method: str) -> None:
+    """Refuse more than one worker where all rows of a batch must be in one place."""
+    if workers.world > 1:
+        raise ValueError(f"{method} compares all rows of a batch in one place; ask for --workers 1, got {workers.world}")
+
+
+def cosine_rate(done: float, *, lr: float, floor: float) -> float:
+    """Half a cosine from `lr` to `floor` as `done` goes from 0 to 1."""
+    return floor + (lr - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceModel:
+    """A network in two parts, features and one linear head per grouping, trained by SGD on the sum of all workers' slopes.
+
+    What it drops out depends on `seed`, the worker and how many steps it has taken, which is the buffer `taken` of `net`.
+    """
+
+    net: nn.ModuleDict
+    optimiser: torch.optim.SGD
+    workers: Workers
+    seed: int
+
+    @classmethod
+    def fresh(
+        cls,
+        arch: str,
+        *,
+        sampler: Sampler,
+        decay: float,
+        resume: Mapping[str, Tensor],
+        heads: Callable[[int], nn.ModuleList] | Literal["groups"] = "groups",
+    ) -> "SourceModel":
+        """Weights are a function of `seed` (and of the first images, for a network that looks at them); `resume` puts others in.
+
+        `heads` makes what stands on features of a width, else there is a linear one for each grouping.
+        """
+        view, seed, workers = sampler.view, sampler.seed, sampler.workers
+        device = view.surrogate.device
+        body = classifier(arch, side=view.surrogate.canvas, classes=view.groups, sample=np.array(view.pixels[:SAMPLED]), seed=seed)
+        width = beheaded(body)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            tops = heads(width) if heads != "groups" else nn.ModuleList(nn.Linear(width, count) for count in view.counts())
+        net = with_sync_batchnorm(nn.ModuleDict({"body": body, "heads": tops}), workers=workers)
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.register_buffer("taken", torch.zeros((), dtype=torch.int64))  # on the CPU: to read it waits for no device
+        weights = [value for value in net.parameters() if value.requires_grad]
+        optimiser = torch.optim.SGD(weights, lr=1.0, momentum=MOMENTUM, weight_decay=decay)
+        if resume:
+            restore_optimiser(net, optimiser, resume)
+        return cls(net=net, optimiser=optimiser, workers=workers, seed=seed)
+
+    def features(self, images: Images) -> Float[Tensor, "B D"]:
+        """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
+        normal = ((images - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+            return self.net["body"](normal).float()
+
+    def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:
+        """One row of logits per head."""
+        found = self.features(images)
+        return [head(found) for head in self.net["heads"]]  # type: ignore[union-attr]
+
+    def cross_entropy(self, images: Images, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
+        """The sum over the rows of the heads' mean cross-entropy."""
+        each = [F.cross_entropy(logits, aims, reduction="sum") for logits, aims in zip(self.logits(images), targets, strict=True)]
+        return torch.stack(each).mean()
+
+    def train_step(self, images: Images, targets: Sequence[Tensor], *, rows: int, rate: float) -> float:
+        """One SGD step of `rate` on a batch of `rows` of which this worker holds `images`.
+
+        Returns the batch's mean loss. A `FloatingPointError` if it is no number.
+        """
+        return self.descend(lambda: self.cross_entropy(images, targets) / rows, rate=rate)
+
+    def descend(self, objective: Callable[[], Float[Tensor, ""]], *, rate: float) -> float:
+        """One SGD step down this worker's part of a loss; returns the sum of all parts."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.net.train()
+        taken = self.net.get_buffer("taken")
+        with self.seeded_dropout(int(taken)):
+            loss = objective()
+        self.optimiser.zero_grad()
+        loss.backward()
+        sum_in_place([value.grad for value in self.net.parameters() if value.grad is not None], self.workers)
+        self.optimiser.step()
+        taken += 1
+        whole = float(self.workers.all_reduce(loss.detach().clone()))
+        if not np.isfinite(whole):
+            raise FloatingPointError(f"the source network's loss is {whole}; a --learning-rate below the present {rate:g} may work")
+        return whole
+
+    def seeded_dropout(self, *turn: int) -> AbstractContextManager[None]:
+        """A turn in training mode: what is dropped out in it is the same whenever it is taken."""
+        return seeded(self.seed, STREAMS["source/dropout"], *turn, self.workers.rank, device=next(self.net.parameters()).device)
+
+    def freeze(self) -> "SourceModel":
+        """In evaluation mode, without slopes for its weights: what a poison is made against."""
+        self.net.eval()
+        for value in self.optimiser.param_groups[0]["params"]:
+            value.requires_grad_(False)
+        return self
+
+    def unfreeze(self) -> "SourceModel":
+        """As it was before `freeze`; `train_step` turns training mode on."""
+        for value in self.optimiser.param_groups[0]["params"]:
+            value.requires_grad_(True)
+        return self
+
+    def state(self) -> dict[str, Tensor]:
+        return optimiser_state(self.net, self.optimiser)

@@ -1,0 +1,73 @@
+"""Paints: what UC optimises for a slot, and the delta image that it stands for. Knows no surrogates and no images of the collection."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ray_ue.models import uc_generator
+from ray_ue.perturbations.budget import Budget
+from ray_ue.random_streams import STREAMS
+
+
+def stream(*key: int) -> torch.Generator:
+    """A torch generator that is a function of whole numbers alone."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(list(key)).generate_state(1)[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameterization(ABC):
+    """`decay` and `floor` are Adam's weight decay and epsilon for these parameters."""
+
+    decay: float
+    floor: float
+
+    @abstractmethod
+    def start(self, slots: int, *, side: int, seed: int) -> dict[str, Tensor]:
+        """`params` [S, ...], which are optimised, and `latent` [S, ...], which is not."""
+
+    @abstractmethod
+    def render(self, params: Tensor, latent: Tensor, *, budget: Budget) -> Float[Tensor, "A 3 h w"]:
+        """The deltas of some slots, within the budget, differentiable in `params`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelParameterization(Parameterization):
+    """Radius times tanh of one number per pixel: a smooth box, so no pixel ever loses its gradient."""
+
+    decay: float = 0.0
+    floor: float = 1e-12  # a pixel's gradient is far below Adam's usual 1e-8
+
+    def start(self, slots: int, *, side: int, seed: int) -> dict[str, Tensor]:
+        draws = [torch.randn((3, side, side), generator=stream(seed, slot, STREAMS["uc/pixels"])) for slot in range(slots)]
+        return {"params": 0.1 * torch.stack(draws), "latent": torch.zeros((slots, 0))}
+
+    def render(self, params: Tensor, latent: Tensor, *, budget: Budget) -> Float[Tensor, "A 3 h w"]:
+        return budget.radius * params.tanh()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorParameterization(Parameterization):
+    """The UC authors' code: one residual generator per slot on a fixed U(0, 1) latent, hard-clamped to the budget."""
+
+    decay: float = 5e-4
+    floor: float = 1e-8
+
+    def start(self, slots: int, *, side: int, seed: int) -> dict[str, Tensor]:
+        if side % 4:
+            raise ValueError(f"the generator needs a side that is a multiple of 4, got {side}; use parameterization='pixels'")
+        return {
+            "params": torch.stack([uc_generator.weights(stream(seed, slot, STREAMS["uc/generator"])) for slot in range(slots)]),
+            "latent": torch.stack(
+                [torch.rand((3, side, side), generator=stream(seed, slot, STREAMS["uc/latent"])) for slot in range(slots)]
+            ),
+        }
+
+    def render(self, params: Tensor, latent: Tensor, *, budget: Budget) -> Float[Tensor, "A 3 h w"]:
+        return budget.project(torch.stack([uc_generator.generate(flat, noise) for flat, noise in zip(params, latent, strict=True)]))
+
+
+PARAMETERIZATIONS: dict[str, Parameterization] = {"pixels": PixelParameterization(), "generator": GeneratorParameterization()}

@@ -1,0 +1,38 @@
+"""What a recipe's method needs beside the images: decided here, once, for the plan that is shown and for the stages that run."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from ray_ue.config.recipe import Recipe
+from ray_ue.methods import Method, Per, build
+
+Grouping = Literal["kmeans", "label", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """The method of a recipe, and what must be there before it crafts."""
+
+    method: Method
+    per: Per
+    """Whether it gives one perturbation to a group or to every image."""
+    groups: Grouping
+    """How the rows are grouped; `none`: all of them are one group."""
+    embeds: bool
+    """Whether every row goes through the surrogate."""
+
+    @property
+    def surrogate(self) -> bool:
+        """Whether anything looks at the surrogate."""
+        return self.embeds or self.method.uses_surrogate
+
+
+def requirements_of(recipe: Recipe) -> Requirements:
+    """What `recipe` needs; given embeddings are clustered whatever the method, for they were asked for."""
+    method = build(recipe.method, asdict(recipe))
+    per = method.per if recipe.per == "auto" else recipe.per
+    told = method.uses_groups or per == "group" or bool(recipe.embeddings)
+    groups = recipe.groups if told or recipe.groups == "label" else "none"
+    return Requirements(
+        method=method, per=per, groups=groups, embeds=not recipe.embeddings and (method.uses_surrogate or groups == "kmeans")
+    )

@@ -1,0 +1,1 @@
+"""Networks: the victims and small backbones, generators, self-supervised training, and pretrained image towers."""

@@ -1,0 +1,71 @@
+"""Batch norm over the whole batch when workers hold parts of it: the same numbers on any number of workers, on CPU and GPU alike."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ray_ue.loop import Workers
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all workers; each worker's share gets the sum of all workers' slopes."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, workers: Workers) -> Tensor:
+        ctx.workers = workers
+        return workers.all_reduce(value.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return ctx.workers.all_reduce(slopes[0].clone()), None
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """torch has this for NCCL alone (`SyncBatchNorm`); a worker may hold no row of a batch and takes part all the same."""
+
+    def __init__(self, given: nn.BatchNorm2d, *, workers: Workers) -> None:
+        super().__init__(given.num_features, eps=given.eps, momentum=given.momentum, affine=given.affine)
+        self.load_state_dict(given.state_dict())
+        self.workers = workers
+
+    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        count = torch.full((1,), values.numel() // values.shape[1], device=values.device, dtype=torch.float32)
+        sums = _total(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
+        mean = sums[:-1] / sums[-1]
+        away = values - mean[None, :, None, None]
+        spread = _total(away.square().sum((0, 2, 3)), self.workers) / sums[-1].detach()
+        self._remember(mean.detach(), spread.detach(), float(sums[-1].detach()))
+        normal = away * (spread + self.eps).rsqrt()[None, :, None, None]
+        if self.affine:
+            normal = normal * self.weight[None, :, None, None] + self.bias[None, :, None, None]
+        return normal.to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: float) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(spread * (count / max(count - 1, 1)), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def _total(value: Tensor, workers: Workers) -> Tensor:
+    return _Sum.apply(value, workers)  # type: ignore[no-any-return]
+
+
+def with_sync_batchnorm(net: nn.Module, *, workers: Workers) -> nn.Module:
+    """Replace every batch norm, in place; one worker alone keeps torch's own."""
+    if workers.world == 1:
+        return net
+    for name, part in list(net.named_modules()):
+        if isinstance(part, nn.BatchNorm2d) and not isinstance(part, SyncBatchNorm2d):
+            parent, _, leaf = name.rpartition(".")
+            setattr(net.get_submodule(parent), leaf, SyncBatchNorm2d(part, workers=workers))
+    return net

@@ -1,1 +1,0 @@
-"""Networks that no library has: the UC generator, small-image backbones, and image towers cut before their last layer."""

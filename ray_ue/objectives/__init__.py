@@ -1,0 +1,1 @@
+"""What crafting optimises: the UC anchor loss, the MI-UE loss, and the aims."""

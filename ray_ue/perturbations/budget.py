@@ -1,0 +1,74 @@
+"""The L-inf budget: the only place in the house that parses, clamps or applies a perturbation.
+
+It knows 8-bit steps ("levels") and nothing of methods, files or devices.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int16, Shaped, UInt8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # torch takes seconds to import, and most that is done with a budget is done in numpy
+
+MOST = 127  # a bank entry is stored as int8
+STRENGTHS = {"low": 8, "mid": 16, "high": 32}  # levels of MI-UE's paper, of UC's paper, and twice that, which is plain to see
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """`levels` 8-bit steps per channel: 16 is 16/255 in [0, 1] pixel units."""
+
+    levels: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.levels <= MOST:
+            raise ValueError(f"a budget has 1 to {MOST} levels of 255, got {self.levels}; 16/255 is the UC paper's")
+
+    @classmethod
+    def parse(cls, text: str | int | float) -> "Budget":
+        """Read `16`, `16/255`, `0.0627` or `mid`: values of 1 and more are levels, smaller ones are fractions of the full range."""
+        words = str(text).strip()
+        if words in STRENGTHS:
+            return cls(levels=STRENGTHS[words])
+        fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*255", words)
+        try:
+            levels = float(fraction[1]) if fraction else float(words)
+        except ValueError:
+            raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255, 0.0627, low, mid or high") from None
+        if not math.isfinite(levels):
+            raise ValueError(f"the budget {words!r} is not a number; write 16, 16/255 or 0.0627")
+        if not fraction and 0 < levels < 1:
+            levels *= 255
+        if abs(levels - round(levels)) > 0.05:
+            raise ValueError(
+                f"the budget {words!r} is {levels:.2f} steps of 255, but images hold whole steps; "
+                f"write {int(levels)}/255 or {int(levels) + 1}/255"
+            )
+        return cls(levels=round(levels))
+
+    @property
+    def radius(self) -> float:
+        """The same bound in [0, 1] pixel units."""
+        return self.levels / 255
+
+    def project(self, delta: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        """Clip a [0, 1]-unit perturbation to the L-inf ball."""
+        return delta.clamp(-self.radius, self.radius)
+
+    def quantise(self, delta: Shaped[np.ndarray, "*any"]) -> Shaped[np.ndarray, "*any"]:
+        """Round a [0, 1]-unit perturbation to whole levels within the budget, as int8."""
+        return np.clip(np.rint(np.asarray(delta, np.float64) * 255), -self.levels, self.levels).astype(np.int8)
+
+    def apply(self, pixels: UInt8[np.ndarray, "H W 3"], delta: Int16[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """Add `delta` (whole levels) to uint8 pixels, clipped to the budget and to [0, 255]."""
+        inside = np.clip(delta, -self.levels, self.levels)
+        return np.clip(pixels.astype(np.int16) + inside, 0, 255).astype(np.uint8)
+
+    def __str__(self) -> str:
+        return f"{self.levels}/255"

@@ -1,0 +1,148 @@
+"""Deltas: one perturbation per row in int8 files that workers own and map, two sides of each so that a kill never mixes two rounds.
+
+It knows files and rows, not how a perturbation is found. At ImageNet's size this table is the largest thing in the house (180 GiB
+at 224 pixels), so no process ever holds it and no row of it travels between workers.
+"""
+
+import fcntl
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Int8
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from ray_ue.loop import Workers
+from ray_ue.perturbations.budget import MOST, Budget
+from ray_ue.storage.artifacts import Folder
+
+SIDES = 2  # the round that is read and the round that is written
+MET = 512  # rows that at least share a batch on one worker: MI-UE's
+BLOCK = 64 * 2**20  # bytes of float32 that are turned into whole levels at a time
+
+Rows = Int[np.ndarray, " B"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeltaTable:
+    """The table of `rows` deltas of `side` pixels. Pool p holds the rows p, p + pools, …; a pool belongs to one worker.
+
+    A delta is kept as a 127th of the budget, which is finer than any step that a method takes. What round r wrote, round r + 1
+    reads; round 0 is all zeros. Pools depend on the rows alone, never on the number of workers.
+    """
+
+    home: Folder
+    rows: int
+    side: int
+    pools: int
+    budget: Budget
+    _open: dict[Path, np.memmap] = field(default_factory=dict, init=False, repr=False)
+    _scratch: list["Scratch"] = field(default_factory=list, init=False, repr=False)
+
+    def owned(self, workers: Workers) -> range:
+        """The pools of one worker."""
+        if workers.world > self.pools:
+            raise ValueError(f"{self.rows:,} images make {self.pools} pool(s), one worker each at least; ask for --workers {self.pools}")
+        return range(workers.rank, self.pools, workers.world)
+
+    def members(self, pool: int) -> Rows:
+        """The rows of a pool: strided, so that a source sorted by class gives every pool some of each."""
+        return np.arange(pool, self.rows, self.pools)
+
+    def read(self, turn: int, rows: Rows) -> Float[Tensor, "B 3 h w"]:
+        """The deltas of some rows as round `turn` left them, in [0, 1] pixel units."""
+        if turn == 0:
+            return torch.zeros((len(rows), 3, self.side, self.side))
+        found = np.empty((len(rows), 3, self.side, self.side), np.int8)
+        for pool in np.unique(rows % self.pools).tolist():
+            here = rows % self.pools == pool
+            found[here] = self._side(turn, pool, fresh=False)[rows[here] // self.pools]
+        return torch.from_numpy(found).float() * (self.budget.radius / MOST)
+
+    def write(self, turn: int, rows: Rows, values: Float[Tensor, "B 3 h w"]) -> None:
+        """Keep what round `turn` found for some rows."""
+        scaled = (self.budget.project(values.detach()) * (MOST / self.budget.radius)).round().to(torch.int8).cpu().numpy()
+        for pool in np.unique(rows % self.pools).tolist():
+            here = rows % self.pools == pool
+            self._side(turn, pool, fresh=True)[rows[here] // self.pools] = scaled[here]
+
+    def close(self, turn: int, workers: Workers) -> None:
+        """Round `turn` is complete on this worker: put it where a new start will find it."""
+        for pool in self.owned(workers):
+            self._side(turn, pool, fresh=False).flush()
+            if not self.home.local:
+                with self.home.writing(_name(turn, pool)) as file:
+                    file.write(self._path(turn, pool).read_bytes())
+
+    def levels(self, turn: int) -> Iterator[Int8[np.ndarray, "_ 3 h w"]]:
+        """All deltas after round `turn` in whole levels, in the order of the rows, a block at a time."""
+        size = max(1, BLOCK // (12 * self.side**2))
+        for begin in range(0, self.rows, size):
+            rows = np.arange(begin, min(begin + size, self.rows))
+            yield self.budget.quantise(self.read(turn, rows).numpy())
+
+    def bytes(self) -> int:
+        """What both sides take on disk, over all workers."""
+        return SIDES * self.rows * 3 * self.side**2
+
+    def _path(self, turn: int, pool: int) -> Path:
+        name = _name(turn, pool)
+        if self.home.local:
+            return Path(self.home.path(name))
+        if not self._scratch:
+            self._scratch.append(Scratch(f"ray-ue-deltas-{sha256(self.home.uri.encode()).hexdigest()[:16]}"))
+        return self._scratch[0].path / name
+
+    def _side(self, turn: int, pool: int, *, fresh: bool) -> np.memmap:
+        """The file of a pool; one that is not there is only made when it is about to be written."""
+        path = self._path(turn, pool)
+        if path in self._open:
+            return self._open[path]
+        shape = (len(self.members(pool)), 3, self.side, self.side)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.home.local and self.home.exists(_name(turn, pool)):
+                path.write_bytes(self.home.read(_name(turn, pool)))
+            elif not fresh:
+                raise FileNotFoundError(f"{path} is gone, and with it the perturbations of {len(self.members(pool)):,} images; start over")
+            else:
+                open_memmap(path, mode="w+", dtype=np.int8, shape=shape).flush()
+        self._open[path] = found = np.load(path, mmap_mode="r+", allow_pickle=False)
+        assert found.shape == shape, f"{path} holds {found.shape}, not {shape}"
+        return found
+
+
+class Scratch:
+    """A private folder of this process for one name: what an earlier worker left here may be of an older round than the store's.
+
+    It goes with its process. Those of workers that were killed go when the next one of the same name comes: nobody holds their lock.
+    """
+
+    def __init__(self, name: str) -> None:
+        root = Path(tempfile.gettempdir())
+        for left in root.glob(f"{name}-*"):
+            with suppress(OSError), (left / "lock").open("r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+        made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))  # under this name nobody looks for it before it is locked
+        self.lock = (made / "lock").open("w+b")
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = made.rename(made.with_name(made.name.removeprefix("new-")))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _name(turn: int, pool: int) -> str:
+    return f"side-{turn % SIDES}/pool-{pool:05d}.npy"
+
+
+def pools_for(rows: int, *, batch: int = MET) -> int:
+    """Pools of at least four batches each, so that a row meets many others, and enough of them for many workers."""
+    return max(1, rows // (4 * batch))

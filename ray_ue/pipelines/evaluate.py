@@ -1,0 +1,161 @@
+"""Evaluation as it is asked for: a checked request, its plan in words, its run and its page. It does no arithmetic."""
+
+from dataclasses import fields
+from math import prod
+from typing import Any
+
+from ray_ue.config import victims
+from ray_ue.config.grid import Grid, grid_cells
+from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
+from ray_ue.engine.environment import prepare
+from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.protect import CLAIM, work_of
+from ray_ue.registry import unknown
+from ray_ue.sources import open_source
+from ray_ue.stages.evaluate.copies import open_copies
+from ray_ue.stages.evaluate.job import EvaluationJob
+from ray_ue.storage.artifacts import Folder
+
+GRID_FIELDS = tuple(f.name for f in fields(Grid))
+AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
+
+
+def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: Grid, format: str, resources: Resources) -> EvaluationJob:
+    """Check a request before any long work; a `ValueError` says what was got and what would have worked."""
+    if not copies:
+        raise ValueError("name at least one protected copy; write for example: ray-ue evaluate photos-protected --test photos-test")
+    resources.check()
+    if not test.strip():
+        raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
+    grid = grid.rooted()
+    grid.check()
+    refuse_wrong_names(grid)
+    if grid.purified_folders() and len(copies) > 1:
+        raise ValueError(
+            f"--purified needs one protected copy, the one that was purified; {len(copies)} are named: evaluate them one by one"
+        )
+    copies = tuple(Folder.at(uri).uri for uri in copies)
+    clean, test = absolute(clean or claimed_source(copies[0])), absolute(test)
+    sources = {uri: open_source(uri, format=format) for uri in (*copies, clean, test, *grid.purified_folders())}
+    home = Folder.at(results or copies[0] + AFTER)
+    refuse_foreign(home)
+    refuse_inside(home, (*copies, clean, test, *map(absolute, grid.purified_folders())))
+    opened = open_copies(copies)
+    return EvaluationJob(
+        copies=opened,
+        clean=clean,
+        test=test,
+        grid=grid,
+        home=home,
+        recipe=reading(grid, format=format),
+        resources=resources,
+        cells=home,
+        pictured=tuple(copy.name for copy in opened),
+        sources=sources,
+    )
+
+
+def reading(grid: Grid, *, format: str) -> Recipe:
+    """How images are read: those that cannot be are left out, however many they are, for the copy's own run was asked about them."""
+    return Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
+
+
+def refuse_wrong_names(grid: Grid) -> None:
+    """Relabels and defenses that do not exist, and values that they cannot have."""
+    from ray_ue.exploiter import relabels  # these bring libraries that take seconds to import
+    from ray_ue.exploiter.defenses import registry
+
+    for name in grid.relabel_names(classes=0) if grid.relabels.strip() != "auto" else ():
+        relabels.parse(name)
+    for name in grid.defense_names():
+        registry.check(name)
+    if grid.texts:
+        refuse_no_texts(grid.texts)
+
+
+def absolute(uri: str) -> str:
+    return Folder.at(uri).uri if uri.strip() else uri
+
+
+def refuse_no_texts(text: str) -> None:
+    spec = specs.parse(text)
+    if spec.kind != "open_clip":
+        raise ValueError(f"--texts {text} has no text encoder; write for example open_clip:ViT-B-32/openai or open_clip:ViT-B-32@FILE")
+    specs.check(spec)
+
+
+def claimed_source(copy: str) -> str:
+    """The source that a copy made here says it came from."""
+    work = work_of(Folder(copy))
+    if not work.exists(CLAIM):
+        raise ValueError(f"--clean is missing and {work.uri}, which would name the source of {copy}, is not there; name the clean images")
+    return work.read_json(CLAIM)["source"]
+
+
+def refuse_foreign(home: Folder) -> None:
+    """Never write among files that are not an evaluation's."""
+    names = home.names()
+    ours = ("run.json", "index-", "cell-", "views-")
+    if names and not any(name.startswith(ours) for name in names):
+        raise ValueError(f"{home.uri} is not empty and holds no evaluation; name a new folder with --results")
+
+
+def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
+    """Results hold clean images: inside a copy they would be published with it, and read as images of it by the next run."""
+    for other in others:
+        for one, two in ((home.uri, other), (other, home.uri)):
+            if one == two or one.startswith(two.rstrip("/") + "/"):
+                raise ValueError(
+                    f"the results {home.uri} and the images {other} lie in each other; write the results to a folder of their own"
+                )
+
+
+def describe(job: EvaluationJob) -> str:
+    """The plan of a run, for people."""
+    grid = job.grid
+    relabels = grid.relabel_names(classes=10)
+    found = grid_cells(grid, copies=len(job.copies), relabels=relabels)
+    sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
+    schedule = grid.schedule()
+    protected = sum(place.data == "protected" for place in found)
+    told = [
+        f"copies     {', '.join(copy.uri for copy in job.copies)}",
+        f"clean      {job.clean}",
+        f"test       {job.test}",
+        f"results    {job.home.uri}",
+        f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
+        f"           {protected} protected, {len(found) - protected} controls (copies of one source and budget share theirs)",
+        f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
+        f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
+        f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",
+    ]
+    if any(victims.parse(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
+        told.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
+    return "\n".join(told)
+
+
+def run(job: EvaluationJob) -> Folder:
+    """Train what is missing of the grid, write the results and the page; returns the run folder."""
+    from ray_ue.report import report
+
+    job.home.check_writable()
+    prepare()
+    # Ray takes seconds to import: a wrong flag must not wait for it.
+    from ray_ue.pipelines.evaluate_stages import run_evaluation
+
+    run_evaluation(job)
+    report(job.home)
+    return job.home
+
+
+def evaluate(
+    *copies: str, test: str, clean: str = "", results: str = "", format: str = "auto", resources: Resources = AUTOMATIC, **asked: Any
+) -> Folder:
+    """Measure what protection is left in one or several copies; calling it again continues. Returns the run folder.
+
+    `asked` are the fields of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`.
+    The folder holds `results.parquet` (`ray_ue.results.evaluation.SCHEMA`), `results.md` and `report.html`.
+    """
+    if strange := sorted(asked.keys() - set(GRID_FIELDS)):
+        raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")
+    return run(plan(copies, clean=clean, test=test, results=results, grid=Grid(**asked), format=format, resources=resources))

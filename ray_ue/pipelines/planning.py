@@ -1,0 +1,200 @@
+"""The plan of a run before it runs: rows, passes, disk, devices. It looks at a few images and starts nothing."""
+
+import os
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ray_ue.config.recipe import Recipe
+from ray_ue.grouping.embeddings import open_given
+from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
+from ray_ue.models.pretrained import specs
+from ray_ue.progress import duration
+from ray_ue.sources import Shard, Source
+from ray_ue.storage.artifacts import Folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ray_ue.methods import Method
+
+SEEN = 64  # random images that a network which looks at some before it is trained is shown, to tell its speed
+LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
+# What stands for the surrogate where there is none: without given vectors, and with them.
+NONE = (
+    "none: the method needs neither clusters nor a frozen network",
+    "none: the given vectors are clustered, and the method needs no network",
+)
+SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run will take: rows, how many of the `looked` at were `bad`, bytes of the copy and of the private work folder."""
+
+    rows: int
+    counted: bool
+    looked: int
+    bad: int
+    copy: float
+    work: float
+
+
+def estimate(source: Source, *, recipe: Recipe) -> Estimate:
+    """From a listing and a few decoded images."""
+    shards = source.shards()
+    rows, counted = count(source, shards)
+    pixels, looked, bad = look_at_some(source, shards, recipe.limits())
+    area = recipe.resize**2 if recipe.resize else pixels
+    copy = rows * area * 3 * per_byte(recipe.image_format)
+    return Estimate(rows=rows, counted=counted, looked=looked, bad=bad, copy=copy, work=work_bytes(recipe, rows=rows))
+
+
+def work_bytes(recipe: Recipe, *, rows: int) -> float:
+    """Views, the finished perturbations, and both sides of the table that one delta per image is made in."""
+    return views_bytes(recipe, rows=rows) + 3 * bank_bytes(recipe, rows=rows)
+
+
+def bank_bytes(recipe: Recipe, *, rows: int) -> float:
+    """The finished perturbations where every image has its own; a few shared ones take no room that counts."""
+    from ray_ue.methods.requirements import requirements_of
+
+    needs = requirements_of(recipe)
+    return rows * recipe.side(frozen=needs.method.uses_surrogate) ** 2 * 3 if needs.per == "image" else 0
+
+
+def views_bytes(recipe: Recipe, *, rows: int) -> float:
+    """Views for the surrogate and for crafting, while they are joined twice."""
+    from ray_ue.methods.requirements import requirements_of
+
+    needs = requirements_of(recipe)
+    seen = rows if needs.per == "image" else min(recipe.craft_sample, rows)
+    views = 2 * seen * recipe.side(frozen=needs.method.uses_surrogate) ** 2 * 3
+    if needs.embeds and not needs.method.uses_surrogate:
+        views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
+    return views
+
+
+def check_room(found: Estimate, *, output: Folder) -> None:
+    """Refuse a run that the disk cannot hold beside what an earlier run has written."""
+    need, free = found.copy + found.work, output.free_bytes()
+    if need > free and need - output.size() > free:
+        raise ValueError(
+            f"{output.uri} needs about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some room, "
+            "name an output on a larger disk, or write smaller files with --image-format webp or --resize"
+        )
+
+
+def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder, work: Folder) -> str:
+    """The plan as text, a line per fact."""
+    import torch
+
+    from ray_ue.methods.requirements import requirements_of
+
+    needs = requirements_of(recipe)
+    method, per = needs.method, needs.per
+    rows = found.rows if per == "image" else min(recipe.craft_sample, found.rows)
+    images = method.passes(rows)
+    free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
+    embed = "embed, " if needs.embeds else ""
+    groups = {"label": "one group per label", "kmeans": f"{recipe.clusters} clusters", "none": "no groups"}[needs.groups]
+    compared = recipe.groups == "kmeans" and recipe.method == "uc"
+    reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if compared else ""
+    lines = {
+        "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
+        "output": f"{output.uri}, private files in {work.uri}",
+        "rows": f"{'' if found.counted else 'about '}{found.rows:,}"
+        + (f", {found.bad} of {found.looked} looked at cannot be used" if found.bad else ""),
+        **({"left out": f"{len(strays)} linked files from elsewhere, such as {strays[0]}"} if (strays := source.strays()) else {}),
+        "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
+        "method": f"{recipe.method}, one perturbation per {per}"
+        + ("" if method.keeps_budget else "; it keeps no budget: it replaces pixels"),
+        **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
+        "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
+        "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
+        **(pace_lines(recipe, method, rows=rows, images=images) if method.source_arch or method.uses_surrogate else {}),
+        "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
+        "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
+    }
+    return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
+
+
+def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> dict[str, str]:
+    """What the passes take, in time and memory, at the pace that is measured here, now, on one worker."""
+    import torch
+
+    from ray_ue.methods._shared.throughput import pace
+    from ray_ue.perturbations.delta_table import pools_for
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name, net, side = passed(recipe, method)
+    found = pace(net, side=side, device=device)
+    count = method.peak_batch(rows, pools=pools_for(rows))
+    memory, kind = found.bytes * count / 2**30, "GPU memory" if device.type == "cuda" else "memory"
+    least = f", without the {method.unplanned_model}" if method.unplanned_model else ""
+    return {
+        "time": f"crafting {'at least' if least else 'about'} {duration(images / found.images)} on one worker like this one "
+        f"({found.images:,.{0 if found.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
+        "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, beside network and page cache{least}",
+    }
+
+
+def passed(recipe: Recipe, method: "Method") -> tuple[str, "nn.Module", int]:
+    """What the images of crafting pass through, by name, with random weights, and the side at which it sees them."""
+    if method.source_arch:
+        from ray_ue.models.classifiers import classifier
+
+        side = recipe.image_size
+        pixels = np.random.default_rng(0).integers(0, 256, (SEEN, side, side, 3), dtype=np.uint8)  # some networks look at images first
+        return method.source_arch, classifier(method.source_arch, side=side, classes=10, sample=pixels, seed=0), side
+    spec, size = specs.parse(recipe.surrogate), recipe.geometry()[1]
+    return spec.arch, specs.family(spec.kind).bare(spec.arch, size), size
+
+
+def given_line(recipe: Recipe) -> str:
+    found = open_given(recipe.embeddings)
+    return f"{found.rows:,} of {found.width} numbers in {found.folder}, in the place of embeddings made here"
+
+
+def surrogate_line(recipe: Recipe) -> str:
+    size = recipe.geometry()[1]
+    return f"{recipe.surrogate}, sees {size}x{size}" + (f", trained here for {recipe.ssl_steps} steps" if is_ssl(recipe) else "")
+
+
+def is_ssl(recipe: Recipe) -> bool:
+    return recipe.surrogate.startswith("ssl:")
+
+
+def count(source: Source, shards: list[Shard]) -> tuple[int, bool]:
+    """(rows, whether they were all counted): loose files are known, packed shards are counted up to SHARDS_READ and scaled by bytes."""
+    loose = sum(file.is_image for shard in shards for file in shard.files)
+    packed = [shard for shard in shards if not shard.files]
+    read = packed[:SHARDS_READ]
+    rows = sum(len(source.rows(shard)) for shard in read)
+    size = sum(shard.size for shard in read)
+    whole = sum(shard.size for shard in packed)
+    return loose + (round(rows * whole / size) if size else 0), len(read) == len(packed)
+
+
+def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[float, int, int]:
+    """(mean pixels per image, images looked at, how many of them cannot be used) from the first, middle and last shard."""
+    chosen = {shards[i].number: shards[i] for i in (0, len(shards) // 2, len(shards) - 1)}
+    areas, bad = [], 0
+    for shard in chosen.values():
+        rows = source.rows(shard)
+        for data in islice(source.read(shard, rows.slice(0, LOOKED_AT // len(chosen))), LOOKED_AT):
+            try:
+                height, width = decode(data, limits=limits).rgb.shape[:2]
+                areas.append(height * width)
+            except Rejected:
+                bad += 1
+    return (float(np.mean(areas)) if areas else 0.0), len(areas) + bad, bad
+
+
+def per_byte(image_format: str) -> float:
+    """Bytes written per byte of pixels: measured on noise over a smooth gradient, the worst that a perturbation does to a format."""
+    ramp = np.linspace(0, 200, 256)[None, :, None] + np.zeros((256, 1, 3))
+    noisy = (ramp + np.random.default_rng(0).integers(-16, 17, ramp.shape)).clip(0, 255).astype(np.uint8)
+    return len(encode(Picture(rgb=noisy, alpha=None, exif=b"", icc=b""), format=image_format)) / noisy.nbytes

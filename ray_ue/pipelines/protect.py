@@ -1,0 +1,220 @@
+"""The pipeline: the stages in order, each skipped when its artifact exists, behind one claim on the output. It does no arithmetic."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ray_ue.config.job import Job
+from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
+from ray_ue.config.stages import LAST, reaches
+from ray_ue.engine.environment import prepare
+from ray_ue.models.pretrained import specs
+from ray_ue.pipelines import planning as estimates
+from ray_ue.pipelines.planning import check_room, estimate
+from ray_ue.progress import say
+from ray_ue.registry import unknown
+from ray_ue.sources import Source, open_source
+from ray_ue.sources.storage import normal
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+
+if TYPE_CHECKING:
+    from ray_ue.methods import Method
+
+CLAIM = "claim.json"
+JPEG = (
+    "  warning  --image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget\n"
+    "           cannot be promised for what a reader decodes; use png or webp unless you only want to look at the effect"
+)
+TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
+
+
+def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "") -> Job:
+    """Check a request before any long work; a `ValueError` says what was got and what would have worked.
+
+    `shared` leads from the copy's work folder to one that several copies share, as `Job` says.
+    """
+    from ray_ue.methods import build
+
+    recipe.check()
+    recipe = rooted(recipe)
+    method = build(recipe.method, asdict(recipe))
+    resources.check()
+    refuse_mismatch(method, recipe, resources)
+    opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format)
+    target = Folder.at(output)
+    job = Job(source=opened_source, output=target, work=work_of(target), recipe=recipe, resources=resources, shared_path=shared)
+    refuse_overlap(job)
+    refuse_foreign(job)
+    return job
+
+
+def rooted(recipe: Recipe) -> Recipe:
+    """The same with absolute paths: workers run in folders of their own, and a later command may be given in another one."""
+    from ray_ue.methods import rooted as with_roots
+
+    return replace(
+        recipe,
+        surrogate=specs.rooted(recipe.surrogate),
+        settings=with_roots(recipe.method, recipe.settings),
+        embeddings=normal(recipe.embeddings) if recipe.embeddings else "",
+    )
+
+
+def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> None:
+    """Refuse what each part allows and all together do not."""
+    if method.surrogate_kind and specs.parse(recipe.surrogate).kind != method.surrogate_kind:
+        raise ValueError(
+            f"--method {recipe.method} needs a surrogate of {method.surrogate_kind}, got {recipe.surrogate}; write {specs.EXAMPLES}"
+        )
+    if recipe.aim == "farthest" and recipe.groups == "label" and not method.uses_surrogate:
+        raise ValueError(f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random")
+    if recipe.other_clusters() and not method.multi_grouping:
+        from ray_ue.methods import METHODS
+
+        able = ", ".join(name for name, kind in METHODS.items() if kind.multi_grouping)
+        raise ValueError(f"--also-clusters is for {able}; --method {recipe.method} is told of one grouping only")
+    if method.single_worker and resources.workers not in ("auto", "local", "1"):
+        told = f"--method {recipe.method} compares all rows of a batch in one place"
+        raise ValueError(f"{told}; ask for --workers 1, got {resources.workers}")
+
+
+def work_of(output: Folder) -> Folder:
+    """The folder beside the copy that holds what must not be published with it: perturbations, clusters, ledger."""
+    return Folder(output.uri + ".ray-ue")
+
+
+def refuse_overlap(job: Job) -> None:
+    source = Folder.at(job.source.root).uri
+    if job.source.only and job.output.uri != source:
+        return  # chosen files of a folder: the copy may lie beside them
+    for one, other in ((source, job.output.uri), (job.output.uri, source)):
+        if one == other or one.startswith(other.rstrip("/") + "/"):
+            raise ValueError(
+                f"the output {job.output.uri} and the source {source} lie in each other; write the copy to a folder of its own"
+            )
+
+
+def claim_of(job: Job) -> dict:
+    values = job.recipe.values(tuple(name for name in FIELDS if name not in TOLERANCES))
+    return {
+        "source": job.source.address,
+        "listing": job.source.digest(),
+        "recipe": values,
+        "flags": asdict(job.recipe),
+        "shared": job.shared_path,
+    }
+
+
+def refuse_foreign(job: Job) -> None:
+    """Refuse an output that holds something else than this recipe's own copy."""
+    if not job.output.names():
+        return
+    if not job.work.exists(CLAIM):
+        raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
+    before, now = job.work.read_json(CLAIM), claim_of(job)
+    changed = differing(before["recipe"], now["recipe"])
+    if before["listing"] != now["listing"]:
+        changed.append("the source's files (some were added, removed or resized)")
+    if changed:
+        raise ValueError(
+            f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
+            f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
+        )
+
+
+def rehearse(recipe: Recipe) -> None:
+    """Open the method's files, and load a surrogate that brings its own weights: what is wrong is found before any long work."""
+    from ray_ue.methods import build
+
+    method = build(recipe.method, asdict(recipe))
+    method.validate_inputs(budget=recipe.levels(), side=recipe.side(frozen=method.uses_surrogate), entries=0)
+    spec = specs.parse(recipe.surrogate)
+    if spec.kind == "ssl":
+        return
+    import torch
+
+    from ray_ue.models.pretrained.surrogates import load
+
+    load(spec, device=torch.device("cpu"), image_size=recipe.image_size, weights={})
+
+
+def describe(job: Job) -> str:
+    """The plan of a run, for people."""
+    found = estimate(job.source, recipe=job.recipe)
+    return estimates.describe(job.source, found, recipe=job.recipe, output=job.output, work=job.work)
+
+
+def run(job: Job, *, until: str) -> dict[str, Artifact]:
+    """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
+    job.work.check_writable()
+    if not any(name.startswith("craft-") and finished(job.work.child(name)) for name in job.work.names()):
+        rehearse(job.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
+    if job.output.local:
+        check_room(estimate(job.source, recipe=job.recipe), output=job.output)
+    if job.recipe.image_format == "jpeg":
+        say(JPEG)
+    if reaches(until, "export"):
+        job.output.check_writable()
+    prepare()
+    # Ray takes seconds to import: a wrong flag must not wait for it.
+    from ray_ue.pipelines.protect_stages import run_stages
+
+    job.work.write_json(CLAIM, claim_of(job))
+    return run_stages(job, until=until)
+
+
+def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until: str = LAST, **fields: Any) -> dict[str, Artifact]:
+    """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
+
+    `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
+    Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
+    """
+    if strange := sorted(fields.keys() - set(FIELDS)):
+        raise unknown(strange[0], FIELDS, what="recipe field")
+    return run(plan(source, output, recipe=Recipe(**fields), resources=resources), until=until)
+
+
+def reopen(output: str, *, resources: Resources) -> Job:
+    """The plan that an existing copy was made with, read from the claim beside it."""
+    target = Folder.at(output)
+    work = work_of(target)
+    if not work.exists(CLAIM):
+        raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
+    claim = work.read_json(CLAIM)
+    if claim.get("shared") and not work.near(claim["shared"]).exists():
+        raise ValueError(
+            f"{target.uri} was made by a sweep, and the work folder {work.near(claim['shared']).uri} that its copies share is not there; "
+            "check it inside the sweep's folder"
+        )
+    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
+
+
+def _published(work: Folder, crafted: list[str]) -> str:
+    """Of several crafted perturbations, which an older version may have left, those of the newest export, else the newest."""
+
+    def newest(names: list[str]) -> str:
+        return max(names, key=lambda name: work.child(name).modified(MANIFEST))
+
+    exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
+    told = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
+    return told if told in crafted else newest(crafted)
+
+
+def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
+    """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
+    made = reopen(output, resources=AUTOMATIC)
+    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
+    if not crafted:
+        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
+    target = Path(file).expanduser().absolute()
+    if target.exists():
+        raise ValueError(f"{target} is there already; name a new file or folder")
+    from ray_ue.perturbations import open_poison_file
+    from ray_ue.perturbations.interchange import write
+
+    poison = open_poison_file(made.work.child(_published(made.work, crafted)).fetch("bank.safetensors"))
+    draft = target.with_name(f".draft-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(poison, draft, unit=unit)
+    draft.replace(target)
+    return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"

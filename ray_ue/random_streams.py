@@ -1,0 +1,41 @@
+"""The random streams by name: a stream's number enters the seed sequence beside the run's seed, so that no two streams are the same.
+
+Numbers are part of the results: none ever changes. A few older streams share one; they are told apart by the rest of their key.
+"""
+
+STREAMS = {
+    "batches/pool": 37,
+    "batches/training": 31,
+    "source/dropout": 29,
+    "ar/processes": 59,
+    "ar/starts": 61,
+    "concept/crops": 41,
+    "cuda/kernels": 53,
+    "em/descend": 79,
+    "lsp/points": 47,
+    "lsp/spreads": 43,
+    "lsp/vertices": 41,
+    "mi-ue/descend": 43,
+    "mi-ue/train": 41,
+    "noise/slots": 23,
+    "rem/crops": 73,
+    "rem/start": 71,
+    "rem/train": 67,
+    "tap/crops": 59,
+    "tap/start": 61,
+    "tap/train": 53,
+    "tue/start": 83,
+    "uc/batches": 5,
+    "uc/generator": 1,
+    "uc/latent": 2,
+    "uc/pixels": 3,
+    "evaluate/clean-part": 17,
+    "evaluate/defense": 41,
+    "evaluate/noise": 29,
+    "evaluate/relabel": 35,
+    "probe/rows": 5,
+    "ssl/rows": 7,
+    "victim/epoch": 11,
+    "victim/rows": 3,
+    "sweep/settings": 23,
+}

@@ -1,0 +1,124 @@
+"""Mutual information in words: the correlation's sentence, what it does not show, and the Markdown page. It knows lines, no files."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from ray_ue.report.evaluation.words import grid, percent, plain, told
+from ray_ue.results.evaluation import Score
+from ray_ue.results.information import LAYER, Association, InformationLine, associations, by_depth, lines, skipped
+
+LIMIT = (
+    "A correlation over a few methods shows whether copies that lower this estimate also lower accuracy; it does not show that the one "
+    "causes the other, nor what another exploiter would reach. MI-UE publishes no settings of its estimators: all settings are ours. "
+    "Values of different estimators, settings, layers or victims cannot be compared. A clean image is paired with itself, under two "
+    "independent directions."
+)
+COLUMNS = ("labels", "victim", "trained on", "layer", "information", "corrected", "± slices", "gap", "accuracy", "accuracy gap")
+COLUMNS += ("log det", "intra", "inter")
+
+
+def number(value: float, *, places: int = 4) -> str:
+    """Four decimals, as MI-UE gives information; a dash where nothing is known."""
+    return "–" if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
+
+
+def over_seeds(score: Score) -> str:
+    """`0.7122 ± 0.0041 (3)`."""
+    if not score.n:
+        return "–"
+    return f"{number(score.mean)} ± {number(score.spread)} ({score.n})" if score.n > 1 else f"{number(score.mean)} (1)"
+
+
+def named(estimator: str, settings: str) -> str:
+    """`histogram (bins 30, slices 500)`."""
+    return f"{estimator} ({', '.join(f'{name} {value}' for name, value in json.loads(settings).items())})"
+
+
+def sentence(found: Association) -> str:
+    """The correlation and its n; why there is none."""
+    start = f"{named(found.estimator, found.settings)}, {found.among}"
+    if found.reason:
+        return f"{start}: no correlation, for {found.reason}."
+    mixed = "; victims with features of another kind are mixed here" if found.among.startswith("all") else ""
+    return (
+        f"{start}: accuracy gap against information gap has Spearman {found.spearman:.2f} and Pearson {found.pearson:.2f} "
+        f"over {found.n} points{mixed}.".replace("-", "−")
+    )
+
+
+def entries(line: InformationLine) -> dict[str, str]:
+    """A line as texts under COLUMNS: nats, percent and points."""
+    return {
+        "labels": line.relabel,
+        "victim": line.victim,
+        "trained on": line.name,
+        "layer": line.layer,
+        "information": over_seeds(line.information),
+        "corrected": over_seeds(line.corrected),
+        "± slices": number(line.stderr),
+        "gap": number(line.gap),
+        "accuracy": told(line.accuracy),
+        "accuracy gap": percent(line.accuracy_gap),
+        "log det": number(line.logdet.mean, places=1),
+        "intra": number(line.intra.mean, places=3),
+        "inter": number(line.inter.mean, places=3),
+    }
+
+
+def columns(mine: Iterable[InformationLine]) -> list[str]:
+    """Those of COLUMNS that say something."""
+    texts = [entries(line) for line in mine]
+    layered = any(text["layer"] != LAYER for text in texts)
+    shown = [name for name in COLUMNS if name not in ("corrected", "± slices", "layer") or any(text[name] != "–" for text in texts)]
+    return [name for name in shown if name != "layer" or layered]
+
+
+def by_estimator(found: Iterable[InformationLine]) -> dict[str, list[InformationLine]]:
+    """The lines under each estimator with its settings, which alone may be compared."""
+    split: dict[str, list[InformationLine]] = {}
+    for line in found:
+        split.setdefault(named(line.estimator, line.settings), []).append(line)
+    return split
+
+
+def depths(found: Iterable[InformationLine]) -> list[list[str]]:
+    """A table with its head: the two gaps of each method from the shallowest victim on; empty with fewer than two victims."""
+    rows = [
+        [*key[2:], named(*key[:2]), line.victim, percent(line.accuracy_gap), number(line.gap)]
+        for key, mine in by_depth(found).items()
+        for line in mine
+    ]
+    return [["trained on", "labels", "estimator", "victim", "accuracy gap", "information gap"], *rows] if rows else []
+
+
+def key(rows: Sequence[int]) -> str:
+    from ray_ue.information import ETA  # it brings torch, which a page without measurements does not need
+
+    pairs = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
+    return (
+        f"I(g(X); g(X')) in nats between the features of clean images X and of the same images X' that the victim g was trained on, "
+        f"{pairs} pairs: mean ± sample standard deviation over seeds (n). Gaps are the clean control minus the method, of "
+        f"uncorrected information; accuracy is in percent. log det: mean over groups of 1/2 log det(covariance + {ETA:g} I) of the "
+        "features of X'; intra and inter: mean cosine of two rows of one and of two groups; groups are the exploiter's labels."
+    )
+
+
+def markdown(table: pa.Table, *, title: str) -> str:
+    """Correlations first, then all lines, the order of depth, and what was skipped."""
+    found = lines(table)
+    pairs = [count for count in table.column("rows").to_pylist() if count]
+    text = [f"# Mutual information: {plain(title)}", "", *([key(pairs), ""] if pairs else [])]
+    text += ["## Does accuracy fall where information falls?", ""]
+    text += [f"- {plain(sentence(one))}" for one in associations(found)] or ["- Nothing: no method was measured beside its clean control."]
+    text += ["", LIMIT, ""]
+    for name, mine in by_estimator(found).items():
+        shown = columns(mine)
+        text += [f"## {plain(name)}", "", *grid([shown, *([entries(line)[column] for column in shown] for line in mine)]), ""]
+    if table_of := depths(found):
+        text += ["## By depth", "", *grid(table_of), ""]
+    if left := skipped(table):
+        text += ["## Skipped", "", *(f"- {plain(reason)} ({count}x)" for reason, count in left), ""]
+    return "\n".join(text)

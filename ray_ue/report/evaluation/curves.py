@@ -1,0 +1,146 @@
+"""Figures of accuracy: over the epochs, and over the share of clean rows. It knows the table, not the page around it."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
+from ray_ue.report.evaluation.words import percent
+from ray_ue.report.html import escape, figure, fold, missing
+from ray_ue.report.svg import COLORS, INK, svg
+from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+
+MOST_PANELS = 120  # drawings on one page; beyond it only the undefended and the worst cases are drawn
+SIZE = (3.3, 2.25)  # inches; about 10 px per label on a phone
+STYLES = {"accuracy": "-", "perturbed": (0, (1.5, 1.2))}
+DATA = ("clean", "noise", "protected")
+
+# (copy, data, victim, relabel, defense, "accuracy" or "perturbed") -> epoch -> score over seeds
+Curves = Mapping[tuple[str, ...], Mapping[int, Score]]
+
+
+def read(of: EvaluationFolder) -> Curves:
+    """All curves of finished, unmixed victims."""
+    place = ["copy", "data", "victim", "relabel", "defense"]
+    raw: dict[tuple, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for found in of.table.select([*place, "fraction", "status", "curve_epoch", "curve_accuracy", "curve_perturbed"]).to_pylist():
+        if found["status"] != "done" or found["fraction"]:
+            continue
+        for kind in STYLES:
+            for epoch, value in zip(found["curve_epoch"] or [], found[f"curve_{kind}"] or [], strict=False):
+                raw[(*(found[name] for name in place), kind)][epoch].append(value)
+    return {key: {epoch: Score.of(values) for epoch, values in sorted(every.items())} for key, every in raw.items()}
+
+
+def curves(of: EvaluationFolder) -> str:
+    """A panel per line, folded by copy, victim and relabel; the first fold of each copy is open."""
+    found = read(of)
+    if not found:
+        return missing("No curves:", "no victim recorded any epoch.")
+    worst = [line for copy in of.names for line in of.headline(copy).lines[:1]]
+    every = [line for copy in of.names for line in of.pure(copy)]
+    drawn = every if len(every) <= MOST_PANELS else [line for line in every if line.defense == UNDEFENDED or line in worst]
+    blocks = []
+    for number, copy in of.each():
+        mine = [line for line in drawn if line.copy == copy]
+        blocks.append(f"<h3>{escape(copy)}</h3>")
+        groups = [(victim, relabel) for victim in victims(mine) for relabel in relabels(mine)]
+        for place, (victim, relabel) in enumerate(groups):
+            chosen = {line.defense: line for line in mine if (line.victim, line.relabel) == (victim, relabel)}
+            names = [(f"curve-{number}-{place}-{at}", chosen[defense]) for at, defense in enumerate(defenses(chosen.values()))]
+            panels = "".join(panel(name, line, found) for name, line in names)
+            if panels:
+                blocks.append(fold(f"victim {victim}, relabel {relabel}", f'<div class="grid">{panels}</div>', open=not place))
+    less = f"{len(drawn)} of {len(every)} panels are drawn: undefended and worst cases. The rest is in results.parquet."
+    return KEY + "".join(blocks) + ("" if len(drawn) == len(every) else missing("Shortened:", less))
+
+
+KEY = (
+    '<p class="key"><i class="line protected"></i> protected <i class="line clean"></i> clean <i class="line noise"></i> noise'
+    "<span>solid: clean test rows; dotted: perturbed test rows; band: one standard deviation over seeds; grey line: chance</span></p>"
+)
+
+
+def panel(name: str, line: ResultLine, found: Curves) -> str:
+    """One drawing, or a line that says why there is none."""
+    place = (line.victim, line.relabel, line.defense)
+    mine = {(data, kind): found.get((line.copy, data, *place, kind), {}) for data in DATA for kind in STYLES}
+    if not any(mine.values()):
+        return figure(name, missing("No curve:", "no victim of this line finished."), caption=line.defense)
+
+    def draw(axes: list[Axes]) -> None:
+        for (data, kind), points in mine.items():
+            band(axes[0], points, color=COLORS[data], style=STYLES[kind], filled=kind == "accuracy")
+        if not math.isnan(line.chance):
+            axes[0].axhline(100 * line.chance, color=INK, alpha=0.45, linewidth=0.8)
+        axes[0].set(ylim=(0, 100), xlabel="epoch", ylabel="accuracy, %")
+        axes[0].margins(x=0.02)
+        axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    ends = [f"{data} ends at {percent(last(mine[data, 'accuracy']))} %" for data in DATA if mine[data, "accuracy"]]
+    label = f"Accuracy on clean test rows per epoch, {line.place}: {', '.join(ends)}"
+    return figure(name, svg(draw, name=name, label=label, size=SIZE, columns=1), caption=line.defense)
+
+
+def last(points: Mapping[int, Score]) -> float:
+    return points[max(points)].mean
+
+
+def band(axes: Axes, points: Mapping[int, Score], *, color: str, style: object, filled: bool) -> None:
+    """Mean over seeds, with one standard deviation to each side where it is known."""
+    if not points:
+        return
+    epochs = np.array(list(points), dtype=float)
+    mean, spread = (100 * np.array([getattr(score, part) for score in points.values()]) for part in ("mean", "spread"))
+    marker = "o" if len(points) == 1 else ""
+    axes.plot(epochs, mean, color=color, linestyle=style, marker=marker, markersize=4)
+    if filled and not np.isnan(spread).all():
+        axes.fill_between(epochs, mean - np.nan_to_num(spread), mean + np.nan_to_num(spread), color=color, alpha=0.18, linewidth=0)
+
+
+def mixtures(of: EvaluationFolder) -> str:
+    """Accuracy over the share of clean rows: the mixture, and its clean rows alone."""
+    drawn = []
+    for number, copy in of.each():
+        mine = [line for line in of.lines if line.copy == copy]
+        places = sorted({(line.victim, line.relabel, line.defense) for line in mine if line.fraction})
+        for at, place in enumerate(places):
+            drawn.append(mixture(f"mixture-{number}-{at}", [line for line in mine if (line.victim, line.relabel, line.defense) == place]))
+    if not drawn:
+        return missing("No mixtures:", "no clean rows were mixed in; ask for fractions above 0.")
+    return f'{MIXTURE_KEY}<div class="grid">{"".join(drawn)}</div>'
+
+
+MIXTURE_KEY = (
+    '<p class="key"><i class="line protected"></i> protected and clean rows together <i class="line part"></i> the clean rows alone'
+    '<i class="line clean"></i> all rows clean<span>bars: one standard deviation over seeds</span></p>'
+)
+
+
+def mixture(name: str, lines: list[ResultLine]) -> str:
+    lines = sorted(lines, key=lambda line: line.fraction)
+    one = lines[0]
+
+    def draw(axes: list[Axes]) -> None:
+        bars(axes[0], [(line.fraction, line.protected) for line in lines], color=COLORS["protected"])
+        bars(axes[0], [(line.fraction, line.part) for line in lines], color=COLORS["part"])
+        if one.clean.n:
+            axes[0].axhline(100 * one.clean.mean, color=COLORS["clean"])
+        axes[0].set(ylim=(0, 100), xlabel="clean rows, %", ylabel="accuracy, %")
+
+    told = "; ".join(
+        f"{percent(line.fraction)} % clean rows: {percent(line.protected.mean)} %, they alone {percent(line.part.mean)} %" for line in lines
+    )
+    body = svg(draw, name=name, label=f"Accuracy over the share of clean rows, {one.place}: {told}", size=SIZE, columns=1)
+    return figure(name, body, caption=f"{one.copy}: {one.victim}, {one.relabel}, {one.defense}")
+
+
+def bars(axes: Axes, points: Iterable[tuple[float, Score]], *, color: str) -> None:
+    known = [(100 * at, 100 * score.mean, 0.0 if math.isnan(score.spread) else 100 * score.spread) for at, score in points if score.n]
+    if known:
+        x, y, error = zip(*known, strict=True)
+        axes.errorbar(x, y, yerr=error, color=color, marker="o", markersize=4, capsize=2, linewidth=1.6)

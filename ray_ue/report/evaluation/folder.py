@@ -1,0 +1,61 @@
+"""A run folder, read once: its table, what was asked, and which looks there are. It knows files, not how they are shown."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ray_ue.results import evaluation
+from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine
+from ray_ue.storage.artifacts import Folder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvaluationFolder:
+    """What a page is made from."""
+
+    folder: Folder
+    table: pa.Table
+    run: dict[str, Any]
+    lines: tuple[ResultLine, ...]
+    names: tuple[str, ...]  # of the copies, in the order of the request
+
+    @classmethod
+    def of(cls, folder: Folder) -> "EvaluationFolder":
+        table, run = evaluation.read(folder), folder.read_json(evaluation.RUN)
+        return cls(folder=folder, table=table, run=run, lines=tuple(evaluation.summary(table)), names=tuple(evaluation.copies(table, run)))
+
+    def headline(self, copy: str) -> Headline:
+        return evaluation.headline(self.lines, copy)
+
+    def pure(self, copy: str) -> list[ResultLine]:
+        """The lines of one copy without mixtures."""
+        return [line for line in self.lines if line.copy == copy and line.fraction == 0]
+
+    def about(self, copy: str) -> dict[str, Any]:
+        """What run.json says of a copy; empty when it says nothing."""
+        return next((found for found in self.run["copies"] if found["name"] == copy), {})
+
+    def relabel(self, spec: str) -> dict[str, Any]:
+        return next((found for found in self.run.get("relabels", []) if found["spec"] == spec), {})
+
+    def looks(self, copy: str) -> Folder:
+        return self.folder.child("looks").child(copy)
+
+    def each(self) -> Iterator[tuple[int, str]]:
+        return enumerate(self.names)
+
+
+def victims(lines: Iterable[ResultLine]) -> list[str]:
+    return sorted({line.victim for line in lines})
+
+
+def relabels(lines: Iterable[ResultLine]) -> list[str]:
+    """Random ones last: they are a sanity check."""
+    return [name for _, name in sorted({(line.floor, line.relabel) for line in lines})]
+
+
+def defenses(lines: Iterable[ResultLine]) -> list[str]:
+    """Undefended first."""
+    return sorted({line.defense for line in lines}, key=lambda name: (name != UNDEFENDED, name))

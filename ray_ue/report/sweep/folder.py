@@ -1,0 +1,92 @@
+"""A sweep's folder, read once: its trials, front and axes, and the evaluation of all copies. It knows files, not how they are shown."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ray_ue.perturbations.budget import Budget
+from ray_ue.report.evaluation.folder import defenses
+from ray_ue.results import evaluation, pareto
+from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.pareto import Row, comparable, known, point
+from ray_ue.storage.artifacts import Folder
+
+REQUEST, EVALUATION = "sweep.json", "evaluation"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SweepFolder:
+    """What a page is made from."""
+
+    folder: Folder
+    request: dict[str, Any]
+    rows: tuple[Row, ...]
+    best: tuple[str, ...]  # names on the front
+    lines: tuple[ResultLine, ...]  # of the evaluation; none where nothing was evaluated
+
+    @classmethod
+    def of(cls, folder: Folder) -> "SweepFolder":
+        rows, run = pareto.read(folder).to_pylist(), folder.child(EVALUATION)
+        lines = evaluation.summary(evaluation.read(run)) if run.exists(evaluation.TABLE) else []
+        return cls(folder=folder, request=folder.read_json(REQUEST), rows=tuple(rows), best=pareto.front(rows), lines=tuple(lines))
+
+    @property
+    def title(self) -> str:
+        return f"Sweep of {' and '.join(self.axes()) or 'one setting'}"
+
+    def on_front(self) -> list[Row]:
+        return [row for name in self.best for row in self.rows if row["name"] == name]
+
+    def compared(self) -> list[Row]:
+        """The finished trials whose protection is known, best first."""
+        return [row for row in pareto.ranked(self.rows) if comparable(row)]
+
+    def axes(self) -> dict[str, tuple[Any, ...]]:
+        """All values of each axis: numbers in their order, others in the order of the request. The trials know the order of the axes."""
+        asked = self.request["axes"]
+        names = dict.fromkeys([*(axis for row in self.rows for axis in point(row)), *asked])
+        found: dict[str, dict[Any, None]] = {axis: dict.fromkeys(asked.get(axis, ())) for axis in names}
+        for row in self.rows:
+            for axis, value in point(row).items():
+                found.setdefault(axis, {})[value] = None
+        return {axis: in_order(axis, values) for axis, values in found.items()}
+
+    def varied(self) -> dict[str, tuple[Any, ...]]:
+        """The axes with more than one value."""
+        return {axis: values for axis, values in self.axes().items() if len(values) > 1}
+
+    def score(self, row: Row) -> Score:
+        """`kept` with the spread of its victims in the same unit; nan where the controls are not at hand."""
+        line = next((one for one in self.pure(row) if (one.victim, one.relabel, one.defense) == place(row)), None)
+        whole = math.nan if line is None else line.undefended.mean - line.chance
+        spread = known(row["spread"]) / whole if whole > 0 else math.nan
+        return Score(mean=known(row["kept"]), spread=spread, n=row["n"] or 0)
+
+    def pure(self, row: Row) -> list[ResultLine]:
+        """The lines of a trial's copy without mixtures and random labels."""
+        return [line for line in self.lines if line.copy == row["name"] and line.fraction == 0 and not line.floor]
+
+    def plainly(self, row: Row) -> list[ResultLine]:
+        """Those without a defense; of the first defense where that was not asked for."""
+        mine = self.pure(row)
+        return [line for line in mine if line.defense == (defenses(mine) or [UNDEFENDED])[0]]
+
+
+def place(row: Row) -> tuple[str, str, str]:
+    """Victim, relabel and defense of the worst case; empty where there is none."""
+    return row["victim"] or "", row["relabel"] or "", row["defense"] or ""
+
+
+def numeric(axis: str, value: object) -> float:
+    """The number that an axis value is; nan where it is a word. A budget, however written, is its levels."""
+    try:
+        return float(Budget.parse(str(value)).levels) if axis == "budget" else float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def in_order(axis: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    found = list(values)
+    numbers = [numeric(axis, value) for value in found]
+    return tuple(found if any(map(math.isnan, numbers)) else [value for _, value in sorted(zip(numbers, found), key=lambda one: one[0])])

@@ -1,0 +1,1 @@
+"""Tables of results, and what follows from them: worst cases, the MI gap, the Pareto front."""

@@ -1,0 +1,66 @@
+"""Which files are images, by name and by their first bytes, whether or not this package can decode them."""
+
+from typing import Literal
+
+EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+
+
+# Names of pictures, whether or not this module can decode them: what it cannot decode must be rejected by name, never copied unprotected.
+PICTURES = """
+.jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .mpo .heic .heif .hif .avif .jp2 .j2k .jpx .jxl .jxr .psd .psb .tga
+.ico .cur .pbm .pgm .ppm .pnm .pfm .exr .hdr .dds .pcx .qoi .ras .sgi .xbm .xpm .eps .dcm .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf
+.raf .orf .rw2 .pef .srw .3fr .iiq .x3f .raw .rwl .erf .mrw .kdc .dcr"""
+
+
+# Names that are certainly not pictures: they are not opened to look. SVG is text that a trainer rasterises itself.
+OTHERS = """
+.txt .json .jsonl .csv .tsv .md .rst .html .htm .xml .yaml .yml .toml .ini .cfg .svg .py .sh .ipynb .cls .cls2 .caption .tags .parquet
+.arrow .tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .npy .npz .pt .pth .safetensors .pkl .h5 .hdf5 .mat .mp3 .mp4 .wav .flac .avi .mov .mkv
+.webm .pdf .log .lock .sha256 .md5"""
+
+
+IMAGE_SUFFIXES, OTHER_SUFFIXES = frozenset(PICTURES.split()), frozenset(OTHERS.split())
+
+
+# First bytes of pictures that this module cannot decode: JPEG 2000, JPEG XL, Photoshop, OpenEXR, QOI, DDS, raw camera files, Radiance.
+FOREIGN = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\xff\x0a", b"8BPS\0", b"v/1\x01", b"qoif", b"DDS ")
+FOREIGN += (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"#?RADIANCE")
+
+
+BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")  # of HEIF, AVIF and CR3
+
+
+def kind_of_name(name: str) -> Literal["image", "other", "unknown"]:
+    """What a file is by its extension; "unknown" means look inside with `looks_like_image`."""
+    suffix = suffix_of(name).lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "other" if suffix in OTHER_SUFFIXES else "unknown"
+
+
+def suffix_of(name: str) -> str:
+    """The last extension with its dot, as written; empty for `photo` and for a hidden file such as `.jpg`."""
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    return dot + suffix if stem else ""
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether the first 32 bytes are those of a picture, decodable here or not."""
+    return bool(_format(head)) or head.startswith(FOREIGN) or (head[4:8] == b"ftyp" and head[8:12] in BRANDS)
+
+
+def _format(head: bytes) -> str:
+    """The name of the decoder for these bytes, or nothing."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "tiff"
+    if head.startswith(b"BM") and head[14:18] in {bytes((n, 0, 0, 0)) for n in (12, 40, 52, 56, 64, 108, 124)}:
+        return "bmp"
+    return ""

@@ -1,0 +1,243 @@
+"""One cell: train a victim on one pixel set and measure it. Its folder is an artifact; a killed one goes on from its last checkpoint."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ray_ue.config.schedules import Schedule
+from ray_ue.config.victims import parse
+from ray_ue.exploiter import train
+from ray_ue.exploiter.dataset import Block, Training
+from ray_ue.exploiter.defenses.registry import defend
+from ray_ue.exploiter.supervised import predict
+from ray_ue.loop import Workers
+from ray_ue.random_streams import STREAMS
+from ray_ue.stages.evaluate.data import open_match
+from ray_ue.stages.evaluate.labels import open_labels
+from ray_ue.stages.protect.views import open_views
+from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished
+from ray_ue.version import installed
+
+VERSION = 2
+CHECKPOINT = "checkpoint.safetensors"
+EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
+COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
+CURVES = ("epoch", "accuracy", "perturbed", "loss")
+PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "numpy")
+MIXED = ("protected", "clean-part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelSet:
+    """Views, and which of their rows: those listed under `column` in a match's `rows.npz`."""
+
+    views: Folder
+    match: Folder
+    column: str
+    sha256: str  # of the views and of the choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob:
+    """All that a worker needs to train one cell. What is in `identity` makes its fingerprint; the folders only say where things lie."""
+
+    data: str  # protected, clean, noise or clean-part
+    fraction: float
+    victim: str
+    defense: str
+    seed: int
+    schedule: Schedule
+    size: int
+    flips: float
+    curve_rows: int
+    pixels: PixelSet
+    clean: PixelSet
+    rows: PixelSet  # the labels' rows
+    labels: Folder
+    classes: int
+    labels_sha256: str
+    test: Folder
+    test_sha256: str
+    perturbed: Folder | None
+    perturbed_sha256: str
+    home: Folder
+
+    def identity(self) -> dict[str, object]:
+        victim = parse(self.victim)
+        mixed = self.data in MIXED and self.fraction > 0
+        return {
+            "pixels": self.pixels.sha256,
+            "clean": self.clean.sha256,
+            "mixture": [self.data, self.fraction] if mixed else [],
+            "labels": self.labels_sha256,
+            "rows": self.rows.sha256,
+            "test": self.test_sha256,
+            "perturbed": self.perturbed_sha256,
+            "victim": victim.identity(),
+            "defense": self.defense,
+            "seed": self.seed,
+            "schedule": asdict(self.schedule),
+            "size": self.size,
+            "flips": self.flips,
+            "curve_rows": self.curve_rows,
+        }
+
+    def fingerprint(self) -> str:
+        return fingerprint("cell", version=VERSION, fields=self.identity(), inputs={})
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.data} · {self.victim} · {self.defense} · seed {self.seed}"
+
+    @property
+    def folder(self) -> Folder:
+        return self.home.child(f"cell-{self.fingerprint()}")
+
+    def train(self, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
+        return train_cell(self, device=device, workers=workers, keep=keep, told=told)
+
+
+@lru_cache(maxsize=4)
+def block(pixels: PixelSet) -> Block:
+    """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
+    views, places = open_views(pixels.views)[0], open_match(pixels.match)[pixels.column]
+    return views if len(places) == len(views) and (places == np.arange(len(views))).all() else views[places]
+
+
+def training_of(job: CellJob) -> Training:
+    """The exploiter's training set, mixture and defense included."""
+    rows = open_match(job.rows.match)[job.rows.column]
+    labels = open_labels(job.labels)[0][rows].astype(np.int64)
+    pixels, clean = block(job.pixels), block(job.clean)
+    if job.data in MIXED and job.fraction > 0:
+        chosen = np.random.default_rng([job.seed, STREAMS["evaluate/clean-part"]]).permutation(len(labels))[
+            : round(job.fraction * len(labels))
+        ]
+        if not len(chosen):
+            raise ValueError(f"a clean fraction of {job.fraction:g} of {len(labels)} images is none; ask for a larger one")
+        if job.data == "clean-part":
+            chosen = np.sort(chosen)
+            pixels, clean, labels = clean[chosen], clean[chosen], labels[chosen]
+        else:
+            pixels = np.array(pixels)
+            pixels[chosen] = clean[chosen]
+    training = Training(pixels=pixels, clean=clean, labels=labels, classes=job.classes)
+    return defend(job.defense, training, rng=np.random.default_rng([job.seed, STREAMS["evaluate/defense"]]))
+
+
+def train_cell(job: CellJob, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
+    """Train and measure one cell; returns its facts. A victim that fails by itself gives {"failed": reason}, also an artifact."""
+    folder = job.folder
+    if finished(folder):
+        return folder.read_json("manifest.json")["facts"]
+    try:
+        facts, weights = _train(job, folder, device=device, workers=workers, told=told)
+    except (ValueError, FloatingPointError) as error:
+        if isinstance(error.__cause__, OSError):  # no artifact: weights that could not be fetched may be there the next time
+            return {"failed": " ".join(str(error).split())}
+        facts, weights = {"failed": " ".join(str(error).split())}, {}
+    except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
+        return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
+    except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
+        if workers.world > 1:
+            raise  # the other workers wait for this one
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+    if workers.rank == 0:
+        if weights and keep:
+            folder.write("net.safetensors", save(weights))
+        folder.remove(CHECKPOINT)
+        versions = {package: installed(package) for package in PACKAGES}
+        made = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
+        finish(folder, made)
+    return facts
+
+
+def _train(
+    job: CellJob, folder: Folder, *, device: torch.device, workers: Workers, told: Callable[[str], None]
+) -> tuple[dict, dict[str, Tensor]]:
+    victim = parse(job.victim)
+    began, saved = time.monotonic(), time.monotonic()
+    training = training_of(job)
+    net = train.build_victim(victim, training, size=job.size, seed=job.seed)
+    # Compiling takes about a minute: only long trainings win it back.
+    compiled = device.type == "cuda" and job.schedule.epochs * len(training.labels) >= COMPILED_IMAGES
+    setting = train.TrainSetting(
+        schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled
+    )
+    tests = {"accuracy": _test(job.test, job), **({"perturbed": _test(job.perturbed, job)} if job.perturbed else {})}
+    resume, curves, spent = load_checkpoint(folder)
+    last, looped, entered = None, 0.0, time.monotonic()
+    for last in train.train_victim(victim, training, net=net, setting=setting, resume=resume):
+        looped += time.monotonic() - entered
+        entered = time.monotonic()
+        if workers.rank:
+            continue
+        curves["epoch"].append(last.epoch)
+        curves["loss"].append(last.loss)
+        for name, (pixels, labels) in tests.items():
+            few = _some(len(labels), job.curve_rows)
+            curves[name].append(_share(predict(net, pixels[few], size=job.size) == labels[few]))
+        told(f"{job.name}: epoch {last.epoch}/{last.epochs}, loss {last.loss:.3g}")
+        if last.epoch < last.epochs and time.monotonic() - saved >= EVERY_SECONDS:
+            save_checkpoint(folder, last.state(), curves, spent + time.monotonic() - began)
+            saved = time.monotonic()
+        entered = time.monotonic()
+    if workers.rank:
+        return {}, {}
+    facts: dict = {f"curve_{name}": values for name, values in curves.items()}
+    for name, (pixels, labels) in tests.items():
+        named = predict(net, pixels, size=job.size)
+        facts[name] = _share(named == labels)
+        if name == "accuracy":
+            facts["class_accuracy"] = [_share(named[labels == kind] == kind) for kind in range(job.classes)]
+    few = _some(len(training.labels), job.curve_rows)
+    facts["train"] = _share(predict(net, training.pixels[few], size=job.size) == training.labels[few])
+    facts |= {
+        "loss": curves["loss"][-1],
+        "rows": len(training.labels),
+        "epochs": int(curves["epoch"][-1]),
+        "images": last.images if last else job.schedule.epochs * len(training.labels),
+        "seconds": round(spent + time.monotonic() - began, 2),
+        "looped": round(looped, 3),  # of these seconds, since the last start: passes alone, without measuring and saving
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "workers": workers.world,
+    }
+    return facts, {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+
+
+def _test(views: Folder, job: CellJob) -> tuple[Block, np.ndarray]:
+    """Test pixels and the exploiter's labels for them; perturbed views may lack a few rows."""
+    pixels, ids = open_views(views)
+    every = open_views(job.test)[1]
+    return pixels, open_labels(job.labels)[1][np.searchsorted(every, ids)].astype(np.int64)
+
+
+def _some(rows: int, most: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(19).permutation(rows)[:most])
+
+
+def _share(right: np.ndarray) -> float:
+    return float(right.mean()) if len(right) else float("nan")
+
+
+def save_checkpoint(folder: Folder, state: Mapping[str, Tensor], curves: Mapping[str, list[float]], seconds: float) -> None:
+    """The loop's state and, in the same file, what was measured on the way to it."""
+    told = {f"curve/{name}": torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
+    kept = {f"state/{name}": value.contiguous() for name, value in state.items()}
+    folder.write(CHECKPOINT, save({**kept, **told, "seconds": torch.tensor(seconds, dtype=torch.float64)}))
+
+
+def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, list[float]], float]:
+    """(state, curves, seconds) of the last checkpoint; all empty before the first."""
+    if not folder.exists(CHECKPOINT):
+        return {}, {name: [] for name in CURVES}, 0.0
+    found = load(folder.read(CHECKPOINT))
+    state = {name.removeprefix("state/"): value for name, value in found.items() if name.startswith("state/")}
+    return state, {name: found[f"curve/{name}"].tolist() for name in CURVES}, float(found["seconds"])

@@ -1,0 +1,95 @@
+"""Copies: what is known of a protected copy, from the private work folder beside it; a copy from elsewhere is known by its images alone."""
+
+import posixpath
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ray_ue.config.recipe import FIELDS, Recipe
+from ray_ue.config.stages import FURTHER, STAGES, stage_of
+from ray_ue.stages.protect.ledger import ledger_name
+from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
+
+CLAIM = "claim.json"
+WORK = ".ray-ue"  # after a copy's name: the folder that must not be published
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectedCopy:
+    """A protected copy. `recipe` and `artifacts` (by stage name) are empty for one that was not made here or whose work folder is gone."""
+
+    name: str
+    uri: str
+    recipe: Recipe | None = None
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+
+    @property
+    def resize(self) -> int:
+        return self.recipe.resize if self.recipe else 0
+
+    @property
+    def image_format(self) -> str:
+        return self.recipe.image_format if self.recipe else "png"
+
+    def identity(self) -> str:
+        """Moves when the copy was made anew, even if its files kept their names and sizes."""
+        return self.artifacts["export"].fingerprint if self.artifacts else ""
+
+
+def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
+    """Each with a short name of its own."""
+    places = [Folder.at(uri).uri for uri in uris]
+    names = [posixpath.basename(place) for place in places]
+    unique = [name if names.count(name) == 1 else posixpath.join(*place.split("/")[-2:]) for name, place in zip(names, places)]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ValueError(f"{twice} is named twice; name each protected copy once")
+    return [open_copy(place, name=name.replace("/", "-")) for place, name in zip(places, unique)]
+
+
+def open_copy(uri: str, *, name: str) -> ProtectedCopy:
+    work = Folder(uri + WORK)
+    made = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
+    if not made or not work.exists(CLAIM):
+        return ProtectedCopy(name=name, uri=uri)
+    claim = work.read_json(CLAIM)
+    flags, shared = claim["flags"], shared_by(work, claim)
+    recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
+    exports = [opened(work.child(child)) for child in made]
+    wanted = recipe.values(("resize", "image_format", "max_pixels"))
+    export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
+    artifacts: dict[str, Artifact] = {"export": export}
+    waiting = [export]
+    while waiting:  # up the chain of inputs
+        for role, fingerprint in waiting.pop().manifest.inputs.items():
+            kind = stage_of(role)
+            if kind not in artifacts and not role.startswith(FURTHER):
+                home = work if STAGES[kind].per_copy else shared
+                artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
+                waiting.append(artifacts[kind])
+    return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
+
+
+def shared_by(work: Folder, claim: dict) -> Folder:
+    """Where the stages before the crafting of a copy lie: beside it, or in the work folder that the copies of a sweep share."""
+    return work.near(claim["shared"]) if claim.get("shared") else work
+
+
+def ledger_names(copy: ProtectedCopy) -> dict[str, int]:
+    """From the name of an image in the copy to its id in the source."""
+    folder = copy.artifacts["export"].folder
+    found: dict[str, int] = {}
+    for number in range(len(copy.artifacts["index"].folder.names("rows"))):
+        lines = folder.read_table(f"ledger/{ledger_name(number)}", columns=("id", "name"))
+        found |= {name: row for row, name in zip(lines["id"].to_pylist(), lines["name"].to_pylist()) if name}
+    return found
+
+
+def per(copy: ProtectedCopy) -> str:
+    """Whether the copy's perturbations belong to groups or to single images."""
+    return str(copy.artifacts["craft"].manifest.fields.get("per", "group")) if "craft" in copy.artifacts else "group"
+
+
+def slots(copy: ProtectedCopy) -> np.ndarray:
+    """int32 `N`: the cluster of every source row of a copy that was made here, -1 for those set aside."""
+    return copy.artifacts["cluster"].folder.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy().astype(np.int32)

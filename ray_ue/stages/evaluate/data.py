@@ -1,0 +1,228 @@
+"""The images of an evaluation: clean, noisy, protected and test rows at one size, and which rows belong together."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ray_ue.config.grid import Grid
+from ray_ue.engine.stage import Run, stage
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.images.codec import Limits
+from ray_ue.images.quality import deviation
+from ray_ue.progress import say
+from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copy
+from ray_ue.stages.evaluate.job import EvaluationJob
+from ray_ue.stages.evaluate.pairing import Pairs, pair, refuse_strangers
+from ray_ue.stages.evaluate.preprocessing import ControlView, Preprocessing
+from ray_ue.stages.evaluate.sources import VERSION, Ids, IndexedSource, digest
+from ray_ue.stages.protect.views import open_views
+from ray_ue.storage.artifacts import Artifact, Folder
+
+SMALL = 64  # images up to this side are seen as they are
+MEASURED = 64  # pairs from which the budget of a foreign copy is read
+SHARED = 0.01  # of the test rows may also be training rows: real collections hold a few duplicates
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CopyData:
+    """One copy beside its controls: `protected`, `clean` and `noise` are views, `match` says which of their rows belong together.
+
+    `purified` holds, for each purified version of the copy, its views and its match.
+    """
+
+    copy: ProtectedCopy
+    source: IndexedSource
+    pairs: Pairs
+    levels: int
+    clean: Artifact
+    noise: Artifact
+    protected: Artifact
+    match: Artifact
+    purified: tuple[tuple[Artifact, Artifact], ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvaluationData:
+    """What an evaluation trains and tests on. Labels are made for the clean rows `ids`, which can all be read; victims see `size`."""
+
+    grid: Grid
+    clean: IndexedSource
+    test: IndexedSource
+    size: int
+    ids: Ids
+    wanted_test: Ids
+    test_views: Artifact
+    copies: tuple[CopyData, ...] = ()
+
+    @property
+    def canvas(self) -> int:
+        return canvas_of(self.size)
+
+    def knows_clusters_of(self, copy: ProtectedCopy) -> bool:
+        """Whether the copy has clusters that are known for these very clean rows: it was made here, from this listing."""
+        if not copy.artifacts or copy.artifacts["cluster"].facts.get("by") == "none":
+            return False
+        return copy.artifacts["index"].fingerprint == self.clean.index.fingerprint
+
+
+Control = Callable[[Preprocessing, int], Artifact]  # a path and a noise level -> views of the clean rows
+
+
+def prepare(job: EvaluationJob, run: Run) -> EvaluationData:
+    """List the sources and make every pixel set; a `ValueError` for images that do not suit each other."""
+    clean, test = (IndexedSource.of(run, job.source(address)) for address in (job.clean, job.test))
+    listed = [IndexedSource.of(run, job.source(copy.uri)) for copy in job.copies]
+    size = job.grid.image_size or published_size(job.copies[0], clean=clean, copied=listed[0])
+    canvas, limits = canvas_of(size), run.recipe.limits()
+    wanted = draw_sample(clean.rows, size=job.grid.train_rows or clean.rows, seed=0)
+    wanted_test = draw_sample(test.rows, size=job.grid.test_rows or test.rows, seed=0)
+
+    @cache
+    def control(path: Preprocessing, levels: int) -> Artifact:
+        view = ControlView(path=path, levels=levels, seed=0)
+        identity = {"control": view.identity()}
+        return clean.views(wanted, view=view, canvas=canvas, identity=identity, name="noise" if levels else "clean")
+
+    unchanged = as_published(canvas, limits=limits)
+    test_views = test.views(wanted_test, view=unchanged, canvas=canvas, identity={"plain": True}, name="test")
+    refuse_shared(control(unchanged.path, 0), test_views)
+    ids = open_views(control(preprocessing(job.copies[0], canvas=canvas, limits=limits), 0).folder)[1]
+    copies = tuple(
+        copy_data(job, copy, source, clean, wanted, ids, control=control, canvas=canvas) for copy, source in zip(job.copies, listed)
+    )
+    return EvaluationData(
+        grid=job.grid, clean=clean, test=test, size=size, ids=ids, wanted_test=wanted_test, test_views=test_views, copies=copies
+    )
+
+
+def copy_data(
+    job: EvaluationJob,
+    copy: ProtectedCopy,
+    source: IndexedSource,
+    clean: IndexedSource,
+    wanted: Ids,
+    ids: Ids,
+    *,
+    control: Control,
+    canvas: int,
+) -> CopyData:
+    """A copy's pixel sets, and those of its purified versions."""
+    pairs = wanted_pairs(copy, source, clean, wanted)
+    levels = copy.recipe.levels().levels if copy.recipe else measured_levels(copy, source, clean, pairs)
+    path = preprocessing(copy, canvas=canvas, limits=clean.run.recipe.limits())
+    protected = published_views(copy, source, pairs, canvas=canvas)
+    purified = []
+    for number, address in enumerate(job.grid.purified_folders()):
+        version = open_copy(Folder.at(address).uri, name=f"purified-{number}")
+        listed = IndexedSource.of(clean.run, job.source(address))
+        paired = wanted_pairs(version, listed, clean, wanted)
+        views = published_views(version, listed, paired, canvas=canvas)
+        purified.append((views, match(version, listed, paired, clean=control(path, 0), copied=views, ids=ids)))
+    return CopyData(
+        copy=copy,
+        source=source,
+        pairs=pairs,
+        levels=levels,
+        clean=control(path, 0),
+        noise=control(path, levels),
+        protected=protected,
+        match=match(copy, source, pairs, clean=control(path, 0), copied=protected, ids=ids),
+        purified=tuple(purified),
+    )
+
+
+def published_size(copy: ProtectedCopy, *, clean: IndexedSource, copied: IndexedSource) -> int:
+    """The side at which victims see images: the published ones' own, up to a limit."""
+    source = clean if copy.recipe else copied  # a copy made here has its source's sizes, or the one it was asked for
+    first = np.arange(min(16, source.rows))
+    sides = [min(rgb.shape[:2]) for rgb in source.images(first) if rgb is not None]
+    if not sides:
+        raise ValueError(f"none of the first images of {source.address} can be read")
+    middle = copy.resize or int(np.median(sides))
+    return middle if middle <= SMALL else 224
+
+
+def canvas_of(size: int) -> int:
+    """The side of a stored view: UC's victims crop 224 out of 256; small images are stored whole."""
+    return size if size <= SMALL else round(size * 256 / 224)
+
+
+def preprocessing(copy: ProtectedCopy, *, canvas: int, limits: Limits) -> Preprocessing:
+    """What the copy does to an image beside the perturbation."""
+    return Preprocessing(canvas=canvas, limits=limits, resize=copy.resize, image_format=copy.image_format)
+
+
+def as_published(canvas: int, *, limits: Limits) -> ControlView:
+    """No change on the way: decoded whole as the controls are, where `look` would let a JPEG file scale itself down."""
+    return ControlView(path=Preprocessing(canvas=canvas, limits=limits, resize=0, image_format="png"), levels=0, seed=0)
+
+
+def published_views(copy: ProtectedCopy, source: IndexedSource, pairs: Pairs, *, canvas: int) -> Artifact:
+    """The copy's own images."""
+    view = as_published(canvas, limits=source.run.recipe.limits())
+    return source.views(np.sort(pairs.copy), view=view, canvas=canvas, identity={"copy": copy.identity()}, name="copy")
+
+
+def wanted_pairs(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSource, wanted: Ids) -> Pairs:
+    """The copy's rows among the wanted ones, and their originals."""
+    every = pair(clean.index, source.index, copy)
+    chosen = np.isin(every.clean, wanted)
+    return Pairs(clean=every.clean[chosen], copy=every.copy[chosen])
+
+
+def measured_levels(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSource, pairs: Pairs) -> int:
+    """The budget of a copy from elsewhere, as some of its rows show it."""
+    some = np.linspace(0, len(pairs.clean) - 1, min(MEASURED, len(pairs.clean))).astype(int)
+    before, after = clean.images(pairs.clean[some]), source.images(pairs.copy[some])
+    changes = [deviation(a, b) for a, b in zip(before, after) if a is not None and b is not None and a.shape == b.shape]
+    if not changes:
+        raise ValueError(f"{copy.uri} has other image sizes than the clean source and no work folder beside it, so its budget is unknown")
+    say(f"    noise  {copy.name} changes its images by up to {max(changes)} levels (read off {len(changes)} of them)")
+    return max(1, min(127, max(changes)))
+
+
+def match(copy: ProtectedCopy, source: IndexedSource, pairs: Pairs, *, clean: Artifact, copied: Artifact, ids: Ids) -> Artifact:
+    """`rows.npz`: for every usable row its place in `ids` (`row`), among the clean views (`clean`) and among the copy's (`copy`)."""
+
+    def build(folder: Folder) -> dict:
+        before, clean_ids = open_views(clean.folder)
+        after, copy_ids = open_views(copied.folder)
+        good = np.isin(pairs.clean, clean_ids) & np.isin(pairs.clean, ids) & np.isin(pairs.copy, copy_ids)
+        rows = {
+            "row": np.searchsorted(ids, pairs.clean[good]),
+            "clean": np.searchsorted(clean_ids, pairs.clean[good]),
+            "copy": np.searchsorted(copy_ids, pairs.copy[good]),
+        }
+        if len(rows["row"]) < 2:
+            raise ValueError(f"only {len(rows['row'])} images of {copy.uri} could be matched with their originals and read")
+        if not copy.artifacts:  # what was made here is matched by its ledger
+            refuse_strangers(before[rows["clean"]], after[rows["copy"]], uri=copy.uri)
+        with folder.writing("rows.npz") as file:
+            np.savez(file, row=rows["row"], clean=rows["clean"], copy=rows["copy"])
+        return {"rows": len(rows["row"]), **{name: digest(places) for name, places in rows.items()}}
+
+    return stage(source.run, "match", version=VERSION, fields={}, inputs={"clean": clean, "copy": copied}, build=build)
+
+
+def refuse_shared(train: Artifact, test: Artifact) -> None:
+    """Refuse a test set that holds training images: its accuracy would say nothing."""
+    both = len(_hashes(train) & (tested := _hashes(test)))
+    if both > SHARED * len(tested):
+        raise ValueError(
+            f"{both:,} of the {len(tested):,} test images are also training images, so accuracy on them would say nothing; "
+            "give --test images that the copy was not made from"
+        )
+    if both:
+        say(f"  warning  {both} of {len(tested):,} test images are also training images")
+
+
+def open_match(folder: Folder) -> dict[str, np.ndarray]:
+    with folder.reading("rows.npz") as file, np.load(file, allow_pickle=False) as rows:
+        return {key: rows[key] for key in rows.files}
+
+
+def _hashes(views: Artifact) -> set[bytes]:
+    return {hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in open_views(views.folder)[0]}

@@ -1,0 +1,116 @@
+"""Figures of a report: pictures before and after, a picture per cluster, and features of some rows."""
+
+import numpy as np
+import ray
+import torch
+
+from ray_ue.images.codec import Picture, encode
+from ray_ue.images.lpips import absent, lpips
+from ray_ue.stages.evaluate.copies import slots
+from ray_ue.stages.evaluate.data import CopyData, EvaluationData
+from ray_ue.stages.protect.embed import fetchable, open_surrogate
+from ray_ue.stages.protect.index import labels_of
+from ray_ue.stages.protect.views import PlainView
+from ray_ue.storage.artifacts import Folder
+from ray_ue.types import PixelBlock
+
+PICTURES, CLUSTERS, MAPPED = 12, 100, 600
+MOST = 512  # pixels of a picture's side; the middle of a larger one is shown, for scaling would change the perturbation
+
+
+def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> None:
+    """Write `looks/<copy>/` of the run folder once; a finished one has `done.json`."""
+    copy = copied.copy
+    folder = home.child("looks").child(copy.name)
+    stamp = {"copy": copy.identity(), "match": copied.match.fingerprint}
+    if folder.exists("done.json") and folder.read_json("done.json") == stamp:
+        return
+    draw_pairs(data, copied, folder)
+    if data.knows_clusters_of(copy):
+        draw_clusters(copied, folder)
+    map_features(data, copied, folder)
+    folder.write_json("done.json", stamp)
+
+
+def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+    pairs = copied.pairs
+    some = np.linspace(0, len(pairs.clean) - 1, min(PICTURES, len(pairs.clean))).astype(int)
+    shown, kept = 0, []
+    for row in some.tolist():
+        (before,), (after,) = data.clean.images(pairs.clean[row : row + 1]), copied.source.images(pairs.copy[row : row + 1])
+        if before is not None and after is not None and before.shape == after.shape:
+            folder.write(f"before-{shown:02d}.png", png(before))
+            folder.write(f"after-{shown:02d}.png", png(after))
+            kept.append((middle(before), middle(after)))
+            shown += 1
+    if not (lack := absent()) and kept:
+        distances = lpips(kept)
+        folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
+    else:
+        folder.write("lpips.txt", (lack or "LPIPS is not measured: no pair of images could be shown").encode())
+
+
+def middle(rgb: np.ndarray) -> np.ndarray:
+    top, left = (max(0, (side - MOST) // 2) for side in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[top : top + MOST, left : left + MOST])
+
+
+def png(rgb: np.ndarray) -> bytes:
+    """The middle of an image, losslessly."""
+    return encode(Picture(rgb=middle(rgb), alpha=None, exif=b"", icc=b""), format="png")
+
+
+def draw_clusters(copied: CopyData, folder: Folder) -> None:
+    """One published image of every cluster, the one in the middle of its rows."""
+    slot_of, pairs = slots(copied.copy), copied.pairs
+    sizes = np.bincount(slot_of[slot_of >= 0], minlength=int(slot_of.max(initial=0)) + 1)
+    names = []
+    for slot in range(min(len(sizes), CLUSTERS)):
+        rows = pairs.copy[slot_of[pairs.clean] == slot]
+        image = copied.source.images(rows[len(rows) // 2 :][:1])[0] if len(rows) else None
+        if image is not None:
+            folder.write(f"cluster-{slot:03d}.png", png(image))
+            names.append(f"cluster-{slot:03d}.png")
+    folder.write_json("clusters.json", {"sizes": sizes.tolist(), "samples": names})
+
+
+def map_features(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+    """`features.npz` of some rows before and after, under the network that the perturbation was crafted against."""
+    copy, pairs = copied.copy, copied.pairs
+    if copy.recipe is None or "craft" not in copy.artifacts:
+        text = f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
+        folder.write("features.txt", text.encode())
+        return
+    unseen = copy.recipe.embeddings and "surrogate" not in copy.artifacts["craft"].manifest.fields  # clustered by another network
+    if "embed" not in copy.artifacts or unseen:
+        folder.write("features.txt", b"the perturbation was crafted without a frozen network, so there are no features to show")
+        return
+    if not data.knows_clusters_of(copy):
+        folder.write("features.txt", b"the clean images are not listed as they were when the copy was made, so its clusters are unknown")
+        return
+    some = np.linspace(0, len(pairs.clean) - 1, min(MAPPED, len(pairs.clean))).astype(int)
+    run, rows = data.clean.run, pairs.clean[some]
+    view = PlainView(canvas=copy.recipe.geometry()[0], limits=run.recipe.limits())
+    views = data.clean.images(rows, view=view), copied.source.images(pairs.copy[some], view=view)
+    pairs_read = [(row, one, two) for row, one, two in zip(rows.tolist(), *views) if one is not None and two is not None]
+    before, after = (np.stack([entry[side] for entry in pairs_read]) for side in (1, 2))
+    weights = fetchable({"surrogate": copy.artifacts["surrogate"]} if "surrogate" in copy.artifacts else {})
+    task = ray.remote(num_gpus=run.resources.gpus_per_encoder if run.machines.gpus else 0)(features_of)
+    one, two = ray.get(task.remote(before, after, copy.recipe.surrogate, weights, copy.recipe.image_size, run.machines.cores))
+    rows = np.array([row for row, _, _ in pairs_read])
+    with folder.writing("features.npz") as file:
+        np.savez(file, clean=one, protected=two, slot=slots(copy)[rows], label=labels_of(data.clean.index)[rows].astype(np.int32))
+
+
+def features_of(before: PixelBlock, after: PixelBlock, surrogate: str, weights: Folder | str, image_size: int, cores: int) -> tuple:
+    """The surrogate's features of two sets of views, on the GPU when the task has one."""
+    torch.set_num_threads(cores)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = open_surrogate(surrogate, weights=weights, image_size=image_size, device=device)
+    found = []
+    with torch.inference_mode():
+        for pixels in (before, after):
+            whole = torch.from_numpy(pixels).to(device)
+            parts = [part.permute(0, 3, 1, 2).float() / 255 for part in whole.split(64)]
+            found.append(torch.cat([net.features(part) for part in parts]).float().cpu().numpy())
+    return tuple(found)

@@ -1,0 +1,182 @@
+"""Measure: mutual information between what trained victims make of clean images and of those they were trained on. It finds cells and
+streams them; the numbers are made by the core."""
+
+import json
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.torch import load
+
+from ray_ue.config.recipe import Resources
+from ray_ue.config.victims import parse
+from ray_ue.engine.session import session, stream
+from ray_ue.exploiter.features import layers, revive
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.information import ETA, Estimator, groupwise
+from ray_ue.progress import Progress
+from ray_ue.stages.evaluate.cell import PACKAGES, PixelSet
+from ray_ue.stages.evaluate.data import open_match
+from ray_ue.stages.evaluate.labels import open_labels
+from ray_ue.stages.evaluate.trained_victims import RunContents, TrainedVictim
+from ray_ue.stages.protect.views import open_views
+from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
+from ray_ue.version import installed
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One victim and one or several estimates; what is in `identity` makes the fingerprint of one of them."""
+
+    cell: TrainedVictim
+    estimators: dict[str, Estimator]
+    rows: int
+    inner: bool  # besides the last layer, the main blocks
+
+    def identity(self, name: str) -> dict[str, object]:
+        settings = asdict(self.estimators[name])  # type: ignore[call-overload]
+        return {"cell": self.cell.fingerprint, "estimator": name, "settings": settings, "rows": self.rows, "inner": self.inner, "eta": ETA}
+
+    def fingerprint(self, name: str) -> str:
+        return fingerprint("information", version=VERSION, fields=self.identity(name), inputs={})
+
+    def folder(self, name: str) -> Folder:
+        return self.cell.home.child(f"information-{self.fingerprint(name)}")
+
+
+PLACE = ("copy", "data", "victim", "relabel", "seed", "accuracy", "cell")  # columns that a measurement takes over from the results
+
+
+def measure_runs(
+    lines: Mapping[Folder, list[dict]], *, estimators: dict[str, Estimator], rows: int, inner: bool, resources: Resources
+) -> list[dict]:
+    """The table's rows for the `lines` of each run's results; a victim that stands in several lines or runs is measured once."""
+    tasks: dict[str, Task] = {}
+    missing: dict[str, str] = {}
+    for home, told in lines.items():
+        contents = RunContents(home=home)
+        for line in told:
+            if line["cell"] in tasks:
+                continue
+            found = contents.trained(line)
+            if isinstance(found, str):
+                missing[line["cell"]] = found
+            else:
+                tasks[line["cell"]] = Task(cell=found, estimators=estimators, rows=rows, inner=inner)
+    failed = measure_all(list(tasks.values()), resources=resources)
+    table = []
+    for home, told in lines.items():
+        for line in told:
+            place = {name: line[name] for name in PLACE} | {"run": home.uri}
+            task = tasks.get(line["cell"])
+            table += [place | row for row in (rows_of(task, failed) if task else [{"status": "skipped", "reason": missing[line["cell"]]}])]
+    return table
+
+
+def measure_all(tasks: list[Task], *, resources: Resources) -> dict[str, str]:
+    """Write what is missing of every task's artifacts, many victims at a time; returns why cells could not be measured, by fingerprint."""
+    waiting = [task for task in map(unfinished, tasks) if task.estimators]
+    progress = Progress(stage="measure", total=len(tasks), unit="victims")
+    progress.skip(len(tasks) - len(waiting))
+    failed: dict[str, str] = {}
+    for told in here(waiting) if resources.workers == "local" else spread(waiting, resources=resources):
+        failed |= {told["cell"]: told["failed"]} if told["failed"] else {}
+        progress.add(1)
+    progress.close()
+    return failed
+
+
+def unfinished(task: Task) -> Task:
+    """The task without the estimates that an earlier run has finished."""
+    left = {name: estimator for name, estimator in task.estimators.items() if not finished(task.folder(name))}
+    return replace(task, estimators=left)
+
+
+def here(tasks: list[Task]) -> Iterator[dict]:
+    """One victim after the other in this process: starts fastest, for few of them."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for task in tasks:
+        yield attempt(task, device=device)
+
+
+def spread(tasks: list[Task], *, resources: Resources) -> Iterator[dict]:
+    """Through Ray Data: one actor per GPU share, or per core of a machine without GPUs."""
+    if not tasks:
+        return
+    with session() as machines:
+        share = resources.gpus_per_victim if machines.gpus else 0.0
+        actors = min(len(tasks), max(1, machines.shares(share)) if share else machines.slots())
+        threads = machines.threads(resources, tasks=actors)
+        items = [{"task": pickle.dumps(task)} for task in tasks]
+        yield from stream(items, work=Measurer, arguments={"threads": threads}, cpus=1, gpus=share, actors=actors, block_bytes=1)
+
+
+def attempt(task: Task, *, device: torch.device) -> dict:
+    """Measure a victim; why it failed, where it alone is to blame: weights that are not at hand, features that are not finite."""
+    try:
+        measure_cell(task, device=device)
+    except ValueError as error:
+        return {"cell": task.cell.fingerprint, "failed": " ".join(str(error).split())}
+    return {"cell": task.cell.fingerprint, "failed": ""}
+
+
+class Measurer:
+    """Builds nothing before it is asked: every cell has another network."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        tasks = [pickle.loads(item["task"]) for item in batch.to_pylist()]  # noqa: S301 - made by the driver of this run
+        return pa.Table.from_pylist([attempt(task, device=self.device) for task in tasks])
+
+
+def measure_cell(task: Task, *, device: torch.device) -> None:
+    """Features once, then one artifact per estimator."""
+    cell, began = task.cell, time.monotonic()
+    clean, given, groups = pairs(cell, rows=task.rows)
+    net = revive(cell.victim, load(cell.folder.read("net.safetensors")), sample=given, classes=cell.classes, size=cell.size).to(device)
+    arch = parse(cell.victim).arch
+    before, after = (layers(net, arch, pixels, size=cell.size, inner=task.inner) for pixels in (clean, given))
+    tight = {layer: asdict(groupwise(found, groups)) for layer, found in after.items()}
+    for name, estimator in task.estimators.items():
+        told = []
+        for layer in after:
+            found = estimator(before[layer], after[layer], rng=np.random.default_rng(0), device=device)
+            numbers = {"value": found.value, "corrected": found.corrected, "stderr": found.stderr, "slices": found.slices, "rows": found.n}
+            told.append({"layer": layer, **{key: number if isfinite(number) else None for key, number in (numbers | tight[layer]).items()}})
+        facts = {"layers": told, "seconds": round(time.monotonic() - began, 2)}
+        versions = {package: installed(package) for package in PACKAGES}
+        made = Manifest(stage="information", fingerprint=task.fingerprint(name), fields=task.identity(name), facts=facts, versions=versions)
+        finish(task.folder(name), made)
+
+
+def pairs(cell: TrainedVictim, *, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(clean images, the same images as the victim saw them, the exploiter's labels) of a fixed sample of the training rows."""
+    few = draw_sample(len(open_match(cell.rows.match)[cell.rows.column]), size=rows, seed=0)
+    labels = open_labels(cell.labels)[0][open_match(cell.rows.match)[cell.rows.column][few]].astype(np.int64)
+    return some(cell.clean, few), some(cell.pixels, few), labels
+
+
+def some(pixels: PixelSet, few: np.ndarray) -> np.ndarray:
+    return np.array(open_views(pixels.views)[0][open_match(pixels.match)[pixels.column][few]])
+
+
+def rows_of(task: Task, failed: dict[str, str]) -> Iterator[dict]:
+    """What the table says of one victim: per estimator every layer, or why there is nothing."""
+    for name in task.estimators:
+        settings = json.dumps(task.identity(name)["settings"], sort_keys=True)
+        if not finished(task.folder(name)):
+            yield {"estimator": name, "settings": settings, "status": "skipped", "reason": failed[task.cell.fingerprint]}
+            continue
+        made = {"estimator": name, "settings": settings, "fingerprint": task.fingerprint(name), "status": "done", "reason": ""}
+        for layer in opened(task.folder(name)).facts["layers"]:
+            yield layer | made

@@ -1,0 +1,65 @@
+"""Matching: which row of a protected copy is which row of the clean source, by the ledger, by name, or by position; never by hope."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from ray_ue.sources.naming import bare
+from ray_ue.stages.evaluate.copies import ProtectedCopy, ledger_names
+from ray_ue.stages.protect.index import labels_of, rows_of, shard_lines
+from ray_ue.storage.artifacts import Artifact
+
+LEAST = 0.5  # of a copy's rows must be found in the source
+CLOSER = 0.6  # of the mean distance between strangers: what a copy's rows must be nearer to their originals than
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """Row ids that belong together, in the order of the clean ones."""
+
+    clean: Int64[np.ndarray, " n"]
+    copy: Int64[np.ndarray, " n"]
+
+
+def keys_of(index: Artifact) -> list[str]:
+    """The name of every row, in id order."""
+    return [key for line in shard_lines(index) if line["rows"] for key in rows_of(index.folder, line["shard"])["key"].to_pylist()]
+
+
+def pair(clean: Artifact, copied: Artifact, copy: ProtectedCopy) -> Pairs:
+    """The rows of a copy and their originals; a `ValueError` when they do not seem to belong to each other."""
+    here, there = keys_of(clean), keys_of(copied)
+    known = ledger_names(copy) if copy.artifacts and copy.artifacts["index"].fingerprint == clean.fingerprint else named(here)
+    found = [(known.get(name, known.get(bare(name), -1)), row) for row, name in enumerate(there)]
+    both = sorted((original, row) for original, row in found if original >= 0)
+    if len(both) < LEAST * len(there) and len(here) == len(there) and (labels_of(clean) == labels_of(copied)).all():
+        both = [(row, row) for row in range(len(here))]  # other names, but as many rows with the same labels in the same order
+    if len(both) < LEAST * len(there):
+        raise ValueError(
+            f"{copy.uri} is no copy of the clean source: of its {len(there):,} images only {len(both):,} carry a name that the source "
+            f"has (there for example {there[0]!r}, in the source {here[0]!r}); give --clean the images that it was made from"
+        )
+    array = np.array(both, np.int64).reshape(-1, 2)
+    return Pairs(clean=array[:, 0], copy=array[:, 1])
+
+
+def named(keys: list[str]) -> dict[str, int]:
+    """From names, with and (where that stays unique) without extension, to rows."""
+    short: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        stem = bare(key)
+        short[stem] = -1 if stem in short else row
+    return {stem: row for stem, row in short.items() if row >= 0} | {key: row for row, key in enumerate(keys)}
+
+
+def refuse_strangers(clean: np.ndarray, copied: np.ndarray, *, uri: str) -> None:
+    """That matched views look alike: rows `n h w 3` of both. Positions in a packed file shift when a row was left out."""
+    few = np.linspace(0, len(clean) - 1, min(len(clean), 200)).astype(int)
+    one, two = clean[few].astype(np.float32), copied[few].astype(np.float32)
+    same, other = np.abs(one - two).mean(), np.abs(one - np.roll(two, 1, 0)).mean()
+    if len(few) > 10 and same > CLOSER * other:
+        raise ValueError(
+            f"the images of {uri} do not look like those of the clean source under the same names: they differ by {same:.0f} levels, "
+            f"strangers by {other:.0f}; give --clean the images that it was made from"
+        )

@@ -1,0 +1,73 @@
+"""What happens to a row on its way into the arrays of an evaluation: the controls' path and the perturbed test set's. No torch up here."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ray_ue.images.codec import Limits, Picture, decode, encode, look_at, resized
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.controls import noise_like
+from ray_ue.random_streams import STREAMS
+from ray_ue.storage.artifacts import Folder
+from ray_ue.types import Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a protected copy does to an image beside the perturbation: resize it (0: no) and save it in a format."""
+
+    canvas: int
+    limits: Limits
+    resize: int
+    image_format: str
+
+    def open(self, data: bytes) -> Picture:
+        picture = decode(data, limits=self.limits)
+        return resized(picture, size=self.resize) if self.resize else picture
+
+    def save(self, picture: Picture, rgb: Pixels) -> np.ndarray:
+        """The view of what a reader of the saved image decodes. Lossless formats give back what went in, so only JPEG is really written."""
+        if self.image_format == "jpeg":
+            changed = Picture(rgb=rgb, alpha=picture.alpha, exif=picture.exif, icc=picture.icc)
+            rgb = decode(encode(changed, format="jpeg"), limits=self.limits).rgb
+        return look_at(rgb, size=self.canvas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlView:
+    """A clean row (`levels` 0), or one with fresh random noise of up to `levels`, on the path of the protected copy."""
+
+    path: Preprocessing
+    levels: int
+    seed: int
+
+    def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
+        picture = self.path.open(data)
+        if not self.levels:
+            return self.path.save(picture, picture.rgb)
+        rng = np.random.default_rng([self.seed, number, STREAMS["evaluate/noise"]])
+        return self.path.save(picture, noise_like(picture.rgb, budget=Budget(levels=self.levels), rng=rng))
+
+    def identity(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedView:
+    """A test row with the perturbation that it would have got, had it been published: that of its cluster, or of its class."""
+
+    path: Preprocessing
+    poison: Folder
+    slots: Folder
+
+    def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
+        from ray_ue.stages.protect.export import poison_here  # brings torch, which only these tasks need
+
+        picture = self.path.open(data)
+        return self.path.save(picture, poison_here(self.poison).apply(picture.rgb, int(slots_here(self.slots)[number])))
+
+
+@lru_cache(maxsize=1)
+def slots_here(folder: Folder) -> np.ndarray:
+    return np.load(folder.fetch("slots.npy"), allow_pickle=False)

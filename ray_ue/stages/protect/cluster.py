@@ -1,0 +1,180 @@
+"""Cluster: k-means on a stated sample of the vectors, then a streamed assignment of all of them; or one group per label."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from ray_ue.engine.session import stream
+from ray_ue.engine.stage import Run, stage
+from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gpu, report
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.methods.requirements import requirements_of
+from ray_ue.progress import Progress, say
+from ray_ue.stages.protect.index import labels_of
+from ray_ue.stages.protect.sample import wanted_rows
+from ray_ue.stages.protect.vectors import read_vectors, vectors
+from ray_ue.stages.protect.views import open_views
+from ray_ue.storage.artifacts import Artifact, Folder
+
+VERSION = 1
+KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
+LABEL_FIELDS = ("groups",)
+NOTHING = {"groups": "none"}
+
+
+def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
+    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; `clusters` of them, or one per label."""
+    by_label = run.recipe.groups == "label"
+    fields = run.recipe.values(LABEL_FIELDS) if by_label else run.recipe.values(KMEANS_FIELDS) | {"clusters": clusters}
+    inputs = {"index": index, "embed": embedded}
+
+    def group(folder: Folder) -> dict:
+        found = group_by_label(index, embedded) if by_label else group_by_kmeans(run, embedded, clusters, folder)
+        return build(folder, *found)
+
+    return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=group)
+
+
+def by_listing(run: Run, *, index: Artifact, views: Artifact) -> Artifact:
+    """The groups artifact for a method that needs no embedding: one group per label, or a single one. Without centres (D = 0).
+
+    Rows of the `views` that could not be read get no slot; the export finds the others.
+    """
+    by_label = requirements_of(run.recipe).groups == "label"
+
+    def group(folder: Folder) -> dict:
+        used = np.ones(index.facts["rows"], bool)
+        used[wanted_rows(index, size=views.manifest.fields["craft_sample"], seed=run.recipe.seed)] = False
+        used[open_views(views.folder)[1]] = True
+        slot_of, slots = ByLabel().slots(labels_of(index), used) if by_label else (np.where(used, 0, NO_SLOT).astype(np.int32), 1)
+        by = "label" if by_label else "none"
+        return build(folder, Groups(slot_of=slot_of, centers=np.zeros((slots, 0), np.float32)), 0.0, {"by": by})
+
+    fields = run.recipe.values(LABEL_FIELDS) if by_label else NOTHING
+    return stage(run, "cluster", version=VERSION, fields=fields, inputs={"index": index, "views": views}, build=group)
+
+
+def build(folder: Folder, groups: Groups, inertia: float, facts: dict) -> dict:
+    """Save the groups; return and tell what they look like."""
+    save(folder, groups)
+    facts = report(groups.sizes(), inertia) | facts
+    describe(facts)
+    return facts
+
+
+def group_by_label(index: Artifact, embedded: Artifact) -> tuple[Groups, float, dict]:
+    """(groups, inertia, facts) with one slot per label, its centre the mean embedding of its rows."""
+    used = np.zeros(embedded.facts["rows"], bool)
+    for ids, _ in vectors(embedded):
+        used[ids] = True
+    slot_of, slots = ByLabel().slots(labels_of(index), used)
+    tallies = (Tally.of(block, slot_of[ids], np.zeros(len(ids)), k=slots) for ids, block in vectors(embedded))
+    whole = next(tallies)
+    for tally in tallies:
+        whole += tally
+    centers = whole.centers(np.zeros_like(whole.sums, dtype=np.float32))
+    inertia = sum(float(np.square(block - centers[slot_of[ids]], dtype=np.float64).sum()) for ids, block in vectors(embedded))
+    return Groups(slot_of=slot_of, centers=centers), inertia, {"by": "label"}
+
+
+def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder) -> tuple[Groups, float, dict]:
+    """(groups, inertia, facts): fitted on a sample, assigned to all rows part by part."""
+    good = embedded.facts["rows"] - embedded.facts["rejected"]
+    kmeans = KMeans(k=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
+    kmeans.check(good)
+    sampled = collect(embedded, draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed))
+    device = "GPU" if on_gpu() else "CPU"
+    say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {device}")
+    fitted = kmeans.fit(sampled)
+    tallies = assign_all(run, embedded, folder, fitted, rows=good)
+    # Added in the order of the parts, so the centres do not depend on which task came first.
+    whole = tallies[0]
+    for tally in tallies[1:]:
+        whole += tally
+    groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
+    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device}
+
+
+def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> list[Tally]:
+    """Write the slots of every part of the vectors; return the parts' tallies in their order."""
+    names = embedded.folder.names("vectors")
+    progress = Progress(stage="cluster", total=rows)
+    # A few parts per item: a task costs more than the assignment of one part.
+    items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
+    arguments = {"embedded": embedded.folder, "folder": folder, "centers": centers}
+    here = len(items) <= 4
+    found = (
+        assign_here(items, arguments) if here else stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
+    )
+    tallies: dict[str, Tally] = {}
+    for row in found:
+        sums = np.asarray(row["sums"], np.float64).reshape(len(centers), -1)
+        tallies[row["name"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
+        progress.add(int(tallies[row["name"]].counts.sum()))
+    progress.close()
+    return [tallies[name] for name in names]
+
+
+def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
+    """The vectors at sorted `places` (counting readable rows only), one part in memory beside the sample."""
+    found, begin, done = np.zeros((0, 0), np.float32), 0, 0
+    for _, block in vectors(embedded):
+        found = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else found
+        inside = places[(places >= begin) & (places < begin + len(block))] - begin
+        found[done : done + len(inside)] = block[inside]
+        begin, done = begin + len(block), done + len(inside)
+    assert done == len(places), "the places are of readable rows"
+    return found
+
+
+def assign_here(items: list[dict], arguments: dict) -> Iterator[dict]:
+    for item in items:
+        for table in assign_parts(pa.Table.from_pylist([item]), **arguments):
+            yield from table.to_pylist()
+
+
+def assign_parts(batch: pa.Table, *, embedded: Folder, folder: Folder, centers: np.ndarray) -> Iterator[pa.Table]:
+    """Write the slots of each named part; yield its float64 sums."""
+    for name in (name for names in batch["names"].to_pylist() for name in names):
+        ids, block = read_vectors(embedded, name)
+        slots, squares = assign(block, centers)
+        tally = Tally.of(block, slots, squares, k=len(centers))
+        folder.write_table(f"parts/{name}", pa.table({"id": ids, "slot": slots}))
+        yield pa.table(
+            {"name": [name], "counts": [tally.counts.tolist()], "sums": [tally.sums.ravel().tolist()], "inertia": [tally.inertia]}
+        )
+
+
+def gather(folder: Folder, *, rows: int) -> np.ndarray:
+    slots = np.full(rows, NO_SLOT, np.int32)
+    for name in folder.names("parts"):
+        part = folder.read_table(f"parts/{name}")
+        slots[part["id"].to_numpy()] = part["slot"].to_numpy()
+    return slots
+
+
+def save(folder: Folder, groups: Groups) -> None:
+    folder.write_table("slots.parquet", pa.table({"id": np.arange(len(groups.slot_of)), "slot": groups.slot_of}))
+    with folder.writing("centers.npy") as file:
+        np.save(file, groups.centers)
+    folder.remove("parts")
+
+
+def open_groups(folder: Folder) -> Groups:
+    """The finished groups of a cluster artifact."""
+    slots = folder.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy()
+    return Groups(slot_of=slots.astype(np.int32), centers=np.load(folder.fetch("centers.npy"), allow_pickle=False))
+
+
+def describe(facts: dict) -> None:
+    if facts["by"] == "none":
+        say(f"  cluster  none: {sum(facts['sizes']):,} images, each with a perturbation of its own")
+        return
+    sizes = sorted(facts["sizes"], reverse=True)
+    shown = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
+    say(f"  cluster  sizes {shown}; largest is {facts['imbalance']:.2f} x the mean")
+    if facts["empty"]:
+        say(f"  warning  {facts['empty']} clusters are empty: the features have fewer distinct values than clusters")
+    elif facts["imbalance"] > 5:
+        say("  warning  the clusters are very uneven; fewer clusters or another surrogate may protect better")

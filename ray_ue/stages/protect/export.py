@@ -1,0 +1,225 @@
+"""Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+import pyarrow as pa
+
+from ray_ue.engine.session import stream
+from ray_ue.engine.stage import Run, stage
+from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
+from ray_ue.images.quality import compare
+from ray_ue.perturbations import Poison
+from ray_ue.progress import Progress
+from ray_ue.sources import Item, Shard, Source, Written, sweep
+from ray_ue.sources.image_files import EXTENSIONS
+from ray_ue.stages.protect.craft import open_poison, open_slots
+from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
+from ray_ue.stages.protect.ledger import LEDGER, in_order, ledger_name
+from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.types import SlotOf
+
+VERSION = 2
+FIELDS = ("resize", "image_format", "max_pixels")
+# SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
+SSIM_IMAGES, SSIM_EVERY = 256, 50
+SHOWN_EVERY = 32
+
+
+def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, poison: Artifact, embedded: Mapping[str, Artifact]) -> Artifact:
+    """The export artifact: `ledger/shard-*.parquet`, one line per image with its name and checksum in the copy, and `rejected.parquet`.
+
+    The copy itself lies in the output folder and holds nothing but what the source holds. `embedded` is empty, or tells why a row was
+    set aside when it was embedded.
+    """
+    fields = run.recipe.values(FIELDS)
+    inputs = {"index": index, "groups": groups, "poison": poison}
+    return stage(
+        run,
+        "export",
+        version=VERSION,
+        fields=fields,
+        inputs=inputs,
+        build=lambda folder: build(run, index, embedded, open_slots(poison, groups=groups, views=views), poison, folder),
+    )
+
+
+def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: SlotOf, poison: Artifact, folder: Folder) -> dict:
+    source = listed_source(run, index)
+    first = {line["shard"]: (line["first_id"], line["rows"]) for line in shard_lines(index)}
+    written = set(folder.names("ledger"))
+    shards = source.shards()
+    waiting = [shard for shard in shards if ledger_name(shard.number) not in written]
+    progress = Progress(stage="export", total=index.facts["rows"])
+    progress.skip(index.facts["rows"] - sum(first[shard.number][1] for shard in waiting))
+    tasks = min(len(waiting), run.machines.slots())
+    recipe = run.recipe
+    writer = Writer(
+        source=source,
+        output=run.output.uri,
+        index=index.folder,
+        poison=poison.folder,
+        ledger=folder,
+        resize=recipe.resize,
+        image_format=recipe.image_format,
+        limits=recipe.limits(),
+        ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
+        threads=run.machines.threads(run.resources, tasks=tasks),
+    )
+    items = []
+    for shard in waiting:
+        begin, rows = first[shard.number]
+        items.append({"shard": pickle.dumps(shard), "first_id": begin, "slots": slot_of[begin : begin + rows].tobytes()})
+    for result in stream(items, work=write_shards, arguments={"writer": writer}, cpus=1, tasks=tasks, block_bytes=1):
+        progress.add(result["rows"], rejected=result["rejected"])
+    progress.close()
+    sweep(run.output.uri)  # what killed writers left behind
+    leave_out(source, run, folder)
+    return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
+
+
+def leave_out(source: Source, run: Run, folder: Folder) -> None:
+    """Take the images that are not in the copy out of its metadata files; only now is it known which they are."""
+    lines = [folder.read_table(f"ledger/{name}", columns=("key", "reason")) for name in folder.names("ledger")]
+    keys = {key for table in lines for key in table.filter(table["reason"].is_valid())["key"].to_pylist()}
+    if not keys:
+        return
+    for shard, done in source.leave_out(keys, to=run.output.uri, extension=EXTENSIONS[run.recipe.image_format]):
+        others = folder.read_table(f"others/{ledger_name(shard.number)}").to_pylist()
+        new = [line | {"sha256": done.sha256, "bytes": done.size} if line["name"] == done.name else line for line in others]
+        folder.write_table(f"others/{ledger_name(shard.number)}", pa.Table.from_pylist(new))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """All that a task needs to write one shard of the copy."""
+
+    source: Source
+    output: str
+    index: Folder
+    poison: Folder
+    ledger: Folder
+    resize: int
+    image_format: str
+    limits: Limits
+    ssim_every: int
+    threads: int
+
+    def protect(self, item: Item, number: int, slot: int, poison: Poison) -> tuple[bytes | None, dict]:
+        """The protected bytes of one image (None: left out) and its line for the ledger."""
+        line: dict = {"id": number, "key": item.key, "slot": slot}
+        try:
+            clean = decode(item.data, limits=self.limits)
+        except Rejected as reason:
+            return None, line | {"reason": str(reason)}
+        if slot < 0:
+            return None, line | {"reason": "set aside when it was first read"}
+        if self.resize:
+            clean = resized(clean, size=self.resize)
+        rgb = poison.apply(clean.rgb, slot)
+        seen = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
+        data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=clean.exif, icc=clean.icc), format=self.image_format)
+        height, width = rgb.shape[:2]
+        return data, line | {"height": height, "width": width, "most": seen.most, "psnr": seen.psnr, "ssim": seen.ssim, "bytes": len(data)}
+
+    def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
+        """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""
+        keys = rows_of(self.index, shard.number)["key"].to_pylist()
+        lines: list[dict] = []
+        written: dict[str, Written] = {}
+        others: list[Written] = []
+        shown = 0
+        change = partial(self.change, numbered=list(zip(keys, range(first_id, first_id + len(keys)), slots.tolist())), lines=lines)
+        for done in self.source.rewrite(shard, to=self.output, extension=EXTENSIONS[self.image_format], change=change):
+            if done.key:
+                written[done.key] = done
+            else:
+                others.append(done)
+            if len(lines) - shown >= SHOWN_EVERY:
+                yield lines[shown:]
+                shown = len(lines)
+        if len(lines) != len(keys):
+            raise changed(self.source, f"{shard.path} has {len(lines)} images, {len(keys)} were listed")
+        if others:
+            columns = {"name": [o.name for o in others], "sha256": [o.sha256 for o in others], "bytes": [o.size for o in others]}
+            self.ledger.write_table(f"others/{ledger_name(shard.number)}", pa.table(columns))
+        for line in lines:
+            if line["key"] in written:
+                line |= {"name": written[line["key"]].name, "sha256": written[line["key"]].sha256}
+        self.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(lines, schema=LEDGER))
+        yield lines[shown:]
+
+    def change(self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict]) -> Iterator[bytes | None]:
+        """Protected bytes in the order of the items, made by threads; each image's ledger line is appended to `lines`."""
+        poison = poison_here(self.poison)
+
+        def tasks() -> Iterator[tuple[Item, int, int]]:
+            for place, item in enumerate(items):
+                if place >= len(numbered) or numbered[place][0] != item.key:
+                    raise changed(self.source, f"{item.key} was not listed there")
+                yield item, numbered[place][1], numbered[place][2]
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            for data, line in in_order(pool, lambda task: self.protect(task[0], task[1], task[2], poison), tasks(), ahead=2 * self.threads):
+                lines.append(line)
+                yield data
+
+
+def changed(source: Source, what: str) -> ValueError:
+    return ValueError(f"{source.root} changed while it was read: {what}; leave it alone during a run, and name a new output")
+
+
+@lru_cache(maxsize=1)
+def poison_here(folder: Folder) -> Poison:
+    """The poison, read once per process."""
+    return open_poison(folder)
+
+
+def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
+    """Write each shard of `batch`; yield counts for the live view."""
+    for entry in batch.to_pylist():
+        shard: Shard = pickle.loads(entry["shard"])  # noqa: S301 - made by the driver of this run
+        for lines in writer.write(shard, entry["first_id"], np.frombuffer(entry["slots"], np.int32)):
+            yield count(lines)
+
+
+def count(lines: list[dict]) -> pa.Table:
+    return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})
+
+
+def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]) -> dict:
+    """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
+    tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
+    why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
+    images, size, most, psnr, ssim, bad = 0, 0, 0, [], [], []
+    for name in names:
+        ledger = folder.read_table(f"ledger/{name}")
+        for line in ledger.filter(ledger["reason"].is_valid()).to_pylist():
+            bad.append({"id": line["id"], "key": line["key"], "reason": why.get(line["id"], line["reason"])})
+        good = ledger.filter(ledger["reason"].is_null())
+        images += len(good)
+        size += sum(good["bytes"].to_pylist())
+        most = max([most, *good["most"].to_pylist()])
+        psnr.append(np.asarray(good["psnr"].to_pylist(), float))
+        measured = np.asarray(good["ssim"].to_pylist(), float)
+        ssim.append(measured[np.isfinite(measured)])
+    rejected = pa.Table.from_pylist(bad, schema=pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())]))
+    folder.write_table("rejected.parquet", rejected)
+    finite = np.concatenate(psnr) if psnr else np.zeros(0)
+    finite = finite[np.isfinite(finite)]
+    similar = np.concatenate(ssim) if ssim else np.zeros(0)
+    return {
+        "images": images,
+        "rejected": len(bad),
+        "bytes": size,
+        "most_levels": most,
+        "psnr_mean": round(float(finite.mean()), 2) if len(finite) else None,
+        "psnr_least": round(float(finite.min()), 2) if len(finite) else None,
+        "ssim_mean": round(float(similar.mean()), 4) if len(similar) else None,
+        "ssim_least": round(float(similar.min()), 4) if len(similar) else None,
+        "ssim_images": len(similar),
+    }

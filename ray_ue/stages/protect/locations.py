@@ -1,0 +1,74 @@
+"""Where every image of a copy lies, by its name, in 48 bytes an image; from a fresh listing that knows nothing of the export."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+
+import numpy as np
+
+from ray_ue.sources import Shard, Source
+from ray_ue.stages.protect.ledger import in_order
+
+NAME = 16  # bytes of a name's digest: a billion names share none by chance
+LOCATION = np.dtype([("shard", "<i4"), ("row", "<i4"), ("label", "<i8"), ("offset", "<i8"), ("size", "<i8")])
+SHOWN = 5  # names in an error
+NO_LABEL = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Locations:
+    """Every image of `copy` in the order of its name's digest; `claimed` says which ones were asked for."""
+
+    copy: Source
+    shards: list[Shard]
+    names: np.ndarray
+    at: np.ndarray
+    claimed: np.ndarray
+
+    @classmethod
+    def of(cls, copy: Source, *, threads: int) -> "Locations":
+        """List a copy, several shards at once."""
+        shards = copy.shards()
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(in_order(pool, partial(_list, copy), shards, ahead=2 * threads))
+        names = np.concatenate([np.empty(0, f"S{NAME}"), *(names for names, _ in parts)])
+        at = np.concatenate([np.empty(0, LOCATION), *(at for _, at in parts)])
+        order = np.argsort(names, kind="stable")
+        return cls(copy=copy, shards=shards, names=names[order], at=at[order], claimed=np.zeros(len(names), bool))
+
+    def claim(self, names: Sequence[str]) -> tuple[np.ndarray, list[str], list[str]]:
+        """The positions in `at` of the names that are there, the names that are not, and those that were claimed before."""
+        wanted = digests(names)
+        found = np.searchsorted(self.names, wanted)
+        here = found < len(self.names)
+        here[here] = self.names[found[here]] == wanted[here]
+        missing = [names[int(i)] for i in np.flatnonzero(~here)]
+        places = found[here]
+        first = np.zeros(len(places), bool)
+        first[np.unique(places, return_index=True)[1]] = True
+        again = self.claimed[places] | ~first
+        self.claimed[places] = True
+        return places, missing, [names[int(i)] for i in np.flatnonzero(here)[again]]
+
+    def unclaimed(self) -> tuple[int, list[str]]:
+        """How many images nobody asked for, and the first few of their names. A name that is there twice is claimed once."""
+        left = self.at[~self.claimed]
+        shown = np.sort(left, order=["shard", "row"])[:SHOWN]
+        keys = {int(shard): self.copy.rows(self.shards[shard])["key"] for shard in np.unique(shown["shard"])}
+        return len(left), [keys[int(place["shard"])][int(place["row"])].as_py() for place in shown]
+
+
+def digests(names: Sequence[str]) -> np.ndarray:
+    """S16 `N`: a digest of each name."""
+    return np.array([blake2b(name.encode(), digest_size=NAME).digest() for name in names], f"S{NAME}")
+
+
+def _list(copy: Source, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+    rows = copy.rows(shard)
+    at = np.empty(len(rows), LOCATION)
+    at["shard"], at["row"] = shard.number, np.arange(len(rows))
+    for name, nothing in (("label", NO_LABEL), ("offset", 0), ("size", 0)):
+        at[name] = rows[name].fill_null(nothing).to_numpy()
+    return digests(rows["key"].to_pylist()), at

@@ -1,0 +1,46 @@
+"""Sample: the views that crafting and self-supervised training loop over, read once into one memory-mapped uint8 array."""
+
+import numpy as np
+
+from ray_ue.engine.stage import Run, stage
+from ray_ue.grouping.sampling import draw_sample
+from ray_ue.stages.protect.views import PlainView, read_views
+from ray_ue.storage.artifacts import Artifact, Folder
+
+VERSION = 1
+
+
+def sample(run: Run, *, index: Artifact, canvas: int, rows: int) -> Artifact:
+    """The sample artifact: `pixels.npy` uint8 [n, canvas, canvas, 3] and `ids.npy`, in id order and without the unreadable.
+
+    It is a random sample of `rows` rows, or all of them where there are no more.
+    """
+    rows = min(rows, index.facts["rows"])
+    fields = run.recipe.values(("seed", "max_pixels")) | {"canvas": canvas, "craft_sample": rows}
+    return stage(
+        run, "sample", version=VERSION, fields=fields, inputs={"index": index}, build=lambda folder: build(run, index, canvas, rows, folder)
+    )
+
+
+def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> dict:
+    wanted = wanted_rows(index, size=rows, seed=run.recipe.seed)
+    view = PlainView(canvas=canvas, limits=run.recipe.limits())
+    read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
+    if read < 2:
+        raise ValueError(f"only {read} of {len(wanted)} sampled images could be read; there is nothing to craft on")
+    return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
+
+
+def wanted_rows(index: Artifact, *, size: int, seed: int) -> np.ndarray:
+    """The ids of a sample."""
+    return draw_sample(index.facts["rows"], size=size, seed=seed)
+
+
+def refuse_unreadable(sampled: Artifact, *, most: float) -> None:
+    """Where no embedding looks at every row, the sample is the first that does."""
+    bad = sampled.facts["asked"] - sampled.facts["rows"]
+    if bad > most * sampled.facts["asked"]:
+        raise ValueError(
+            f"{bad:,} of {sampled.facts['asked']:,} images cannot be used, more than --max-rejected {most:g} allows; "
+            "look at them, or allow a larger share"
+        )

@@ -1,0 +1,143 @@
+"""Views: chosen rows of a source as one memory-mapped uint8 array at one size, read in one streaming pass; what happens to a row between
+its bytes and the array is a value that the caller gives."""
+
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64
+from numpy.lib import format as npy
+
+from ray_ue.engine.session import stream
+from ray_ue.engine.stage import Run
+from ray_ue.images.codec import Limits, Rejected, look
+from ray_ue.progress import Progress
+from ray_ue.sources import Shard, Source
+from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
+from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.types import PixelBlock
+
+
+@runtime_checkable
+class ViewFunction(Protocol):
+    """From the bytes of row `number`, with its label (-1: none), to its view `canvas canvas 3`; raises `Rejected`."""
+
+    def __call__(self, data: bytes, number: int, label: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainView:
+    """The row as it is."""
+
+    canvas: int
+    limits: Limits
+
+    def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
+        return look(data, size=self.canvas, limits=self.limits)
+
+
+def read_views(
+    run: Run, index: Artifact, wanted: Int64[np.ndarray, " n"], *, view: ViewFunction, canvas: int, name: str, folder: Folder
+) -> int:
+    """Write `pixels.npy` uint8 [m, canvas, canvas, 3] and `ids.npy` of the readable ones among the `wanted` ids; returns m."""
+    need = len(wanted) * canvas**2 * 3
+    if 2 * need > folder.free_bytes():
+        raise ValueError(
+            f"{len(wanted):,} views need {2 * need / 2**30:.1f} GiB in {folder.uri}, "
+            f"{folder.free_bytes() / 2**30:.1f} GiB are free; ask for fewer rows or free some room"
+        )
+    source = listed_source(run, index)
+    shards, done = source.shards(), set(folder.names("parts"))
+    every = [(chunk, wanted[(wanted >= chunk.first_id) & (wanted < chunk.first_id + chunk.rows)]) for chunk in chunks(index)]
+    picked = [(chunk, ids) for chunk, ids in every if len(ids)]
+    waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
+    progress = Progress(stage=name, total=len(wanted))
+    progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
+    tasks = run.machines.slots()
+    threads = run.machines.threads(run.resources, tasks=min(len(waiting), run.machines.cores))
+    arguments = {"source": source, "index": index.folder, "folder": folder, "canvas": canvas, "view": view, "threads": threads}
+    items = [{"chunk": pickle.dumps(c), "shard": pickle.dumps(shards[c.shard]), "ids": ids.tolist()} for c, ids in waiting]
+    for result in stream(items, work=write_views, arguments=arguments, cpus=1, tasks=tasks):
+        progress.add(result["rows"], rejected=result["rejected"])
+    progress.close()
+    return consolidate(folder, canvas)
+
+
+def part_name(chunk: int) -> str:
+    return f"part-{chunk:08d}.npz"
+
+
+def write_views(
+    batch: pa.Table, *, source: Source, index: Folder, folder: Folder, canvas: int, view: ViewFunction, threads: int
+) -> Iterator[pa.Table]:
+    """Write the views of the wanted rows of each chunk in `batch`; unreadable rows are left out."""
+
+    def view_or_none(row: tuple[bytes, int, int]) -> np.ndarray | None:
+        try:
+            return view(*row)
+        except Rejected:
+            return None
+
+    for item in batch.to_pylist():
+        chunk: Chunk = pickle.loads(item["chunk"])  # noqa: S301 - made by the driver of this run
+        shard: Shard = pickle.loads(item["shard"])  # noqa: S301
+        ids = np.asarray(item["ids"], np.int64)
+        with ThreadPoolExecutor(threads) as pool:
+            views = list(pool.map(view_or_none, read_some(source, shard, index, chunk, ids)))
+        good = [row for row, pixels in enumerate(views) if pixels is not None]
+        kept = [pixels for pixels in views if pixels is not None]
+        pixels = np.stack(kept) if kept else np.zeros((0, canvas, canvas, 3), np.uint8)
+        with folder.writing(f"parts/{part_name(chunk.number)}") as file:
+            np.savez(file, ids=ids[good], pixels=pixels)
+        yield pa.table({"rows": [len(ids)], "rejected": [len(ids) - len(good)]})
+
+
+def read_some(source: Source, shard: Shard, index: Folder, chunk: Chunk, ids: np.ndarray) -> Iterator[tuple[bytes, int, int]]:
+    """(bytes, id, label) of the rows `ids` of a chunk, by contiguous runs, so that a thin sample of a large shard reads little of it."""
+    rows = rows_of(index, chunk.shard)
+    places = ids - chunk.first_id + chunk.start
+    labels = rows["label"].fill_null(-1).to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    for begin, end in pairwise(edges):
+        blobs = source.read(shard, rows.slice(int(places[begin]), end - begin))
+        for blob, number, place in zip(blobs, ids[begin:end].tolist(), places[begin:end].tolist()):
+            yield blob, number, int(labels[place])
+
+
+def read_few(source: Source, index: Artifact, ids: Int64[np.ndarray, " n"]) -> Iterator[bytes]:
+    """The bytes of a few rows, here and now; `ids` ascend."""
+    shards = source.shards()
+    for chunk in chunks(index):
+        if len(here := ids[(ids >= chunk.first_id) & (ids < chunk.first_id + chunk.rows)]):
+            yield from (data for data, _, _ in read_some(source, shards[chunk.shard], index.folder, chunk, here))
+
+
+def consolidate(folder: Folder, canvas: int) -> int:
+    """Join the parts into one array in id order, holding one part at a time."""
+    names = folder.names("parts")
+    ids = [load_part(folder, name)["ids"] for name in names]
+    total = sum(map(len, ids))
+    with folder.writing("pixels.npy") as file:
+        npy.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": (total, canvas, canvas, 3)})
+        for name in names:
+            file.write(load_part(folder, name)["pixels"].tobytes())
+    with folder.writing("ids.npy") as file:
+        np.save(file, np.concatenate(ids) if ids else np.zeros(0, np.int64))
+    folder.remove("parts")
+    return total
+
+
+def load_part(folder: Folder, name: str) -> dict[str, np.ndarray]:
+    with folder.reading(f"parts/{name}") as file, np.load(file, allow_pickle=False) as found:
+        return {key: found[key] for key in found.files}
+
+
+def open_views(folder: Folder) -> tuple[PixelBlock, np.ndarray]:
+    """(pixels `n H W 3` uint8, memory-mapped; ids `n`)."""
+    pixels = np.load(folder.fetch("pixels.npy"), mmap_mode="r", allow_pickle=False)
+    return pixels, np.load(folder.fetch("ids.npy"), allow_pickle=False)

@@ -1,0 +1,217 @@
+"""Artifacts: fingerprints, manifests, and folders on local disk or an object store. It knows files, not science."""
+
+import hashlib
+import json
+import os
+import posixpath
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.spec import AbstractFileSystem
+
+from ray_ue.storage.addresses import refuse_secrets
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its URI: a local path or anything fsspec opens. Writes are whole files: a reader never sees half of one."""
+
+    uri: str
+
+    @classmethod
+    def at(cls, uri: str) -> "Folder":
+        """`uri` made absolute when it is local, without a trailing slash."""
+        text = str(uri).rstrip("/") or "/"
+        refuse_secrets(text)
+        if "://" not in text:
+            return cls(str(Path(text).expanduser().absolute()))
+        return cls(text.removeprefix("file://") if text.startswith("file://") else text)
+
+    @property
+    def local(self) -> bool:
+        return "://" not in self.uri
+
+    def fs(self) -> AbstractFileSystem:
+        return url_to_fs(self.uri)[0]
+
+    def path(self, *names: str) -> str:
+        """The path that this folder's file system understands."""
+        return posixpath.join(url_to_fs(self.uri)[1], *names)
+
+    def child(self, name: str) -> "Folder":
+        return Folder(posixpath.join(self.uri, name))
+
+    def near(self, relative: str) -> "Folder":
+        """The folder at `relative`, a path with `..` seen from here; it stays right when both are moved together."""
+        scheme, mark, rest = self.uri.rpartition("://")
+        return Folder(f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, relative))}")
+
+    def exists(self, name: str = "") -> bool:
+        fs = self.fs()
+        fs.invalidate_cache()
+        return fs.exists(self.path(name) if name else self.path())
+
+    def names(self, under: str = "") -> list[str]:
+        """Names of the files directly in `under`, sorted; empty when there is no such folder. Drafts are left out."""
+        fs = self.fs()
+        fs.invalidate_cache()
+        where = self.path(under) if under else self.path()
+        try:
+            found = cast(list[str], fs.ls(where, detail=False))
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in map(posixpath.basename, found) if name and ".draft-" not in name)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A binary file that appears under `name` only if the block ends well."""
+        draft = f"{name}.draft-{secrets.token_hex(4)}"
+        if self.local:
+            target, path = Path(self.path(name)), Path(self.path(draft))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with path.open("wb") as file:
+                    yield file
+                path.replace(target)
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        # An object appears when its upload ends, and closing a handle ends it even after an error: so write here first, then put.
+        with tempfile.TemporaryDirectory(prefix="ray-ue-") as scratch:
+            path = Path(scratch) / "upload"
+            with path.open("wb") as file:
+                yield file
+            self.fs().put_file(str(path), self.path(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        with self.writing(name) as file:
+            file.write(data)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """The file `name`, to be read from its start."""
+        with self.fs().open(self.path(name), "rb") as file:
+            yield cast(BinaryIO, file)
+
+    def read(self, name: str) -> bytes:
+        return cast(bytes, self.fs().cat_file(self.path(name)))
+
+    def write_json(self, name: str, value: object) -> None:
+        self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+    def read_json(self, name: str) -> dict:
+        return json.loads(self.read(name))
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        with self.writing(name) as file:
+            pq.write_table(table, file)
+
+    def read_table(self, name: str, *, columns: tuple[str, ...] = ()) -> pa.Table:
+        with self.reading(name) as file:
+            return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
+
+    def fetch(self, name: str) -> Path:
+        """A local file with the content of `name`: itself when local, else a copy in the machine's cache of downloads."""
+        if self.local:
+            return Path(self.path(name))
+        key = hashlib.sha256(f"{self.uri}/{name}".encode()).hexdigest()[:24]
+        target = Path(tempfile.gettempdir()) / f"ray-ue-cache-{os.getuid()}" / f"{key}-{posixpath.basename(name)}"
+        if not target.exists():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            draft = target.with_name(f"{target.name}.draft-{secrets.token_hex(4)}")
+            self.fs().get_file(self.path(name), str(draft))
+            draft.replace(target)
+        return target
+
+    def remove(self, name: str = "") -> None:
+        where = self.path(name) if name else self.path()
+        fs = self.fs()
+        if fs.exists(where):
+            fs.rm(where, recursive=True)
+
+    def size(self) -> float:
+        """Bytes of all files below; 0 when there is no such folder."""
+        return float(cast(int, self.fs().du(self.path()))) if self.exists() else 0.0
+
+    def modified(self, name: str) -> float:
+        """When the file `name` was written, in seconds since 1970."""
+        return cast(datetime, self.fs().modified(self.path(name))).timestamp()
+
+    def free_bytes(self) -> float:
+        """Room left on a local disk; unlimited on an object store."""
+        if not self.local:
+            return float("inf")
+        there = next(p for p in (Path(self.uri), *Path(self.uri).parents) if p.exists())
+        return float(shutil.disk_usage(there).free)
+
+    def check_writable(self) -> None:
+        """Write and remove one small file, so that a missing right is found before long work."""
+        probe = f".ray-ue-probe-{secrets.token_hex(4)}"
+        try:
+            self.write(probe, b"probe")
+            self.remove(probe)
+        except (OSError, PermissionError) as error:
+            raise ValueError(f"cannot write to {self.uri}: {error.strerror or error}; name a folder you may write to") from None
+
+
+def fingerprint(stage: str, *, version: int, fields: Mapping[str, object], inputs: Mapping[str, str]) -> str:
+    """16 hex digits that move when, and only when, what identifies a stage's result moves."""
+    text = json.dumps([stage, version, dict(fields), dict(inputs)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a finished artifact says of itself; written last."""
+
+    stage: str
+    fingerprint: str
+    fields: dict = field(default_factory=dict)
+    inputs: dict = field(default_factory=dict)
+    facts: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A finished folder and its manifest."""
+
+    folder: Folder
+    manifest: Manifest
+
+    @property
+    def facts(self) -> dict:
+        return self.manifest.facts
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+
+def finish(folder: Folder, manifest: Manifest) -> Artifact:
+    """Write the manifest, which makes the folder an artifact."""
+    folder.write_json(MANIFEST, asdict(manifest))
+    return Artifact(folder=folder, manifest=manifest)
+
+
+def finished(folder: Folder) -> bool:
+    return folder.exists(MANIFEST)
+
+
+def opened(folder: Folder) -> Artifact:
+    """The artifact in `folder`; a `ValueError` if the work in it never finished."""
+    if not finished(folder):
+        raise ValueError(f"{folder.uri} holds no finished artifact (no {MANIFEST}); run the stage that writes it first")
+    return Artifact(folder=folder, manifest=Manifest(**folder.read_json(MANIFEST)))

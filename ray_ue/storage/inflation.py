@@ -1,0 +1,10 @@
+"""The limit on what compressed data may unpack to."""
+
+# What may be unpacked in any case, in bytes, and how many times its size in the file beyond that.
+INFLATED, RATIO = 2**30, 200
+
+
+def refuse_inflation(what: str, *, stored: int, size: int) -> None:
+    """A `ValueError` for what would fill the memory from next to nothing: images and what lies beside them compress far less."""
+    if size > max(INFLATED, RATIO * stored):
+        raise ValueError(f"{what} inflates from {stored:,} bytes to {size / 2**30:.1f} GiB, which no honest data does; it is not read")

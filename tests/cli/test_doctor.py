@@ -1,0 +1,121 @@
+"""The doctor finds what is wrong, says what to do, and leaves nothing behind."""
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from ray_ue.cli import doctor
+from ray_ue.cli.doctor import Finding, line
+from ray_ue.cli.main import main
+
+
+def looked(monkeypatch: pytest.MonkeyPatch, ray: Finding) -> None:
+    monkeypatch.setattr(doctor, "ray_starts", lambda: ray)
+
+
+WELL = Finding(name="Ray", state="ok", found="started")
+
+
+def test_every_look_tells_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked(monkeypatch, WELL)
+    found = {finding.name: finding for finding in doctor.examine(str(tmp_path / "copies" / "new"))}
+    assert set(found) == {
+        *("Python", "packages", "processors", "GPU", "Ray", "faiss", "open_clip weights", "torchvision weights", "disk", "writing"),
+        *("temporary", "shared memory", "open files"),
+    }
+    assert all(finding.found for finding in found.values())
+    assert all(finding.advice for finding in found.values() if finding.state == "note")
+    assert found["faiss"].state == found["writing"].state == "ok"
+    assert not (tmp_path / "copies" / "new").exists()
+
+
+def test_what_stands_in_the_way_is_marked_and_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked(monkeypatch, WELL)
+    assert main(["doctor", str(tmp_path)]) == 0
+    assert "nothing stands in the way" in capsys.readouterr().out
+    (tmp_path / "file").write_text("mine")
+    assert main(["doctor", str(tmp_path / "file")]) == 1
+    told = capsys.readouterr().out
+    assert "BAD  writing" in told
+    assert "1 to mend before ray-ue can work here" in told
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray_ue.engine import session
+
+    def refuse() -> None:
+        raise ConnectionError("no head\nanswers there")
+
+    monkeypatch.setattr(session, "answers", refuse)
+    monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
+    found = doctor.ray_starts()
+    assert (found.state, found.found) == ("bad", "no head answers there")
+    assert "RAY_ADDRESS is 'ray-head:6379': is the head running" in line(found)
+
+
+def test_a_ray_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from ray_ue.engine.session import start_local
+
+    def slow(**asked: object) -> None:
+        tries.append(asked)
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet failed to startup.")
+
+    tries: list[object] = []
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(ValueError, match=r"did not start here in 3 tries.*ray-ue doctor"):
+        start_local(2)
+    assert len(tries) == 3
+
+
+def test_a_faiss_that_puts_points_anywhere_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray_ue.grouping import kmeans
+
+    honest = kmeans.KMeans.fit
+    monkeypatch.setattr(kmeans.KMeans, "fit", lambda self, vectors: honest(self, vectors) + 5)
+    assert doctor.faiss_clusters().state == "bad"
+
+
+def test_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert doctor.weights("torchvision").state == "note"
+    (tmp_path / "checkpoints").mkdir()
+    name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
+    (tmp_path / "checkpoints" / name).write_bytes(b"weights")
+    found = doctor.weights("torchvision")
+    assert (found.state, found.found) == ("ok", f"1 in {tmp_path}/checkpoints: resnet18/IMAGENET1K_V1")
+
+
+def test_little_room_is_a_note_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(total=10, used=9, free=1))
+    assert "--image-format webp" in line(doctor.room(str(tmp_path)))
+    assert "RAY_TMPDIR" in line(doctor.temporary())
+
+
+@pytest.mark.ray
+def test_ray_runs_a_task(ray_session: None) -> None:
+    found = doctor.ray_starts()
+    assert found.state == "ok", found.found
+    assert "CPUs" in found.found
+
+
+def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray_ue.models.pretrained import open_clip
+
+    here, _ = open_clip._clip_names("RN50", "openai")
+    monkeypatch.setattr(open_clip, "try_to_load_from_cache", lambda repository, name: "/cache/file" if repository == here else None)
+    found = doctor.weights("open_clip")
+    assert found.state == "ok"
+    assert "RN50/openai" in found.found
+    assert "ViT-L-14" not in found.found

@@ -1,0 +1,160 @@
+"""The grid: what it holds, that nothing protected stands without its controls, and what a wrong one is told."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ray_ue.config.grid import Grid, GridCell, grid_cells, words
+from ray_ue.config.schedules import SCHEDULES
+
+GRID = Grid(victims="linear,fast", defenses="none,grayscale", seeds=3)
+RELABELS = ("identity", "pseudo:10")
+
+
+def counted(grid: Grid, *, copies: int = 1) -> Counter[str]:
+    return Counter(place.data for place in grid_cells(grid, copies=copies, relabels=RELABELS))
+
+
+def test_words_are_the_parts_of_a_list_once_each() -> None:
+    assert words(" a, b,,a ,c") == ("a", "b", "c")
+    assert words(" , ") == ()
+
+
+def test_every_protected_victim_stands_beside_one_clean_and_one_under_noise() -> None:
+    assert counted(GRID) == {"protected": 24, "clean": 24, "noise": 24}
+    assert counted(GRID, copies=2) == {"protected": 48, "clean": 48, "noise": 48}
+
+
+def test_fractions_add_mixtures_and_the_clean_part_alone() -> None:
+    assert counted(replace(GRID, clean_fraction="0.2,0.5")) == {"protected": 72, "clean": 24, "noise": 24, "clean-part": 48}
+
+
+def test_a_purified_folder_is_a_defense_with_its_own_controls() -> None:
+    found = grid_cells(replace(GRID, purified="there/cleaned/,other"), copies=1, relabels=RELABELS)
+    mine = [place for place in found if place.purified >= 0]
+    assert Counter((place.defense, place.data) for place in mine) == {
+        (f"purified:{name}", data): 12 for name in ("cleaned", "other") for data in ("clean", "noise", "protected")
+    }
+    assert {place.purified for place in mine if place.defense == "purified:other"} == {1}
+
+
+def test_no_place_is_asked_for_twice_and_controls_come_first() -> None:
+    found = grid_cells(replace(GRID, clean_fraction="0.5", purified="x"), copies=2, relabels=RELABELS)
+    assert len(set(found)) == len(found)
+    order = ["clean", "noise", "protected", "clean-part"]
+    assert [order.index(place.data) for place in found] == sorted(order.index(place.data) for place in found)
+
+
+@pytest.mark.parametrize("grid", [GRID, Grid(victims="fast", clean_fraction="0.2,0.8", seeds=2), Grid(purified="a,b")])
+def test_every_protected_place_has_its_controls_under_the_same_seed(grid: Grid) -> None:
+    found = set(grid_cells(grid, copies=2, relabels=RELABELS))
+    for place in [place for place in found if place.data == "protected"]:
+        wanted = ("clean-part",) if place.fraction else ("clean", "noise")
+        others = {name: getattr(place, name) for name in GridCell.__dataclass_fields__ if name != "data"}
+        assert all(GridCell(data=data, **others) in found for data in wanted)
+
+
+def test_purified_folders_of_one_name_are_told_apart() -> None:
+    found = grid_cells(Grid(purified="a/out,b/out"), copies=1, relabels=("identity",))
+    assert len({place.defense for place in found if place.purified >= 0}) == 2
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (0, ("pseudo:10",)),
+        (2, ("identity", "pseudo:2")),
+        (3, ("identity", "pseudo:3")),
+        (4, ("identity", "super:2", "pseudo:4")),
+        (10, ("identity", "super:5", "pseudo:10")),
+    ],
+)
+def test_relabels_by_themselves(classes: int, expected: tuple[str, ...]) -> None:
+    assert Grid().relabel_names(classes=classes) == expected
+    assert Grid(relabels="random:3, identity").relabel_names(classes=classes) == ("random:3", "identity")
+
+
+def test_a_fraction_list_always_holds_nothing_clean() -> None:
+    assert Grid().fractions() == (0.0,)
+    assert Grid(clean_fraction="0.5,0.2, 0.5").fractions() == (0.0, 0.2, 0.5)
+    assert Grid(clean_fraction="").fractions() == (0.0,)
+
+
+def test_a_schedule_is_the_named_one_with_what_was_overridden() -> None:
+    assert Grid().schedule() == SCHEDULES["fast"]
+    assert Grid(training="paper").schedule() == SCHEDULES["paper"]
+    found = Grid(training="paper", epochs=2, batch=64, learning_rate=0.3).schedule()
+    assert (found.epochs, found.batch, found.lr, found.decay) == (2, 64, 0.3, SCHEDULES["paper"].decay)
+
+
+@pytest.mark.parametrize(
+    ("grid", "victim", "share"),
+    [
+        (Grid(), "fast", 1.0),
+        (Grid(), "linear", 0.1),
+        (Grid(), "vit_b_16", 0.1),
+        (Grid(), "simclr:lenet5", 1.0),
+        (Grid(), "torchvision:resnet18", 0.1),
+        (Grid(training="paper"), "torchvision:resnet18", 1.0),
+        (Grid(learning_rate=0.2), "linear", 1.0),
+        (Grid(training="paper"), "linear", 1.0),
+    ],
+)
+def test_nets_without_batch_norm_and_given_weights_get_a_tenth_of_the_fast_rate_unless_one_was_given(
+    grid: Grid, victim: str, share: float
+) -> None:
+    assert grid.schedule_for(victim).lr == pytest.approx(grid.schedule().lr * share)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
+    "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, resnet18"),
+    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are fast, paper, paper-mi-ue"),
+    "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
+    "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),
+    "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of shares such as 0,0.2,0.5,0.8, got 'half'"),
+    "all clean": ({"clean_fraction": "0,1"}, "--clean-fraction is from 0 to below 1, got 1; 0.2 means that a fifth of the rows is clean"),
+    "percent": ({"clean_fraction": "20"}, "from 0 to below 1, got 20"),
+    "no number": ({"clean_fraction": "nan"}, "from 0 to below 1, got nan"),
+    "seeds": ({"seeds": 0}, "--seeds must be 1 or more, got 0"),
+    "train rows": ({"train_rows": -1}, "--train-rows must be 0 or more, got -1"),
+    "test rows": ({"test_rows": -1}, "--test-rows must be 0 or more, got -1"),
+    "curve rows": ({"curve_rows": 0}, "--curve-rows must be 1 or more, got 0"),
+    "encoder steps": ({"encoder_steps": 0}, "--encoder-steps must be 1 or more, got 0"),
+    "image size": ({"image_size": 8}, "--image-size 8 is too small for the victims; give 16 or more, or 0 for the images' own"),
+    "negative size": ({"image_size": -1}, "--image-size must be 0 or more, got -1"),
+    "flips": ({"flips": 2.0}, "--flips is a share from 0 to 1, got 2"),
+    "epochs": ({"epochs": -1}, "--epochs must be above 0, got -1"),
+    "batch": ({"batch": -5}, "--batch must be above 0, got -5"),
+    "rate": ({"learning_rate": -0.1}, "--learning-rate must be above 0, got -0.1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_grid_is_told_what_would_have_worked(case: str) -> None:
+    fields, phrase = WRONG[case]
+    with pytest.raises(ValueError, match=phrase):
+        Grid(**fields).check()
+
+
+def test_weights_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = Grid(victims="fast, probe:open_clip:RN50@a.pt", encoder="open_clip:RN50@b.pt", texts="open_clip:RN50/openai").rooted()
+    assert grid.victim_names() == ("fast", f"probe:open_clip:RN50@{tmp_path}/a.pt")
+    assert (grid.encoder, grid.texts) == (f"open_clip:RN50@{tmp_path}/b.pt", "open_clip:RN50/openai")
+    assert Grid().rooted() == Grid()
+
+
+def test_the_default_grid_passes() -> None:
+    Grid().check()
+
+
+@pytest.mark.parametrize("flag", ["victims", "defenses", "relabels"])
+def test_an_empty_list_names_its_flag(flag: str) -> None:
+    empty = Grid(**{flag: ","})  # type: ignore[arg-type]
+    asked = {"victims": empty.victim_names, "defenses": empty.defense_names, "relabels": lambda: empty.relabel_names(classes=3)}[flag]
+    with pytest.raises(ValueError, match=f"--{flag} is empty; write for example --{flag} "):
+        asked()
