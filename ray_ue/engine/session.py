@@ -114,8 +114,8 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
             if attempt < attempts - 1:
                 continue
             if "timed out" in str(error):
-                told = f"Ray did not start here in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
-                raise ValueError(f"{told}, and see what ray-ue doctor says") from error
+                failure = f"Ray did not start in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
+                raise ValueError(f"{failure}, and see what ray-ue doctor says") from error
             raise
         else:
             return

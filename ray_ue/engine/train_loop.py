@@ -42,8 +42,8 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     count = worker_count(run)
     config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "cores": run.machines.cores, "count": count}
     began = time.monotonic()
-    seen = load_checkpoint(folder)[1]
-    before, steps = int(seen["step"]), int(seen.get("steps", 0))
+    summary = load_checkpoint(folder)[1]
+    before, steps = int(summary["step"]), int(summary.get("steps", 0))
     if before:
         say(f"{name:>9}  going on from step {before}")
     trainer = TorchTrainer(
@@ -63,11 +63,11 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
             progress.total = progress.done = int(load_checkpoint(folder)[1]["steps"])
         except SystemExit:  # how Ray Train ends the process on Ctrl+C, with exit code 0
             raise KeyboardInterrupt from None
-    state, seen = load_checkpoint(folder)
-    assert seen["step"] == seen["steps"], f"{name} ended at step {seen['step']} of {seen['steps']}"
+    state, summary = load_checkpoint(folder)
+    assert summary["step"] == summary["steps"], f"{name} ended at step {summary['step']} of {summary['steps']}"
     folder.remove("ray-train")
     facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
-    return state, facts | {"loss": seen["loss"], "images": int(seen["images"])}
+    return state, facts | {"loss": summary["loss"], "images": int(summary["images"])}
 
 
 @contextmanager
@@ -85,10 +85,10 @@ def restore_sigint() -> Iterator[None]:
 
 def worker_count(run: Run) -> int:
     """Ray Train workers: 0 means inside this process."""
-    asked = run.resources.workers
-    if asked == "local":
+    workers = run.resources.workers
+    if workers == "local":
         return 0
-    return max(1, run.machines.gpus) if asked == "auto" else int(asked)
+    return max(1, run.machines.gpus) if workers == "auto" else int(workers)
 
 
 def check_workers(run: Run) -> None:
@@ -113,8 +113,8 @@ def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, float]
     if not folder.exists(CHECKPOINT):
         return {}, {"step": 0}
     tensors = load(folder.read(CHECKPOINT))
-    seen = {key.removeprefix(SEEN): value.item() for key, value in tensors.items() if key.startswith(SEEN)}
-    return {key: value for key, value in tensors.items() if not key.startswith(SEEN)}, seen
+    summary = {key.removeprefix(SEEN): value.item() for key, value in tensors.items() if key.startswith(SEEN)}
+    return {key: value for key, value in tensors.items() if not key.startswith(SEEN)}, summary
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -143,8 +143,8 @@ def train_worker(config: dict[str, Any]) -> None:
 def save_checkpoint(folder: Folder, step: Step) -> None:
     """Save the state and, in the same file, the step it belongs to."""
     state = {key: value.detach().cpu().contiguous() for key, value in step.state().items()}
-    seen = {SEEN + key: torch.tensor(value, dtype=torch.float64) for key, value in step_summary(step).items()}
-    folder.write(CHECKPOINT, save(state | seen))
+    summary = {SEEN + key: torch.tensor(value, dtype=torch.float64) for key, value in step_summary(step).items()}
+    folder.write(CHECKPOINT, save(state | summary))
 
 
 _noted = {"at": 0.0}
@@ -177,11 +177,11 @@ def show_progress(folder: Folder, *, name: str, steps: int, before: int) -> Iter
     def follow() -> None:
         while not stop.wait(0.5):
             try:
-                seen = folder.read_json("live.json")
+                live = folder.read_json("live.json")
             except (OSError, json.JSONDecodeError):
                 continue
-            progress.total = int(seen["steps"])
-            progress.add(max(0, int(seen["step"]) - progress.done), note=f"loss {seen['loss']:.4g}")
+            progress.total = int(live["steps"])
+            progress.add(max(0, int(live["step"]) - progress.done), note=f"loss {live['loss']:.4g}")
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

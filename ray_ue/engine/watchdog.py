@@ -18,7 +18,7 @@ class Stalled(ValueError):
 
 def watch(results: Iterator[T], *, trouble: Callable[[], str], seconds: float, look: float = LOOK) -> Iterator[T]:
     """The results as they come. Raises `Stalled` with `trouble()` when it is not empty and nothing has come for `seconds` since it was
-    first seen, or for SLOW times the longest wait between results so far, if that is more. An error in `results` is raised here.
+    first trouble_since, or for SLOW times the longest wait between results so far, if that is more. An error in `results` is raised here.
 
     Where this ends early the thread is left to end by itself: it may wait for ever.
     """
@@ -42,7 +42,7 @@ def watch(results: Iterator[T], *, trouble: Callable[[], str], seconds: float, l
             offer("error", error)
 
     Thread(target=pull, daemon=True, name="results").start()
-    since, longest, seen = time.monotonic(), 0.0, 0.0
+    since, longest, trouble_since = time.monotonic(), 0.0, 0.0
     try:
         while True:
             try:
@@ -50,8 +50,8 @@ def watch(results: Iterator[T], *, trouble: Callable[[], str], seconds: float, l
             except Empty:
                 now = time.monotonic()
                 what = trouble()
-                seen = (seen or now) if what else 0.0
-                if what and now - max(since, seen) > max(seconds, SLOW * longest):
+                trouble_since = (trouble_since or now) if what else 0.0
+                if what and now - max(since, trouble_since) > max(seconds, SLOW * longest):
                     raise Stalled(what) from None
                 continue
             if kind == "end":

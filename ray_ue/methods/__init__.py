@@ -74,15 +74,15 @@ def build(name: str, values: Mapping[str, object]) -> Method:
 def rooted(name: str, settings: str) -> str:
     """`settings` with absolute paths: workers run in folders of their own, and a second command may run in another one."""
     files = pick(METHODS, name, what="method").file_settings
-    found = []
+    words = []
     for word in settings.split(","):
         key, equals, text = (side.strip() for side in word.partition("="))
         if equals and key in files and text:
             word = f"{key}={Path(text).expanduser().absolute()}"
             if "," in word:
                 raise ValueError(f"--settings {word}: commas divide settings, so none may be in a path; move the file")
-        found.append(word)
-    return ",".join(found)
+        words.append(word)
+    return ",".join(words)
 
 
 def describe() -> str:

@@ -39,11 +39,11 @@ class AR(SurrogateFreeMethod):
 
     def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
         side = view.surrogate.canvas
-        every = processes(view.groups, side=side, seed=seed)
+        coefficients = processes(view.groups, side=side, seed=seed)
 
         def draw(slots: Slots, groups: Slots) -> DeltaBlock:
             starts = [_start(side + CROP, rng=np.random.default_rng([seed, STREAMS["ar/starts"], slot])) for slot in slots.tolist()]
-            patterns = run(every[torch.from_numpy(groups.astype(np.int64))], torch.from_numpy(np.stack(starts)))
+            patterns = run(coefficients[torch.from_numpy(groups.astype(np.int64))], torch.from_numpy(np.stack(starts)))
             return budget.project(scaled_to(self.norm * side / SIDE, patterns))
 
         return draw
@@ -58,38 +58,38 @@ def processes(groups: int, *, side: int, seed: int) -> Processes:
     """
     rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, STREAMS["ar/processes"]]).generate_state(1)[0]))
     small = min(side, SIDE)
-    found, patterns = torch.zeros(0, 3, 3, 3), torch.zeros(0, 3, small, small)
-    while len(found) < groups + SPARE:
+    candidates, patterns = torch.zeros(0, 3, 3, 3), torch.zeros(0, 3, small, small)
+    while len(candidates) < groups + SPARE:
         more = torch.randn((AT_ONCE, 3, 3, 3), generator=rng)
         more[:, :, 2, 2] = 0
         more /= more.sum((2, 3), keepdim=True)
-        kept, shown = _stable(more, side=small, rng=rng)
+        kept, stable_patterns = _stable(more, side=small, rng=rng)
         if side > small:  # what is stable on small images may still grow on larger ones
             still = [part[_stable(more[kept[part]], side=side, rng=rng)[0]] for part in torch.arange(len(kept)).split(SPARE)]
-            kept, shown = kept[torch.cat(still)], shown[torch.cat(still)]
-        found, patterns = torch.cat([found, more[kept]]), torch.cat([patterns, shown])
+            kept, stable_patterns = kept[torch.cat(still)], stable_patterns[torch.cat(still)]
+        candidates, patterns = torch.cat([candidates, more[kept]]), torch.cat([patterns, stable_patterns])
     chosen = [0]
-    nearest = torch.full((len(found),), torch.inf)
+    nearest = torch.full((len(candidates),), torch.inf)
     while len(chosen) < groups:
-        filters = found[chosen[-1:]].clone()
+        filters = candidates[chosen[-1:]].clone()
         filters[:, :, 2, 2] = -1
         nearest = torch.minimum(nearest, F.conv2d(patterns, filters).relu().sum((1, 2, 3)))
         nearest[chosen] = -1
         chosen.append(int(nearest.argmax()))
-    return found[chosen]
+    return candidates[chosen]
 
 
-def run(found: Processes, starts: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n 3 h w"]:
+def run(coefficients: Processes, starts: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n 3 h w"]:
     """Each process run over a square whose first two rows and columns are its start; the crop of it.
 
     A pixel needs only pixels of earlier anti-diagonals, so that a whole diagonal of all patterns is found at once.
     """
-    number, side = len(found), starts.shape[-1]
+    number, side = len(coefficients), starts.shape[-1]
     down, right = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     begun = (down < 2) | (right < 2)
     diagonals = torch.zeros((2 * side - 1, side, 3 * number))
     diagonals[down[begun] + right[begun], down[begun]] = starts.permute(2, 3, 1, 0).reshape(side, side, -1)[begun]
-    weights = found.permute(2, 3, 1, 0).reshape(3, 3, -1)
+    weights = coefficients.permute(2, 3, 1, 0).reshape(3, 3, -1)
     taps = [(i, j) for i in range(3) for j in range(3) if (i, j) != (2, 2)]
     for at in range(4, 2 * side - 1):
         top, bottom = max(2, at - side + 1), min(side - 1, at - 2) + 1
@@ -99,11 +99,11 @@ def run(found: Processes, starts: Float[Tensor, "n 3 H W"]) -> Float[Tensor, "n 
     return whole[:, :, CROP:, CROP:].contiguous()
 
 
-def _stable(found: Processes, *, side: int, rng: torch.Generator) -> tuple[Int[Tensor, " k"], Float[Tensor, "k 3 h w"]]:
+def _stable(candidates: Processes, *, side: int, rng: torch.Generator) -> tuple[Int[Tensor, " k"], Float[Tensor, "k 3 h w"]]:
     """Which processes stay small in every trial, and a pattern of each of those at a norm of 1."""
-    kept, patterns = torch.arange(len(found)), torch.zeros((len(found), 3, side, side))
+    kept, patterns = torch.arange(len(candidates)), torch.zeros((len(candidates), 3, side, side))
     for _ in range(TRIALS):
-        patterns = run(found[kept], torch.randn((len(kept), 3, side + CROP, side + CROP), generator=rng))
+        patterns = run(candidates[kept], torch.randn((len(kept), 3, side + CROP, side + CROP), generator=rng))
         small = patterns.flatten(1).norm(dim=1) < LOUDEST * side / SIDE  # what is no number is not below
         kept, patterns = kept[small], patterns[small]
     return kept, scaled_to(1.0, patterns)

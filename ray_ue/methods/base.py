@@ -66,9 +66,9 @@ class View:
 
     def group_of_slot(self) -> Int[np.ndarray, " S"]:
         """The group that each slot belongs to; a slot without rows in this sample is its own group."""
-        found = np.arange(self.slots) % self.groups
-        found[self.slot_of] = self.group_of
-        return found
+        group_of = np.arange(self.slots) % self.groups
+        group_of[self.slot_of] = self.group_of
+        return group_of
 
 
 def by_group(pixels: PixelBlock, *, group_of: SlotOf, centers: Centers, surrogate: Surrogate, budget: Budget) -> View:

@@ -72,9 +72,9 @@ class Concept(DeltaMethod):
             raise ValueError(f"concept needs blocks, opposite_weight and decay of zero or more, got {self}")
         if not self.concepts:
             raise ValueError(f"concept moves images away from texts and needs some: {HOW}")
-        if len(found := names_in(Path(self.concepts))) <= self.k_near:
+        if len(names := names_in(Path(self.concepts))) <= self.k_near:
             raise ValueError(
-                f"{self.concepts} has {len(found)} concepts; k_near={self.k_near} and an opposite one need {self.k_near + 1} or more"
+                f"{self.concepts} has {len(names)} concepts; k_near={self.k_near} and an opposite one need {self.k_near + 1} or more"
             )
 
     @property
@@ -141,8 +141,8 @@ class Concept(DeltaMethod):
             images = crop(sampler.images(rows), crops)
             clean = _unit(surrogate, images).detach()
             alike = clean @ texts.T
-            shown = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
-            loss = self.loss(_unit(surrogate, shown), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
+            perturbed = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
+            loss = self.loss(_unit(surrogate, perturbed), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -192,9 +192,9 @@ def embedded(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
     from ray_ue.models.pretrained.open_clip import embed_names  # open_clip takes seconds to import
 
     spec = parse(surrogate.name)
-    found = torch.from_numpy(embed_names(spec.arch, spec.weights, names)).to(surrogate.device)
-    assert found.shape[1] == surrogate.width, "both towers of a CLIP model end in one space"
-    return found
+    vectors = torch.from_numpy(embed_names(spec.arch, spec.weights, names)).to(surrogate.device)
+    assert vectors.shape[1] == surrogate.width, "both towers of a CLIP model end in one space"
+    return vectors
 
 
 def _unit(surrogate: Surrogate, images: Images) -> Features:

@@ -37,23 +37,23 @@ class GivenPerturbation(SurrogateFreeMethod):
 
     def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
         other = {"group": (len(view.pixels), "image"), "image": (view.groups, "group")}[view.per]
-        found = self._suiting(budget=budget, side=view.surrogate.canvas, entries=view.slots, per=view.per, other=other)
+        perturbations = self._suiting(budget=budget, side=view.surrogate.canvas, entries=view.slots, per=view.per, other=other)
 
         def draw(slots: Slots, groups: Slots) -> DeltaBlock:
-            return torch.from_numpy(found.levels(slots)) / 255
+            return torch.from_numpy(perturbations.levels(slots)) / 255
 
         return draw
 
     def _suiting(self, *, budget: Budget, side: int, entries: int, per: str = "image", other: tuple[int, str] = (0, "")) -> Perturbations:
         """The file's entries; `other` is how many there would be of the other kind."""
-        found = open_perturbations(Path(self.file), key=self.key)
-        if entries and len(found) != entries:
-            hint = f"; --per {other[1]} would fit" if len(found) == other[0] else "; there must be one for each"
-            raise ValueError(f"{self.file} has {len(found):,} entries for {entries:,} {per}s{hint}")
-        if found.side != side:
+        perturbations = open_perturbations(Path(self.file), key=self.key)
+        if entries and len(perturbations) != entries:
+            hint = f"; --per {other[1]} would fit" if len(perturbations) == other[0] else "; there must be one for each"
+            raise ValueError(f"{self.file} has {len(perturbations):,} entries for {entries:,} {per}s{hint}")
+        if perturbations.side != side:
             raise ValueError(
-                f"{self.file} is of {found.side} x {found.side} pixels, but images are {side} x {side} here; "
-                f"--image-size {found.side} would fit"
+                f"{self.file} is of {perturbations.side} x {perturbations.side} pixels, but images are {side} x {side} here; "
+                f"--image-size {perturbations.side} would fit"
             )
-        found.check(budget)
-        return found
+        perturbations.check(budget)
+        return perturbations

@@ -84,10 +84,10 @@ class GUE(NetworkMethod):
         source.net.train()
         leader.train()
         lead, follow = list(leader.parameters()), [value for value in source.net.parameters() if value.requires_grad]
-        shown = (images + budget.radius * leader(images)).clamp(0, 1)
-        loss = F.cross_entropy(source.logits(shown)[0], targets)
-        best = self._best(source, shown.detach(), targets)
-        gap_lead = _minus(_slopes(loss, lead, keep=True), _slopes(best(shown), lead, keep=True))
+        perturbed = (images + budget.radius * leader(images)).clamp(0, 1)
+        loss = F.cross_entropy(source.logits(perturbed)[0], targets)
+        best = self._best(source, perturbed.detach(), targets)
+        gap_lead = _minus(_slopes(loss, lead, keep=True), _slopes(best(perturbed), lead, keep=True))
         gap_follow = _slopes(loss, follow, keep=False)
         clean = -source.logits(images)[0].log_softmax(1)
         wrong = clean.masked_fill(F.one_hot(targets, clean.shape[1]).bool(), -torch.inf).amax(1).mean()
@@ -104,13 +104,13 @@ class GUE(NetworkMethod):
             raise FloatingPointError(f"the GUE follower's loss is {float(loss)}; lower --learning-rate {self.learning_rate:g}")
         return float(loss.detach())
 
-    def _best(self, source: SourceModel, shown: Images, targets: Tensor) -> Callable[[Images], Tensor]:
+    def _best(self, source: SourceModel, perturbed: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
         clone = replace(source, net=copy.deepcopy(source.net))
         adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
         for _ in range(self.inner):
             adam.zero_grad()
-            F.cross_entropy(clone.logits(shown)[0], targets).backward()
+            F.cross_entropy(clone.logits(perturbed)[0], targets).backward()
             adam.step()
         return lambda images: F.cross_entropy(clone.logits(images)[0], targets)
 
@@ -137,8 +137,8 @@ def _leader(seed: int, *, device: torch.device) -> nn.Module:
 
 
 def _slopes(value: Tensor, of: list[nn.Parameter], *, keep: bool) -> Slopes:
-    found = torch.autograd.grad(value, of, retain_graph=keep, allow_unused=True)
-    return [torch.zeros_like(where) if slope is None else slope for slope, where in zip(found, of, strict=True)]
+    slopes = torch.autograd.grad(value, of, retain_graph=keep, allow_unused=True)
+    return [torch.zeros_like(where) if slope is None else slope for slope, where in zip(slopes, of, strict=True)]
 
 
 def _minus(one: Slopes, two: Slopes) -> Slopes:

@@ -56,25 +56,25 @@ def vertices(groups: int, *, width: int, seed: int) -> Float[np.ndarray, "G D"]:
     if groups > 2**width:
         raise ValueError(f"{groups:,} groups need as many vertices, but a cube in {width} dimensions has {2**width:,}; use more patches")
     rng = np.random.default_rng([seed, STREAMS["lsp/vertices"]])
-    found: dict[bytes, np.ndarray] = {}
+    corners: dict[bytes, np.ndarray] = {}
     if width < 20:  # small cubes may be nearly used up
         codes = rng.permutation(2**width)[:groups]
         return SEP * (2.0 * ((codes[:, None] >> np.arange(width)) & 1) - 1)
-    while len(found) < groups:
+    while len(corners) < groups:
         vertex = rng.integers(0, 2, width)
-        found[vertex.tobytes()] = vertex
-    return SEP * (2.0 * np.stack(list(found.values())) - 1)
+        corners[vertex.tobytes()] = vertex
+    return SEP * (2.0 * np.stack(list(corners.values())) - 1)
 
 
 def cloud(slots: Slots, groups: Slots, *, centers: Float[np.ndarray, "G D"], seed: int) -> Points:
     """A point for each slot: its group's centre and a normal draw of the slot's own, mixed by a matrix of the group's."""
     width = centers.shape[1]
-    found = np.stack([np.random.default_rng([seed, STREAMS["lsp/points"], slot]).standard_normal(width) for slot in slots.tolist()])
-    for group, here in _by_group(groups):
+    points = np.stack([np.random.default_rng([seed, STREAMS["lsp/points"], slot]).standard_normal(width) for slot in slots.tolist()])
+    for group, members in _by_group(groups):
         mix = np.random.default_rng([seed, STREAMS["lsp/spreads"], group]).uniform(-1, 1, (width, width))
-        for i in here:  # one at a time: a product of a whole block may differ in its last bits from that of another block
-            found[i] = found[i] @ mix + centers[group]
-    return found
+        for i in members:  # one at a time: a product of a whole block may differ in its last bits from that of another block
+            points[i] = points[i] @ mix + centers[group]
+    return points
 
 
 def _by_group(groups: Slots) -> Iterator[tuple[int, Slots]]:

@@ -65,17 +65,17 @@ class OPS(Method):
 def _sums(view: View, groups: Int[np.ndarray, " g"], *, workers: Workers) -> tuple[Float[np.ndarray, " g"], Sums, Sums]:
     """(images, sums, sums of squares) per group over all workers: whole numbers, exact in float64, of 8-bit values."""
     side = view.surrogate.canvas
-    found = torch.zeros((2, len(groups), side, side, 3), dtype=torch.float64)
+    sums = torch.zeros((2, len(groups), side, side, 3), dtype=torch.float64)
     rows = np.flatnonzero((view.group_of >= groups[0]) & (view.group_of <= groups[-1]))
     counts = np.bincount(view.group_of[rows] - groups[0], minlength=len(groups)).astype(np.float64)
-    mine, size = rows[workers.rank :: workers.world], max(1, BLOCK // (3 * side**2))
-    for begin in range(0, len(mine), size):
-        block = mine[begin : begin + size]
+    own, size = rows[workers.rank :: workers.world], max(1, BLOCK // (3 * side**2))
+    for begin in range(0, len(own), size):
+        block = own[begin : begin + size]
         for group in np.unique(view.group_of[block]):
-            seen = view.pixels[block[view.group_of[block] == group]].astype(np.uint32)
-            found[0, group - groups[0]] += torch.from_numpy(seen.sum(0, dtype=np.float64))
-            found[1, group - groups[0]] += torch.from_numpy((seen**2).sum(0, dtype=np.float64))
-    first, second = workers.all_reduce(found.to(view.surrogate.device)).cpu().numpy()
+            images = view.pixels[block[view.group_of[block] == group]].astype(np.uint32)
+            sums[0, group - groups[0]] += torch.from_numpy(images.sum(0, dtype=np.float64))
+            sums[1, group - groups[0]] += torch.from_numpy((images**2).sum(0, dtype=np.float64))
+    first, second = workers.all_reduce(sums.to(view.surrogate.device)).cpu().numpy()
     return counts, first, second
 
 

@@ -64,8 +64,8 @@ class REM(NetworkMethod):
         return max(min(self.batch, rows), largest_batch(rows, pools=pools, batch=FINAL)) * self.draws
 
     def passes(self, rows: int) -> int:
-        made = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))
-        return self.training_steps * min(self.batch, rows) * (made + self.adversary_steps + 1) + rows * made
+        per_batch = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))
+        return self.training_steps * min(self.batch, rows) * (per_batch + self.adversary_steps + 1) + rows * per_batch
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
@@ -94,8 +94,8 @@ class REM(NetworkMethod):
         batch = deltas.begin(self._descent(sampler, own, stream, start=stream, radius=radius))
         for _ in range(self.steps):
             deltas.step([batch], partial(self._loss, source, RunningMean()), rate=self.step / 255)
-        shown = crop(batch.images + deltas.result(batch).detach(), stream.crops(batch.images.shape[-1]))
-        hard = self._harden(shown, lambda images: source.cross_entropy(images, batch.targets), stream=stream, inner="pgd")
+        perturbed = crop(batch.images + deltas.result(batch).detach(), stream.crops(batch.images.shape[-1]))
+        hard = self._harden(perturbed, lambda images: source.cross_entropy(images, batch.targets), stream=stream, inner="pgd")
         source.unfreeze()
         return source.train_step(hard, batch.targets, rows=len(rows), rate=self.learning_rate * DROP ** (step // DROPS))
 
@@ -122,10 +122,10 @@ class REM(NetworkMethod):
     def _loss(self, source: SourceModel, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
         values = []
         for _ in range(self.draws):
-            shown = crop(images, batch.stream.crops(images.shape[-1]))
+            cropped = crop(images, batch.stream.crops(images.shape[-1]))
             objective = partial(source.cross_entropy, targets=batch.targets)
-            hard = self._harden(shown.detach(), objective, stream=batch.stream, inner=self.inner)
-            values.append(source.cross_entropy(shown + (hard - shown.detach()), batch.targets))
+            hard = self._harden(cropped.detach(), objective, stream=batch.stream, inner=self.inner)
+            values.append(source.cross_entropy(cropped + (hard - cropped.detach()), batch.targets))
         value = torch.stack(values).mean()
         mean.add(value / max(len(batch.rows), 1), len(batch.rows))
         return value

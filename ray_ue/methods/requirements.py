@@ -31,8 +31,8 @@ def requirements_of(recipe: Recipe) -> Requirements:
     """What `recipe` needs; given embeddings are clustered whatever the method, for they were asked for."""
     method = build(recipe.method, asdict(recipe))
     per = method.per if recipe.per == "auto" else recipe.per
-    told = method.uses_groups or per == "group" or bool(recipe.embeddings)
-    groups = recipe.groups if told or recipe.groups == "label" else "none"
+    grouped = method.uses_groups or per == "group" or bool(recipe.embeddings)
+    groups = recipe.groups if grouped or recipe.groups == "label" else "none"
     return Requirements(
         method=method, per=per, groups=groups, embeds=not recipe.embeddings and (method.uses_surrogate or groups == "kmeans")
     )

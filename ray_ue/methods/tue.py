@@ -25,11 +25,11 @@ TINY = 1e-6  # keeps the dispersion's slope finite while two groups' noises coin
 def dispersion(deltas: Images, groups: Int[Tensor, " B"]) -> Float[Tensor, ""]:
     """Class-wise separability (CSD): the mean over pairs of groups of (s_i + s_j) / d_ij, s a group's mean distance to its centre."""
     flat = deltas.flatten(1).float()
-    told = F.one_hot(groups, int(groups.max()) + 1).float()
-    told = told[:, told.any(0)]
-    centres = (told.T @ flat) / told.sum(0)[:, None]
-    away = ((flat - told @ centres).square().sum(1) + TINY).sqrt()
-    spread = (told.T @ away) / told.sum(0)
+    members = F.one_hot(groups, int(groups.max()) + 1).float()
+    members = members[:, members.any(0)]
+    centres = (members.T @ flat) / members.sum(0)[:, None]
+    away = ((flat - members @ centres).square().sum(1) + TINY).sqrt()
+    spread = (members.T @ away) / members.sum(0)
     first, second = torch.triu_indices(len(spread), len(spread), 1, device=flat.device)
     apart = ((centres[first] - centres[second]).square().sum(1) + TINY).sqrt()
     return ((spread[first] + spread[second]) / apart).mean() if len(first) else flat.sum() * 0

@@ -135,8 +135,8 @@ class UC(Method):
         paint = PARAMETERIZATIONS[self.parameterization]
         with torch.no_grad():
             pairs = zip(state["params"], state["latent"], strict=True)
-            found = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
-        return Additive(bank=budget.quantise(np.stack(found)), budget=budget)
+            deltas_of_slots = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
+        return Additive(bank=budget.quantise(np.stack(deltas_of_slots)), budget=budget)
 
     def _draw(self, surrogate: Surrogate, *, members: list[Rows], rng: np.random.Generator, turn: int) -> Batch:
         """The same on every worker. With more slots than a batch has room for, slots take turns."""
@@ -151,20 +151,20 @@ class UC(Method):
     def _away(self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers) -> "Away":
         """Loss and gradient over the global batch, of which this process computes its share and renders only its share's slots."""
         active = len(batch.slots)
-        mine = slice(workers.rank, None, workers.world)
-        places = np.arange(len(batch.rows))[mine] % active
+        own = slice(workers.rank, None, workers.world)
+        places = np.arange(len(batch.rows))[own] % active
         local, which = np.unique(places, return_inverse=True)
         slots = torch.from_numpy(batch.slots).to(targets.device)
         gradient = torch.zeros_like(memory["params"][slots])
         total = torch.zeros((), device=targets.device)
         if len(places):
-            here = slots[torch.from_numpy(local).to(slots.device)]
-            params = memory["params"][here].requires_grad_()
-            deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][here], budget=budget).unbind(0)
-            images = floats(view.pixels[batch.rows[mine]], device=targets.device)
-            seen = AUGMENT_ORDERS[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(mine))
+            active_slots = slots[torch.from_numpy(local).to(slots.device)]
+            params = memory["params"][active_slots].requires_grad_()
+            deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][active_slots], budget=budget).unbind(0)
+            images = floats(view.pixels[batch.rows[own]], device=targets.device)
+            shown = AUGMENT_ORDERS[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(own))
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
-            value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()
+            value = LOSSES[self.loss](view.surrogate.features(shown), aimed).sum()
             gradient[local] = torch.autograd.grad(value, params)[0]
             total = value.detach()
         each = len(batch.rows) // active
@@ -200,12 +200,12 @@ def _copy(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, paint: Parameterization) -> None:
     """Adam (Kingma and Ba 2015) with coupled weight decay, one clock per slot: a slot that sits out a step does not move."""
-    here = torch.from_numpy(slots).to(gradient.device)
-    params = memory["params"][here]
+    rows = torch.from_numpy(slots).to(gradient.device)
+    params = memory["params"][rows]
     gradient = gradient + paint.decay * params
-    memory["first"][here] = first = memory["first"][here].lerp(gradient, 1 - BETAS[0])
-    memory["second"][here] = second = memory["second"][here].lerp(gradient.square(), 1 - BETAS[1])
-    memory["count"][here] = count = memory["count"][here] + 1
+    memory["first"][rows] = first = memory["first"][rows].lerp(gradient, 1 - BETAS[0])
+    memory["second"][rows] = second = memory["second"][rows].lerp(gradient.square(), 1 - BETAS[1])
+    memory["count"][rows] = count = memory["count"][rows] + 1
     shape = (-1,) + (1,) * (params.dim() - 1)
     fair, fair_square = ((1 - beta**count).view(shape) for beta in BETAS)
-    memory["params"][here] = params - rate * (first / fair) / ((second / fair_square).sqrt() + paint.floor)
+    memory["params"][rows] = params - rate * (first / fair) / ((second / fair_square).sqrt() + paint.floor)

@@ -27,7 +27,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     resources.check()
     if not test.strip():
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
-    grid = grid.rooted()
+    grid = grid.with_absolute_paths()
     grid.check()
     refuse_wrong_names(grid)
     if grid.purified_folders() and len(copies) > 1:
@@ -114,24 +114,24 @@ def describe(job: EvaluationJob) -> str:
     """The plan of a run, for people."""
     grid = job.grid
     relabels = grid.relabel_names(classes=10)
-    found = grid_cells(grid, copies=len(job.copies), relabels=relabels)
+    cells = grid_cells(grid, copies=len(job.copies), relabels=relabels)
     sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
     schedule = grid.schedule()
-    protected = sum(place.data == "protected" for place in found)
-    told = [
+    protected = sum(place.data == "protected" for place in cells)
+    lines = [
         f"copies     {', '.join(copy.uri for copy in job.copies)}",
         f"clean      {job.clean}",
         f"test       {job.test}",
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
-        f"           {protected} protected, {len(found) - protected} controls (copies of one source and budget share theirs)",
+        f"           {protected} protected, {len(cells) - protected} controls (copies of one source and budget share theirs)",
         f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",
     ]
-    if any(victims.parse(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
-        told.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
-    return "\n".join(told)
+    if any(victims.parse_victim(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
+        lines.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
+    return "\n".join(lines)
 
 
 def run(job: EvaluationJob) -> Folder:

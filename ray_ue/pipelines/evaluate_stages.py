@@ -53,7 +53,7 @@ def run_evaluation(job: EvaluationJob) -> None:
             for copied in data.copies
             for spec, artifact in labels.items()
         }
-    rows = [row_of(cell, job.copies, work, told, labels, wrong, agreed) for (cell, work), told in zip(cells, facts, strict=True)]
+    rows = [row_of(cell, job.copies, work, result, labels, wrong, agreed) for (cell, work), result in zip(cells, facts, strict=True)]
     evaluation.write(job.home, rows)
     job.home.write_json(REQUEST, request | {"seconds": round(time.monotonic() - began, 1)})
 

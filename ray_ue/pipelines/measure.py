@@ -54,14 +54,14 @@ class Measurement:
         names = words(self.estimators)
         if not names:
             raise ValueError(f"--estimators is empty; name one or more of {', '.join(ESTIMATORS)}")
-        found = {}
+        estimators = {}
         for name in names:
             plain = pick(ESTIMATORS, name, what="estimator")
             if isinstance(plain, Mine):
-                found[name] = replace(plain, steps=self.mine_steps, last=min(plain.last, self.mine_steps))
+                estimators[name] = replace(plain, steps=self.mine_steps, last=min(plain.last, self.mine_steps))
             else:
-                found[name] = replace(plain, slices=self.slices) if self.slices else plain  # type: ignore[type-var]
-        return found
+                estimators[name] = replace(plain, slices=self.slices) if self.slices else plain  # type: ignore[type-var]
+        return estimators
 
 
 def words(text: str) -> list[str]:
@@ -93,17 +93,17 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
     for folder in folders:
         if not folder.exists(evaluation.TABLE):
             raise ValueError(f"{folder.uri} holds no {evaluation.TABLE}; name a folder that ray-ue evaluate wrote, once it has finished")
-    every = {folder: [row for row in evaluation.read(folder).to_pylist() if measurable(row)] for folder in folders}
-    known = [row for rows in every.values() for row in rows]
+    finished_rows = {folder: [row for row in evaluation.read(folder).to_pylist() if measurable(row)] for folder in folders}
+    known = [row for rows in finished_rows.values() for row in rows]
     if not known:
         raise ValueError(f"no victim of {folders[0].uri} finished without a defense; only such ones are measured")
     for flag in ("victim", "relabel"):
         for name in words(getattr(measurement, f"{flag}s")):
             pick({row[flag]: row for row in known}, name, what=f"{flag} of this run")
-    asked = {folder: [row for row in rows if wanted(row, measurement)] for folder, rows in every.items()}
-    if not any(folder.exists(f"cell-{row['cell']}/net.safetensors") for folder, rows in asked.items() for row in rows):
+    wanted_rows = {folder: [row for row in rows if wanted(row, measurement)] for folder, rows in finished_rows.items()}
+    if not any(folder.exists(f"cell-{row['cell']}/net.safetensors") for folder, rows in wanted_rows.items() for row in rows):
         raise ValueError(f"{folders[0].uri} keeps no weights of its victims; evaluate with --keep-weights into a new --results folder")
-    return MeasurementPlan(lines=asked, measurement=measurement, resources=resources)
+    return MeasurementPlan(lines=wanted_rows, measurement=measurement, resources=resources)
 
 
 def measurable(row: dict) -> bool:
@@ -115,21 +115,22 @@ def wanted(row: dict, measurement: Measurement) -> bool:
     return all(row[flag] in (words(getattr(measurement, f"{flag}s")) or [row[flag]]) for flag in ("victim", "relabel"))
 
 
-def run(asked: MeasurementPlan) -> Folder:
+def run(plan: MeasurementPlan) -> Folder:
     """Estimate what no earlier call has, write `information.parquet`, `information.md` and the page of the first run; returns it."""
     from ray_ue.report import report
 
-    asked.home.check_writable()
+    plan.home.check_writable()
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
     from ray_ue.stages.evaluate.measure import measure_runs
 
-    made = asked.measurement
-    rows = measure_runs(asked.lines, estimators=made.chosen(), rows=made.rows, inner=made.layers, resources=asked.resources)
-    for reason, count in information.skipped(information.write(asked.home, rows)):
+    measurement = plan.measurement
+    settings = {"estimators": measurement.chosen(), "rows": measurement.rows, "inner": measurement.layers}
+    rows = measure_runs(plan.lines, **settings, resources=plan.resources)
+    for reason, count in information.skipped(information.write(plan.home, rows)):
         say(f"  skipped  {count} victim{'s' if count > 1 else ''}: {reason}")
-    report(asked.home)
-    return asked.home
+    report(plan.home)
+    return plan.home
 
 
 def measure(*runs: str, resources: Resources = AUTOMATIC, **asked: Any) -> Folder:

@@ -70,16 +70,16 @@ def views_bytes(recipe: Recipe, *, rows: int) -> float:
     from ray_ue.methods.requirements import requirements_of
 
     needs = requirements_of(recipe)
-    seen = rows if needs.per == "image" else min(recipe.craft_sample, rows)
-    views = 2 * seen * recipe.side(frozen=needs.method.uses_surrogate) ** 2 * 3
+    sampled = rows if needs.per == "image" else min(recipe.craft_sample, rows)
+    views = 2 * sampled * recipe.side(frozen=needs.method.uses_surrogate) ** 2 * 3
     if needs.embeds and not needs.method.uses_surrogate:
         views += 2 * min(recipe.craft_sample, rows) * recipe.geometry()[0] ** 2 * 3
     return views
 
 
-def check_room(found: Estimate, *, output: Folder) -> None:
+def check_room(plan: Estimate, *, output: Folder) -> None:
     """Refuse a run that the disk cannot hold beside what an earlier run has written."""
-    need, free = found.copy + found.work, output.free_bytes()
+    need, free = plan.copy + plan.work, output.free_bytes()
     if need > free and need - output.size() > free:
         raise ValueError(
             f"{output.uri} needs about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some room, "
@@ -87,7 +87,7 @@ def check_room(found: Estimate, *, output: Folder) -> None:
         )
 
 
-def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder, work: Folder) -> str:
+def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, work: Folder) -> str:
     """The plan as text, a line per fact."""
     import torch
 
@@ -95,18 +95,18 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
 
     needs = requirements_of(recipe)
     method, per = needs.method, needs.per
-    rows = found.rows if per == "image" else min(recipe.craft_sample, found.rows)
+    rows = plan.rows if per == "image" else min(recipe.craft_sample, plan.rows)
     images = method.passes(rows)
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
     embed = "embed, " if needs.embeds else ""
     groups = {"label": "one group per label", "kmeans": f"{recipe.clusters} clusters", "none": "no groups"}[needs.groups]
     compared = recipe.groups == "kmeans" and recipe.method == "uc"
-    reference = f" (the authors' code: {recipe.clusters * 50 * found.rows:,})" if compared else ""
+    reference = f" (the authors' code: {recipe.clusters * 50 * plan.rows:,})" if compared else ""
     lines = {
         "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
         "output": f"{output.uri}, private files in {work.uri}",
-        "rows": f"{'' if found.counted else 'about '}{found.rows:,}"
-        + (f", {found.bad} of {found.looked} looked at cannot be used" if found.bad else ""),
+        "rows": f"{'' if plan.counted else 'about '}{plan.rows:,}"
+        + (f", {plan.bad} of {plan.looked} looked at cannot be used" if plan.bad else ""),
         **({"left out": f"{len(strays)} linked files from elsewhere, such as {strays[0]}"} if (strays := source.strays()) else {}),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}"
@@ -115,7 +115,7 @@ def describe(source: Source, found: Estimate, *, recipe: Recipe, output: Folder,
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **(pace_lines(recipe, method, rows=rows, images=images) if method.source_arch or method.uses_surrogate else {}),
-        "disk": f"copy about {found.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {found.work / 2**30:.2f} GiB{free}",
+        "disk": f"copy about {plan.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {plan.work / 2**30:.2f} GiB{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
@@ -130,13 +130,13 @@ def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> d
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name, net, side = passed(recipe, method)
-    found = pace(net, side=side, device=device)
+    pace_measured = pace(net, side=side, device=device)
     count = method.peak_batch(rows, pools=pools_for(rows))
-    memory, kind = found.bytes * count / 2**30, "GPU memory" if device.type == "cuda" else "memory"
+    memory, kind = pace_measured.bytes * count / 2**30, "GPU memory" if device.type == "cuda" else "memory"
     least = f", without the {method.unplanned_model}" if method.unplanned_model else ""
     return {
-        "time": f"crafting {'at least' if least else 'about'} {duration(images / found.images)} on one worker like this one "
-        f"({found.images:,.{0 if found.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
+        "time": f"crafting {'at least' if least else 'about'} {duration(images / pace_measured.images)} on one worker like this one "
+        f"({pace_measured.images:,.{0 if pace_measured.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
         "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, beside network and page cache{least}",
     }
 
@@ -154,8 +154,8 @@ def passed(recipe: Recipe, method: "Method") -> tuple[str, "nn.Module", int]:
 
 
 def given_line(recipe: Recipe) -> str:
-    found = open_given(recipe.embeddings)
-    return f"{found.rows:,} of {found.width} numbers in {found.folder}, in the place of embeddings made here"
+    given = open_given(recipe.embeddings)
+    return f"{given.rows:,} of {given.width} numbers in {given.folder}, in the place of embeddings made here"
 
 
 def surrogate_line(recipe: Recipe) -> str:

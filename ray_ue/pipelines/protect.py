@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ray_ue.config.job import Job
-from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources, differing
+from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources, list_differences
 from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
@@ -74,8 +74,8 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
         able = ", ".join(name for name, kind in METHODS.items() if kind.multi_grouping)
         raise ValueError(f"--also-clusters is for {able}; --method {recipe.method} is told of one grouping only")
     if method.single_worker and resources.workers not in ("auto", "local", "1"):
-        told = f"--method {recipe.method} compares all rows of a batch in one place"
-        raise ValueError(f"{told}; ask for --workers 1, got {resources.workers}")
+        reason = f"--method {recipe.method} compares all rows of a batch in one place"
+        raise ValueError(f"{reason}; ask for --workers 1, got {resources.workers}")
 
 
 def work_of(output: Folder) -> Folder:
@@ -112,7 +112,7 @@ def refuse_foreign(job: Job) -> None:
     if not job.work.exists(CLAIM):
         raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
     before, now = job.work.read_json(CLAIM), claim_of(job)
-    changed = differing(before["recipe"], now["recipe"])
+    changed = list_differences(before["recipe"], now["recipe"])
     if before["listing"] != now["listing"]:
         changed.append("the source's files (some were added, removed or resized)")
     if changed:
@@ -140,8 +140,8 @@ def rehearse(recipe: Recipe) -> None:
 
 def describe(job: Job) -> str:
     """The plan of a run, for people."""
-    found = estimate(job.source, recipe=job.recipe)
-    return estimates.describe(job.source, found, recipe=job.recipe, output=job.output, work=job.work)
+    plan = estimate(job.source, recipe=job.recipe)
+    return estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work)
 
 
 def run(job: Job, *, until: str) -> dict[str, Artifact]:
@@ -196,23 +196,23 @@ def _published(work: Folder, crafted: list[str]) -> str:
         return max(names, key=lambda name: work.child(name).modified(MANIFEST))
 
     exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
-    told = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
-    return told if told in crafted else newest(crafted)
+    published = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
+    return published if published in crafted else newest(crafted)
 
 
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
-    made = reopen(output, resources=AUTOMATIC)
-    crafted = [name for name in made.work.names() if name.startswith("craft-") and finished(made.work.child(name))]
+    job = reopen(output, resources=AUTOMATIC)
+    crafted = [name for name in job.work.names() if name.startswith("craft-") and finished(job.work.child(name))]
     if not crafted:
-        raise ValueError(f"{made.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
+        raise ValueError(f"{job.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
     target = Path(file).expanduser().absolute()
     if target.exists():
         raise ValueError(f"{target} is there already; name a new file or folder")
     from ray_ue.perturbations import open_poison_file
     from ray_ue.perturbations.interchange import write
 
-    poison = open_poison_file(made.work.child(_published(made.work, crafted)).fetch("bank.safetensors"))
+    poison = open_poison_file(job.work.child(_published(job.work, crafted)).fetch("bank.safetensors"))
     draft = target.with_name(f".draft-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     write(poison, draft, unit=unit)

@@ -230,7 +230,7 @@ def test_without_concepts_it_says_what_it_needs() -> None:
         (b"\xff\xfe\x00", {}, r"is not UTF-8 text; write .* --settings concepts=FILE"),
         (TEXTS.encode(), {"epochs": 0}, "concept needs epochs, batch, k_near, width, norm and rate above zero"),
         (TEXTS.encode(), {"norm": 0.0}, "concept needs epochs, batch, k_near, width, norm and rate above zero"),
-        (TEXTS.encode(), {"pull": -0.1}, "concept needs blocks, opposite_weight and decay of zero or more"),
+        (TEXTS.encode(), {"opposite_weight": -0.1}, "concept needs blocks, opposite_weight and decay of zero or more"),
     ],
 )
 def test_what_cannot_work_is_refused_at_birth(text: bytes, changes: dict[str, Any], message: str, tmp_path: Path) -> None:

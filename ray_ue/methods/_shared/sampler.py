@@ -79,8 +79,8 @@ class Sampler:
 
     def targets(self, rows: Rows) -> list[Int[Tensor, " B"]]:
         """What the source is told of these rows: their groups, one tensor per grouping."""
-        every = (self.view.group_of, *self.view.also)
-        return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in every]
+        groupings = (self.view.group_of, *self.view.also)
+        return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in groupings]
 
 
 def batches_per_pool(rows: int, *, batch: int) -> int:

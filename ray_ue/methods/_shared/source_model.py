@@ -94,8 +94,8 @@ class SourceModel:
 
     def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:
         """One row of logits per head."""
-        found = self.features(images)
-        return [head(found) for head in self.net["heads"]]  # type: ignore[union-attr]
+        features = self.features(images)
+        return [head(features) for head in self.net["heads"]]  # type: ignore[union-attr]
 
     def cross_entropy(self, images: Images, targets: Sequence[Tensor]) -> Float[Tensor, ""]:
         """The sum over the rows of the heads' mean cross-entropy."""

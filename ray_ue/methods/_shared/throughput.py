@@ -33,8 +33,8 @@ def pace(net: nn.Module, *, side: int, device: torch.device) -> Pace:
     while done < 1 or time.perf_counter() - began < LEAST:
         moved = images.clone().requires_grad_()
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
-            found = net(moved).float()
-        (slope,) = torch.autograd.grad(found.square().sum(), moved)
+            features = net(moved).float()
+        (slope,) = torch.autograd.grad(features.square().sum(), moved)
         float(slope.sum())  # waits for the device
         done += 1
         began = began or time.perf_counter()  # the first round is not counted

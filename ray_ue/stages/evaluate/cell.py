@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ray_ue.config.schedules import Schedule
-from ray_ue.config.victims import parse
+from ray_ue.config.victims import parse_victim
 from ray_ue.exploiter import train
 from ray_ue.exploiter.dataset import Block, Training
 from ray_ue.exploiter.defenses.registry import defend
@@ -69,7 +69,7 @@ class CellJob:
     home: Folder
 
     def identity(self) -> dict[str, object]:
-        victim = parse(self.victim)
+        victim = parse_victim(self.victim)
         mixed = self.data in MIXED and self.fraction > 0
         return {
             "pixels": self.pixels.sha256,
@@ -154,15 +154,15 @@ def train_cell(job: CellJob, *, device: torch.device, workers: Workers, keep: bo
             folder.write("net.safetensors", save(weights))
         folder.remove(CHECKPOINT)
         versions = {package: installed(package) for package in PACKAGES}
-        made = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
-        finish(folder, made)
+        manifest = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
+        finish(folder, manifest)
     return facts
 
 
 def _train(
     job: CellJob, folder: Folder, *, device: torch.device, workers: Workers, told: Callable[[str], None]
 ) -> tuple[dict, dict[str, Tensor]]:
-    victim = parse(job.victim)
+    victim = parse_victim(job.victim)
     began, saved = time.monotonic(), time.monotonic()
     training = training_of(job)
     net = train.build_victim(victim, training, size=job.size, seed=job.seed)
@@ -182,8 +182,8 @@ def _train(
         curves["epoch"].append(last.epoch)
         curves["loss"].append(last.loss)
         for name, (pixels, labels) in tests.items():
-            few = _some(len(labels), job.curve_rows)
-            curves[name].append(_share(predict(net, pixels[few], size=job.size) == labels[few]))
+            curve_rows = _some(len(labels), job.curve_rows)
+            curves[name].append(_share(predict(net, pixels[curve_rows], size=job.size) == labels[curve_rows]))
         told(f"{job.name}: epoch {last.epoch}/{last.epochs}, loss {last.loss:.3g}")
         if last.epoch < last.epochs and time.monotonic() - saved >= EVERY_SECONDS:
             save_checkpoint(folder, last.state(), curves, spent + time.monotonic() - began)
@@ -197,8 +197,8 @@ def _train(
         facts[name] = _share(named == labels)
         if name == "accuracy":
             facts["class_accuracy"] = [_share(named[labels == kind] == kind) for kind in range(job.classes)]
-    few = _some(len(training.labels), job.curve_rows)
-    facts["train"] = _share(predict(net, training.pixels[few], size=job.size) == training.labels[few])
+    curve_rows = _some(len(training.labels), job.curve_rows)
+    facts["train"] = _share(predict(net, training.pixels[curve_rows], size=job.size) == training.labels[curve_rows])
     facts |= {
         "loss": curves["loss"][-1],
         "rows": len(training.labels),
@@ -215,8 +215,8 @@ def _train(
 def _test(views: Folder, job: CellJob) -> tuple[Block, np.ndarray]:
     """Test pixels and the exploiter's labels for them; perturbed views may lack a few rows."""
     pixels, ids = open_views(views)
-    every = open_views(job.test)[1]
-    return pixels, open_labels(job.labels)[1][np.searchsorted(every, ids)].astype(np.int64)
+    all_ids = open_views(job.test)[1]
+    return pixels, open_labels(job.labels)[1][np.searchsorted(all_ids, ids)].astype(np.int64)
 
 
 def _some(rows: int, most: int) -> np.ndarray:
@@ -229,15 +229,15 @@ def _share(right: np.ndarray) -> float:
 
 def save_checkpoint(folder: Folder, state: Mapping[str, Tensor], curves: Mapping[str, list[float]], seconds: float) -> None:
     """The loop's state and, in the same file, what was measured on the way to it."""
-    told = {f"curve/{name}": torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
+    measured = {f"curve/{name}": torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
     kept = {f"state/{name}": value.contiguous() for name, value in state.items()}
-    folder.write(CHECKPOINT, save({**kept, **told, "seconds": torch.tensor(seconds, dtype=torch.float64)}))
+    folder.write(CHECKPOINT, save({**kept, **measured, "seconds": torch.tensor(seconds, dtype=torch.float64)}))
 
 
 def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, list[float]], float]:
     """(state, curves, seconds) of the last checkpoint; all empty before the first."""
     if not folder.exists(CHECKPOINT):
         return {}, {name: [] for name in CURVES}, 0.0
-    found = load(folder.read(CHECKPOINT))
-    state = {name.removeprefix("state/"): value for name, value in found.items() if name.startswith("state/")}
-    return state, {name: found[f"curve/{name}"].tolist() for name in CURVES}, float(found["seconds"])
+    tensors = load(folder.read(CHECKPOINT))
+    state = {name.removeprefix("state/"): value for name, value in tensors.items() if name.startswith("state/")}
+    return state, {name: tensors[f"curve/{name}"].tolist() for name in CURVES}, float(tensors["seconds"])

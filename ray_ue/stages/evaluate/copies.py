@@ -49,13 +49,13 @@ def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
 
 def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     work = Folder(uri + WORK)
-    made = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
-    if not made or not work.exists(CLAIM):
+    names = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
+    if not names or not work.exists(CLAIM):
         return ProtectedCopy(name=name, uri=uri)
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
-    exports = [opened(work.child(child)) for child in made]
+    exports = [opened(work.child(child)) for child in names]
     wanted = recipe.values(("resize", "image_format", "max_pixels"))
     export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
     artifacts: dict[str, Artifact] = {"export": export}
@@ -78,11 +78,11 @@ def shared_by(work: Folder, claim: dict) -> Folder:
 def ledger_names(copy: ProtectedCopy) -> dict[str, int]:
     """From the name of an image in the copy to its id in the source."""
     folder = copy.artifacts["export"].folder
-    found: dict[str, int] = {}
+    id_of: dict[str, int] = {}
     for number in range(len(copy.artifacts["index"].folder.names("rows"))):
         lines = folder.read_table(f"ledger/{ledger_name(number)}", columns=("id", "name"))
-        found |= {name: row for row, name in zip(lines["id"].to_pylist(), lines["name"].to_pylist()) if name}
-    return found
+        id_of |= {name: row for row, name in zip(lines["id"].to_pylist(), lines["name"].to_pylist()) if name}
+    return id_of
 
 
 def per(copy: ProtectedCopy) -> str:

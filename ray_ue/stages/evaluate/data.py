@@ -168,9 +168,9 @@ def published_views(copy: ProtectedCopy, source: IndexedSource, pairs: Pairs, *,
 
 def wanted_pairs(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSource, wanted: Ids) -> Pairs:
     """The copy's rows among the wanted ones, and their originals."""
-    every = pair(clean.index, source.index, copy)
-    chosen = np.isin(every.clean, wanted)
-    return Pairs(clean=every.clean[chosen], copy=every.copy[chosen])
+    pairs = pair(clean.index, source.index, copy)
+    chosen = np.isin(pairs.clean, wanted)
+    return Pairs(clean=pairs.clean[chosen], copy=pairs.copy[chosen])
 
 
 def measured_levels(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSource, pairs: Pairs) -> int:

@@ -35,14 +35,14 @@ def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> Non
 def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
     pairs = copied.pairs
     some = np.linspace(0, len(pairs.clean) - 1, min(PICTURES, len(pairs.clean))).astype(int)
-    shown, kept = 0, []
+    count, kept = 0, []
     for row in some.tolist():
         (before,), (after,) = data.clean.images(pairs.clean[row : row + 1]), copied.source.images(pairs.copy[row : row + 1])
         if before is not None and after is not None and before.shape == after.shape:
-            folder.write(f"before-{shown:02d}.png", png(before))
-            folder.write(f"after-{shown:02d}.png", png(after))
+            folder.write(f"before-{count:02d}.png", png(before))
+            folder.write(f"after-{count:02d}.png", png(after))
             kept.append((middle(before), middle(after)))
-            shown += 1
+            count += 1
     if not (lack := absent()) and kept:
         distances = lpips(kept)
         folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
@@ -107,10 +107,10 @@ def features_of(before: PixelBlock, after: PixelBlock, surrogate: str, weights: 
     torch.set_num_threads(cores)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = open_surrogate(surrogate, weights=weights, image_size=image_size, device=device)
-    found = []
+    features = []
     with torch.inference_mode():
         for pixels in (before, after):
             whole = torch.from_numpy(pixels).to(device)
             parts = [part.permute(0, 3, 1, 2).float() / 255 for part in whole.split(64)]
-            found.append(torch.cat([net.features(part) for part in parts]).float().cpu().numpy())
-    return tuple(found)
+            features.append(torch.cat([net.features(part) for part in parts]).float().cpu().numpy())
+    return tuple(features)

@@ -156,13 +156,13 @@ def _class_slots(data: EvaluationData, copy: ProtectedCopy) -> np.ndarray:
 
 def _rows(embedded: Artifact, ids: Ids) -> np.ndarray:
     """The vectors of some rows, in their order; a `ValueError` if the encoder could not read one."""
-    parts, found = [], []
+    parts, part_ids_kept = [], []
     for part_ids, block in vectors(embedded):
         chosen = np.isin(part_ids, ids)
         parts.append(block[chosen])
-        found.append(part_ids[chosen])
-    if not np.array_equal(np.concatenate(found), ids):
-        raise ValueError(f"{len(ids) - sum(map(len, found)):,} of {len(ids):,} images have no vector of the encoder")
+        part_ids_kept.append(part_ids[chosen])
+    if not np.array_equal(np.concatenate(part_ids_kept), ids):
+        raise ValueError(f"{len(ids) - sum(map(len, part_ids_kept)):,} of {len(ids):,} images have no vector of the encoder")
     return np.concatenate(parts)
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load
 
 from ray_ue.config.recipe import Resources
-from ray_ue.config.victims import parse
+from ray_ue.config.victims import parse_victim
 from ray_ue.engine.session import session, stream
 from ray_ue.exploiter.features import layers, revive
 from ray_ue.grouping.sampling import draw_sample
@@ -60,20 +60,20 @@ def measure_runs(
     """The table's rows for the `lines` of each run's results; a victim that stands in several lines or runs is measured once."""
     tasks: dict[str, Task] = {}
     missing: dict[str, str] = {}
-    for home, told in lines.items():
+    for home, results in lines.items():
         contents = RunContents(home=home)
-        for line in told:
+        for line in results:
             if line["cell"] in tasks:
                 continue
-            found = contents.trained(line)
-            if isinstance(found, str):
-                missing[line["cell"]] = found
+            victim = contents.trained(line)
+            if isinstance(victim, str):
+                missing[line["cell"]] = victim
             else:
-                tasks[line["cell"]] = Task(cell=found, estimators=estimators, rows=rows, inner=inner)
+                tasks[line["cell"]] = Task(cell=victim, estimators=estimators, rows=rows, inner=inner)
     failed = measure_all(list(tasks.values()), resources=resources)
     table = []
-    for home, told in lines.items():
-        for line in told:
+    for home, results in lines.items():
+        for line in results:
             place = {name: line[name] for name in PLACE} | {"run": home.uri}
             task = tasks.get(line["cell"])
             table += [place | row for row in (rows_of(task, failed) if task else [{"status": "skipped", "reason": missing[line["cell"]]}])]
@@ -86,8 +86,8 @@ def measure_all(tasks: list[Task], *, resources: Resources) -> dict[str, str]:
     progress = Progress(stage="measure", total=len(tasks), unit="victims")
     progress.skip(len(tasks) - len(waiting))
     failed: dict[str, str] = {}
-    for told in here(waiting) if resources.workers == "local" else spread(waiting, resources=resources):
-        failed |= {told["cell"]: told["failed"]} if told["failed"] else {}
+    for result in measure_in_process(waiting) if resources.workers == "local" else measure_on_cluster(waiting, resources=resources):
+        failed |= {result["cell"]: result["failed"]} if result["failed"] else {}
         progress.add(1)
     progress.close()
     return failed
@@ -99,14 +99,14 @@ def unfinished(task: Task) -> Task:
     return replace(task, estimators=left)
 
 
-def here(tasks: list[Task]) -> Iterator[dict]:
+def measure_in_process(tasks: list[Task]) -> Iterator[dict]:
     """One victim after the other in this process: starts fastest, for few of them."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for task in tasks:
         yield attempt(task, device=device)
 
 
-def spread(tasks: list[Task], *, resources: Resources) -> Iterator[dict]:
+def measure_on_cluster(tasks: list[Task], *, resources: Resources) -> Iterator[dict]:
     """Through Ray Data: one actor per GPU share, or per core of a machine without GPUs."""
     if not tasks:
         return
@@ -144,30 +144,32 @@ def measure_cell(task: Task, *, device: torch.device) -> None:
     cell, began = task.cell, time.monotonic()
     clean, given, groups = pairs(cell, rows=task.rows)
     net = revive(cell.victim, load(cell.folder.read("net.safetensors")), sample=given, classes=cell.classes, size=cell.size).to(device)
-    arch = parse(cell.victim).arch
+    arch = parse_victim(cell.victim).arch
     before, after = (layers(net, arch, pixels, size=cell.size, inner=task.inner) for pixels in (clean, given))
-    tight = {layer: asdict(groupwise(found, groups)) for layer, found in after.items()}
+    tight = {layer: asdict(groupwise(estimate, groups)) for layer, estimate in after.items()}
     for name, estimator in task.estimators.items():
-        told = []
+        layer_facts = []
         for layer in after:
-            found = estimator(before[layer], after[layer], rng=np.random.default_rng(0), device=device)
-            numbers = {"value": found.value, "corrected": found.corrected, "stderr": found.stderr, "slices": found.slices, "rows": found.n}
-            told.append({"layer": layer, **{key: number if isfinite(number) else None for key, number in (numbers | tight[layer]).items()}})
-        facts = {"layers": told, "seconds": round(time.monotonic() - began, 2)}
+            estimate = estimator(before[layer], after[layer], rng=np.random.default_rng(0), device=device)
+            numbers = {key: getattr(estimate, key) for key in ("value", "corrected", "stderr", "slices")} | {"rows": estimate.n}
+            numbers |= tight[layer]
+            layer_facts.append({"layer": layer, **{key: number if isfinite(number) else None for key, number in numbers.items()}})
+        facts = {"layers": layer_facts, "seconds": round(time.monotonic() - began, 2)}
         versions = {package: installed(package) for package in PACKAGES}
-        made = Manifest(stage="information", fingerprint=task.fingerprint(name), fields=task.identity(name), facts=facts, versions=versions)
-        finish(task.folder(name), made)
+        fields = task.identity(name)
+        manifest = Manifest(stage="information", fingerprint=task.fingerprint(name), fields=fields, facts=facts, versions=versions)
+        finish(task.folder(name), manifest)
 
 
 def pairs(cell: TrainedVictim, *, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(clean images, the same images as the victim saw them, the exploiter's labels) of a fixed sample of the training rows."""
-    few = draw_sample(len(open_match(cell.rows.match)[cell.rows.column]), size=rows, seed=0)
-    labels = open_labels(cell.labels)[0][open_match(cell.rows.match)[cell.rows.column][few]].astype(np.int64)
-    return some(cell.clean, few), some(cell.pixels, few), labels
+    chosen = draw_sample(len(open_match(cell.rows.match)[cell.rows.column]), size=rows, seed=0)
+    labels = open_labels(cell.labels)[0][open_match(cell.rows.match)[cell.rows.column][chosen]].astype(np.int64)
+    return rows_in(cell.clean, chosen), rows_in(cell.pixels, chosen), labels
 
 
-def some(pixels: PixelSet, few: np.ndarray) -> np.ndarray:
-    return np.array(open_views(pixels.views)[0][open_match(pixels.match)[pixels.column][few]])
+def rows_in(pixels: PixelSet, rows: np.ndarray) -> np.ndarray:
+    return np.array(open_views(pixels.views)[0][open_match(pixels.match)[pixels.column][rows]])
 
 
 def rows_of(task: Task, failed: dict[str, str]) -> Iterator[dict]:
@@ -177,6 +179,6 @@ def rows_of(task: Task, failed: dict[str, str]) -> Iterator[dict]:
         if not finished(task.folder(name)):
             yield {"estimator": name, "settings": settings, "status": "skipped", "reason": failed[task.cell.fingerprint]}
             continue
-        made = {"estimator": name, "settings": settings, "fingerprint": task.fingerprint(name), "status": "done", "reason": ""}
+        row = {"estimator": name, "settings": settings, "fingerprint": task.fingerprint(name), "status": "done", "reason": ""}
         for layer in opened(task.folder(name)).facts["layers"]:
-            yield layer | made
+            yield layer | row

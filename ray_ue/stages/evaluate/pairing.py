@@ -29,16 +29,16 @@ def keys_of(index: Artifact) -> list[str]:
 
 def pair(clean: Artifact, copied: Artifact, copy: ProtectedCopy) -> Pairs:
     """The rows of a copy and their originals; a `ValueError` when they do not seem to belong to each other."""
-    here, there = keys_of(clean), keys_of(copied)
-    known = ledger_names(copy) if copy.artifacts and copy.artifacts["index"].fingerprint == clean.fingerprint else named(here)
-    found = [(known.get(name, known.get(bare(name), -1)), row) for row, name in enumerate(there)]
-    both = sorted((original, row) for original, row in found if original >= 0)
-    if len(both) < LEAST * len(there) and len(here) == len(there) and (labels_of(clean) == labels_of(copied)).all():
-        both = [(row, row) for row in range(len(here))]  # other names, but as many rows with the same labels in the same order
-    if len(both) < LEAST * len(there):
+    clean_keys, copy_keys = keys_of(clean), keys_of(copied)
+    known = ledger_names(copy) if copy.artifacts and copy.artifacts["index"].fingerprint == clean.fingerprint else named(clean_keys)
+    originals = [(known.get(name, known.get(bare(name), -1)), row) for row, name in enumerate(copy_keys)]
+    both = sorted((original, row) for original, row in originals if original >= 0)
+    if len(both) < LEAST * len(copy_keys) and len(clean_keys) == len(copy_keys) and (labels_of(clean) == labels_of(copied)).all():
+        both = [(row, row) for row in range(len(clean_keys))]  # other names, but as many rows with the same labels in the same order
+    if len(both) < LEAST * len(copy_keys):
         raise ValueError(
-            f"{copy.uri} is no copy of the clean source: of its {len(there):,} images only {len(both):,} carry a name that the source "
-            f"has (there for example {there[0]!r}, in the source {here[0]!r}); give --clean the images that it was made from"
+            f"{copy.uri} is no copy of the clean source: of its {len(copy_keys):,} images only {len(both):,} carry a name that the source "
+            f"has (there for example {copy_keys[0]!r}, in the source {clean_keys[0]!r}); give --clean the images that it was made from"
         )
     array = np.array(both, np.int64).reshape(-1, 2)
     return Pairs(clean=array[:, 0], copy=array[:, 1])
@@ -55,10 +55,10 @@ def named(keys: list[str]) -> dict[str, int]:
 
 def refuse_strangers(clean: np.ndarray, copied: np.ndarray, *, uri: str) -> None:
     """That matched views look alike: rows `n h w 3` of both. Positions in a packed file shift when a row was left out."""
-    few = np.linspace(0, len(clean) - 1, min(len(clean), 200)).astype(int)
-    one, two = clean[few].astype(np.float32), copied[few].astype(np.float32)
+    some = np.linspace(0, len(clean) - 1, min(len(clean), 200)).astype(int)
+    one, two = clean[some].astype(np.float32), copied[some].astype(np.float32)
     same, other = np.abs(one - two).mean(), np.abs(one - np.roll(two, 1, 0)).mean()
-    if len(few) > 10 and same > CLOSER * other:
+    if len(some) > 10 and same > CLOSER * other:
         raise ValueError(
             f"the images of {uri} do not look like those of the clean source under the same names: they differ by {same:.0f} levels, "
             f"strangers by {other:.0f}; give --clean the images that it was made from"

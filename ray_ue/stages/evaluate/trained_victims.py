@@ -34,7 +34,7 @@ class RunContents:
 
     @cached_property
     def views(self) -> dict[str, Artifact]:
-        return {found.fingerprint: found for found in self._every("views-")}
+        return {artifact.fingerprint: artifact for artifact in self._every("views-")}
 
     @cached_property
     def matches(self) -> list[Artifact]:
@@ -42,7 +42,7 @@ class RunContents:
 
     @cached_property
     def labels(self) -> dict[str, Artifact]:
-        return {found.facts["sha256"]: found for found in self._every("labels-")}
+        return {artifact.facts["sha256"]: artifact for artifact in self._every("labels-")}
 
     def _every(self, start: str) -> list[Artifact]:
         names = [name for name in self.home.names() if name.startswith(start)]
@@ -53,11 +53,11 @@ class RunContents:
         folder = self.home.child(f"cell-{row['cell']}")
         if not folder.exists("net.safetensors"):
             return NO_WEIGHTS
-        made = opened(folder)
-        fields = made.manifest.fields
+        cell = opened(folder)
+        fields = cell.manifest.fields
         labels = self.labels.get(fields["labels"])
-        found = self._pixels(fields["pixels"], fields["clean"], copied=row["data"] == "protected")
-        if labels is None or found is None:
+        pixels = self._pixels(fields["pixels"], fields["clean"], copied=row["data"] == "protected")
+        if labels is None or pixels is None:
             return NO_IMAGES
         return TrainedVictim(
             victim=row["victim"],
@@ -65,26 +65,26 @@ class RunContents:
             classes=labels.facts["classes"],
             folder=folder,
             home=self.home,
-            fingerprint=made.fingerprint,
-            pixels=found[0],
-            clean=found[1],
-            rows=PixelSet(views=found[0].views, match=found[0].match, column="row", sha256=found[0].sha256),
+            fingerprint=cell.fingerprint,
+            pixels=pixels[0],
+            clean=pixels[1],
+            rows=PixelSet(views=pixels[0].views, match=pixels[0].match, column="row", sha256=pixels[0].sha256),
             labels=labels.folder,
         )
 
     def _pixels(self, pixels: str, clean: str, *, copied: bool) -> tuple[PixelSet, PixelSet] | None:
         """(what was trained on, the same rows clean) by their digests, which are those of the views and of the places in them."""
-        (there, places), (here, wanted) = pixels.split("-"), clean.split("-")
+        (trained_views, places), (clean_views, wanted) = pixels.split("-"), clean.split("-")
         for match in self.matches:
             plain, copy = (self.views.get(match.manifest.inputs[role]) for role in ("clean", "copy"))
-            if plain is None or copy is None or plain.facts["sha256"] != here or match.facts["clean"] != wanted:
+            if plain is None or copy is None or plain.facts["sha256"] != clean_views or match.facts["clean"] != wanted:
                 continue
             before = PixelSet(views=plain.folder, match=match.folder, column="clean", sha256=clean)
             if copied:
-                if copy.facts["sha256"] == there and match.facts["copy"] == places:
+                if copy.facts["sha256"] == trained_views and match.facts["copy"] == places:
                     return PixelSet(views=copy.folder, match=match.folder, column="copy", sha256=pixels), before
                 continue
-            noisy = next((found for found in self.views.values() if found.facts["sha256"] == there), None)
+            noisy = next((artifact for artifact in self.views.values() if artifact.facts["sha256"] == trained_views), None)
             if noisy is not None and places == wanted:
                 return PixelSet(views=noisy.folder, match=match.folder, column="clean", sha256=pixels), before
         return None

@@ -30,8 +30,8 @@ def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> 
     inputs = {"index": index, "embed": embedded}
 
     def group(folder: Folder) -> dict:
-        found = group_by_label(index, embedded) if by_label else group_by_kmeans(run, embedded, clusters, folder)
-        return build(folder, *found)
+        grouping = group_by_label(index, embedded) if by_label else group_by_kmeans(run, embedded, clusters, folder)
+        return build(folder, *grouping)
 
     return stage(run, "cluster", version=VERSION, fields=fields, inputs=inputs, build=group)
 
@@ -103,12 +103,12 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
     # A few parts per item: a task costs more than the assignment of one part.
     items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
     arguments = {"embedded": embedded.folder, "folder": folder, "centers": centers}
-    here = len(items) <= 4
-    found = (
-        assign_here(items, arguments) if here else stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
-    )
+    if len(items) <= 4:  # a task would cost more than the work
+        results = assign_in_process(items, arguments)
+    else:
+        results = stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
     tallies: dict[str, Tally] = {}
-    for row in found:
+    for row in results:
         sums = np.asarray(row["sums"], np.float64).reshape(len(centers), -1)
         tallies[row["name"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
         progress.add(int(tallies[row["name"]].counts.sum()))
@@ -118,17 +118,17 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
     """The vectors at sorted `places` (counting readable rows only), one part in memory beside the sample."""
-    found, begin, done = np.zeros((0, 0), np.float32), 0, 0
+    sample, begin, done = np.zeros((0, 0), np.float32), 0, 0
     for _, block in vectors(embedded):
-        found = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else found
+        sample = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else sample
         inside = places[(places >= begin) & (places < begin + len(block))] - begin
-        found[done : done + len(inside)] = block[inside]
+        sample[done : done + len(inside)] = block[inside]
         begin, done = begin + len(block), done + len(inside)
     assert done == len(places), "the places are of readable rows"
-    return found
+    return sample
 
 
-def assign_here(items: list[dict], arguments: dict) -> Iterator[dict]:
+def assign_in_process(items: list[dict], arguments: dict) -> Iterator[dict]:
     for item in items:
         for table in assign_parts(pa.Table.from_pylist([item]), **arguments):
             yield from table.to_pylist()
@@ -172,8 +172,8 @@ def describe(facts: dict) -> None:
         say(f"  cluster  none: {sum(facts['sizes']):,} images, each with a perturbation of its own")
         return
     sizes = sorted(facts["sizes"], reverse=True)
-    shown = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
-    say(f"  cluster  sizes {shown}; largest is {facts['imbalance']:.2f} x the mean")
+    listed = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
+    say(f"  cluster  sizes {listed}; largest is {facts['imbalance']:.2f} x the mean")
     if facts["empty"]:
         say(f"  warning  {facts['empty']} clusters are empty: the features have fewer distinct values than clusters")
     elif facts["imbalance"] > 5:

@@ -39,21 +39,21 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
     inputs |= {f"{FURTHER}{number}": artifact for number, artifact in enumerate(also)}
     fields = run.recipe.values(FIELDS) | {"per": needs.per, "settings": method.identity()}
     fields |= run.recipe.values(FROZEN) if method.uses_surrogate else {}
-    made = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
-    made |= {"weights": fetchable(dict(weights)) if method.uses_surrogate else ""}
-    poison = stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, made, folder))
+    folders = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
+    folders |= {"weights": fetchable(dict(weights)) if method.uses_surrogate else ""}
+    poison = stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, folders, folder))
     poison.folder.remove("deltas")  # only now: until the manifest lies there, a kill must find the table
     return poison
 
 
-def build(run: Run, views: Artifact, made: Mapping[str, object], folder: Folder) -> dict:
+def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Folder) -> dict:
     recipe, needs = run.recipe, requirements_of(run.recipe)
     if needs.method.single_worker and worker_count(run) > 1:
         run = replace(run, resources=replace(run.resources, workers="1"))
     table = deltas_of(recipe, rows=views.facts["rows"], side=views.facts["canvas"], folder=folder)
     if needs.per == "image" and (count := worker_count(run)) > table.pools:
         raise ValueError(f"--workers {count} is too many: {table.rows:,} images make {table.pools} pool(s) for one worker each at least")
-    state, facts = run_loop(run, folder, name="craft", loop=follow, arguments={"recipe": recipe, "folder": folder, **made})
+    state, facts = run_loop(run, folder, name="craft", loop=craft_loop, arguments={"recipe": recipe, "folder": folder, **folders})
     poison = needs.method.poison(state, deltas=table, budget=recipe.levels())
     with folder.writing("bank.safetensors") as file:
         poison.save(Path(file.name))  # a draft, which becomes the file when the block ends well
@@ -76,7 +76,7 @@ def deltas_of(recipe: Recipe, *, rows: int, side: int, folder: Folder) -> DeltaT
     return DeltaTable(home=folder.child("deltas"), rows=rows, side=side, pools=pools_for(rows), budget=recipe.levels())
 
 
-def follow(
+def craft_loop(
     *,
     recipe: Recipe,
     folder: Folder,
@@ -92,22 +92,22 @@ def follow(
     needs = requirements_of(recipe)
     method, shared = needs.method, needs.per == "group"
     pixels, ids = open_views(views)
-    every = [open_groups(found) for found in (groups, *also)]
-    told = [found.slot_of[ids] for found in every]
-    assert all((slots >= 0).all() for slots in told), "a sampled view was read, so its row has a group"
-    side, centers = pixels.shape[1], every[0].centers
+    groupings = [open_groups(grouping) for grouping in (groups, *also)]
+    slots_of = [grouping.slot_of[ids] for grouping in groupings]
+    assert all((slots >= 0).all() for slots in slots_of), "a sampled view was read, so its row has a group"
+    side, centers = pixels.shape[1], groupings[0].centers
     view = View(
         pixels=pixels,
-        slot_of=told[0] if shared else np.arange(len(ids), dtype=np.int32),
+        slot_of=slots_of[0] if shared else np.arange(len(ids), dtype=np.int32),
         slots=len(centers) if shared else len(ids),
-        group_of=told[0],
+        group_of=slots_of[0],
         groups=len(centers),
         centers=centers,
         surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device)
         if method.uses_surrogate
         else blank(side, device=device),
         deltas=deltas_of(recipe, rows=len(ids), side=side, folder=folder),
-        also=tuple(told[1:]),
+        also=tuple(slots_of[1:]),
     )
     aim = AIMS[recipe.aim](centers, np.random.default_rng(recipe.seed))
     yield from method.craft(view, budget=recipe.levels(), aim=aim, seed=recipe.seed, workers=workers, resume=resume)
@@ -119,10 +119,10 @@ def open_poison(folder: Folder) -> Poison:
 
 def open_slots(poison: Artifact, *, groups: Artifact, views: Artifact) -> SlotOf:
     """int32 `N`: which entry of the bank each row of the source uses; -1 for those set aside."""
-    told = open_groups(groups.folder).slot_of
+    group_of = open_groups(groups.folder).slot_of
     if poison.manifest.fields["per"] == "group":
-        return told
+        return group_of
     ids = open_views(views.folder)[1]
-    slot_of = np.full(len(told), NO_SLOT, np.int32)
+    slot_of = np.full(len(group_of), NO_SLOT, np.int32)
     slot_of[ids] = np.arange(len(ids))
     return slot_of

@@ -29,7 +29,7 @@ def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifac
     `weights` holds the trained surrogate when it is an ssl one, else nothing.
     """
     fields = run.recipe.values(FIELDS)
-    made = stage(
+    embedded = stage(
         run,
         "embed",
         version=VERSION,
@@ -37,16 +37,16 @@ def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifac
         inputs={"index": index, **weights},
         build=lambda folder: build(run, index, weights, folder),
     )
-    refuse_too_many(made.facts["rejected"], index.facts["rows"], run.recipe.max_rejected, made.folder)
-    return made
+    refuse_too_many(embedded.facts["rejected"], index.facts["rows"], run.recipe.max_rejected, embedded.folder)
+    return embedded
 
 
 def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folder) -> dict:
     done = set(folder.names("vectors"))
-    every = chunks(index)
-    waiting = [chunk for chunk in every if part_name(chunk.number) not in done]
+    all_chunks = chunks(index)
+    waiting = [chunk for chunk in all_chunks if part_name(chunk.number) not in done]
     progress = Progress(stage="embed", total=index.facts["rows"])
-    progress.skip(sum(c.rows for c in every) - sum(c.rows for c in waiting), rejected=sum(counted(folder).values()))
+    progress.skip(sum(c.rows for c in all_chunks) - sum(c.rows for c in waiting), rejected=sum(counted(folder).values()))
     actors, share = run.machines.encoder(run.resources)
     threads = run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes))
     if waiting:
@@ -111,12 +111,12 @@ class Embedder:
         vectors: list[np.ndarray] = []
         rejected: list[tuple[int, str]] = []
         ready: list[np.ndarray] = []
-        for row, seen in enumerate(self.pool.map(self.view, blobs)):
-            if isinstance(seen, str):
-                rejected.append((row, seen))
+        for row, view in enumerate(self.pool.map(self.view, blobs)):
+            if isinstance(view, str):
+                rejected.append((row, view))
                 continue
             kept.append(row)
-            ready.append(seen)
+            ready.append(view)
             if len(ready) == self.batch:
                 vectors.append(self.encode(ready))
                 ready = []

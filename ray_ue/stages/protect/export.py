@@ -121,10 +121,11 @@ class Writer:
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb = poison.apply(clean.rgb, slot)
-        seen = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
+        visibility = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
         data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=clean.exif, icc=clean.icc), format=self.image_format)
         height, width = rgb.shape[:2]
-        return data, line | {"height": height, "width": width, "most": seen.most, "psnr": seen.psnr, "ssim": seen.ssim, "bytes": len(data)}
+        change = {"most": visibility.most, "psnr": visibility.psnr, "ssim": visibility.ssim}
+        return data, line | {"height": height, "width": width, **change, "bytes": len(data)}
 
     def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
         """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""
@@ -132,16 +133,16 @@ class Writer:
         lines: list[dict] = []
         written: dict[str, Written] = {}
         others: list[Written] = []
-        shown = 0
+        yielded = 0
         change = partial(self.change, numbered=list(zip(keys, range(first_id, first_id + len(keys)), slots.tolist())), lines=lines)
         for done in self.source.rewrite(shard, to=self.output, extension=EXTENSIONS[self.image_format], change=change):
             if done.key:
                 written[done.key] = done
             else:
                 others.append(done)
-            if len(lines) - shown >= SHOWN_EVERY:
-                yield lines[shown:]
-                shown = len(lines)
+            if len(lines) - yielded >= SHOWN_EVERY:
+                yield lines[yielded:]
+                yielded = len(lines)
         if len(lines) != len(keys):
             raise changed(self.source, f"{shard.path} has {len(lines)} images, {len(keys)} were listed")
         if others:
@@ -151,7 +152,7 @@ class Writer:
             if line["key"] in written:
                 line |= {"name": written[line["key"]].name, "sha256": written[line["key"]].sha256}
         self.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(lines, schema=LEDGER))
-        yield lines[shown:]
+        yield lines[yielded:]
 
     def change(self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict]) -> Iterator[bytes | None]:
         """Protected bytes in the order of the items, made by threads; each image's ledger line is appended to `lines`."""

@@ -24,22 +24,22 @@ def import_embeddings(run: Run, *, index: Artifact) -> Artifact:
 
 
 def build(run: Run, index: Artifact, folder: Folder) -> dict:
-    found = open_given(run.recipe.embeddings)
-    names, keys = found.names(), keys_of(index)
-    row_of = match(names, keys, folder=found.folder)
-    unusable = look_at_missing(run, index, np.flatnonzero(row_of < 0), keys=keys, found=found, example=names[0] if names else "")
+    given = open_given(run.recipe.embeddings)
+    names, keys = given.names(), keys_of(index)
+    row_of = match(names, keys, folder=given.folder)
+    unusable = look_at_missing(run, index, np.flatnonzero(row_of < 0), keys=keys, given=given, example=names[0] if names else "")
     used = len(keys) - len(unusable)
-    say(f"    embed  {used:,} of {found.rows:,} vectors of {found.width} numbers from {found.folder}")
+    say(f"    embed  {used:,} of {given.rows:,} vectors of {given.width} numbers from {given.folder}")
     progress = Progress(stage="embed", total=len(keys))
     for chunk in chunks(index):
-        copy_chunk(chunk, index, folder, found=found, row_of=row_of, unusable=unusable)
+        copy_chunk(chunk, index, folder, given=given, row_of=row_of, unusable=unusable)
         progress.add(chunk.rows, rejected=sum(chunk.first_id <= row < chunk.first_id + chunk.rows for row in unusable))
     progress.close()
-    return gather_rejected(folder) | {"rows": len(keys), "device": "given", "width": found.width}
+    return gather_rejected(folder) | {"rows": len(keys), "device": "given", "width": given.width}
 
 
 def copy_chunk(
-    chunk: Chunk, index: Artifact, folder: Folder, *, found: GivenEmbeddings, row_of: np.ndarray, unusable: dict[int, str]
+    chunk: Chunk, index: Artifact, folder: Folder, *, given: GivenEmbeddings, row_of: np.ndarray, unusable: dict[int, str]
 ) -> None:
     """Write one chunk's vectors, and before them the reasons of those that have none."""
     ids = np.arange(chunk.first_id, chunk.first_id + chunk.rows)
@@ -50,22 +50,22 @@ def copy_chunk(
         write_rejected(
             folder, chunk.number, ids=bad, keys=rows["key"].filter(pa.array(~good)), reasons=[unusable[row] for row in bad.tolist()]
         )
-    vectors = found.vectors(row_of[ids[good]])
+    vectors = given.vectors(row_of[ids[good]])
     if not np.isfinite(vectors).all():
         wrong = rows["key"].filter(pa.array(good))[int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]
-        raise ValueError(f"--embeddings {found.folder}: the vector of {wrong.as_py()!r} is not made of finite numbers; embed it again")
+        raise ValueError(f"--embeddings {given.folder}: the vector of {wrong.as_py()!r} is not made of finite numbers; embed it again")
     labels = rows["label"].filter(pa.array(good))
     write_vectors(folder, chunk.number, ids=ids[good], keys=rows["key"].filter(pa.array(good)), labels=labels, vectors=vectors)
 
 
 def look_at_missing(
-    run: Run, index: Artifact, missing: np.ndarray, *, keys: list[str], found: GivenEmbeddings, example: str
+    run: Run, index: Artifact, missing: np.ndarray, *, keys: list[str], given: GivenEmbeddings, example: str
 ) -> dict[int, str]:
     """From row to reason for images without a vector; a `ValueError` if one of them can be read, as it would not be protected."""
-    told = f"{found.folder} (where a name is for example {example!r})"
+    place = f"{given.folder} (where a name is for example {example!r})"
     if len(missing) > run.recipe.max_rejected * len(keys) or len(missing) == len(keys):
         raise ValueError(
-            f"{len(missing):,} of {len(keys):,} images have no vector in --embeddings {told}, such as {keys[missing[0]]!r}; "
+            f"{len(missing):,} of {len(keys):,} images have no vector in --embeddings {place}, such as {keys[missing[0]]!r}; "
             "embed the whole source, as it is given here, with clip-retrieval"
         )
     reasons: dict[int, str] = {}
@@ -77,7 +77,7 @@ def look_at_missing(
             reasons[row] = f"no vector was given, and {reason}"
     if readable := [keys[row] for row in missing.tolist() if row not in reasons]:
         raise ValueError(
-            f"{len(readable):,} of {len(keys):,} images can be read and have no vector in --embeddings {told}, such as {readable[0]!r}; "
+            f"{len(readable):,} of {len(keys):,} images can be read and have no vector in --embeddings {place}, such as {readable[0]!r}; "
             "embed them too, or take them out of the source"
         )
     return reasons

@@ -104,12 +104,12 @@ def summarise(folder: Folder, shards: list[Shard]) -> pa.Table:
 
 def chunks(index: Artifact) -> list[Chunk]:
     """Every chunk of the source in id order."""
-    found: list[Chunk] = []
+    listed: list[Chunk] = []
     for line in index.folder.read_table("shards.parquet").to_pylist():
         edges = line["cuts"]
         for start, stop in pairwise(edges):
-            found.append(Chunk(number=len(found), shard=line["shard"], start=start, stop=stop, first_id=line["first_id"] + start))
-    return found
+            listed.append(Chunk(number=len(listed), shard=line["shard"], start=start, stop=stop, first_id=line["first_id"] + start))
+    return listed
 
 
 def rows_of(index: Folder, shard: int) -> pa.Table:
@@ -119,8 +119,8 @@ def rows_of(index: Folder, shard: int) -> pa.Table:
 
 def labels_of(index: Artifact) -> np.ndarray:
     """int64 `N`: the label of every row, -1 where there is none."""
-    found = [rows_of(index.folder, line["shard"])["label"].fill_null(-1).to_numpy() for line in shard_lines(index) if line["rows"]]
-    return np.concatenate(found).astype(np.int64)
+    labels = [rows_of(index.folder, line["shard"])["label"].fill_null(-1).to_numpy() for line in shard_lines(index) if line["rows"]]
+    return np.concatenate(labels).astype(np.int64)
 
 
 def shard_lines(index: Artifact) -> list[dict]:

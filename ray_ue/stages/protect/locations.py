@@ -41,23 +41,23 @@ class Locations:
     def claim(self, names: Sequence[str]) -> tuple[np.ndarray, list[str], list[str]]:
         """The positions in `at` of the names that are there, the names that are not, and those that were claimed before."""
         wanted = digests(names)
-        found = np.searchsorted(self.names, wanted)
-        here = found < len(self.names)
-        here[here] = self.names[found[here]] == wanted[here]
-        missing = [names[int(i)] for i in np.flatnonzero(~here)]
-        places = found[here]
+        positions = np.searchsorted(self.names, wanted)
+        present = positions < len(self.names)
+        present[present] = self.names[positions[present]] == wanted[present]
+        missing = [names[int(i)] for i in np.flatnonzero(~present)]
+        places = positions[present]
         first = np.zeros(len(places), bool)
         first[np.unique(places, return_index=True)[1]] = True
         again = self.claimed[places] | ~first
         self.claimed[places] = True
-        return places, missing, [names[int(i)] for i in np.flatnonzero(here)[again]]
+        return places, missing, [names[int(i)] for i in np.flatnonzero(present)[again]]
 
     def unclaimed(self) -> tuple[int, list[str]]:
         """How many images nobody asked for, and the first few of their names. A name that is there twice is claimed once."""
         left = self.at[~self.claimed]
-        shown = np.sort(left, order=["shard", "row"])[:SHOWN]
-        keys = {int(shard): self.copy.rows(self.shards[shard])["key"] for shard in np.unique(shown["shard"])}
-        return len(left), [keys[int(place["shard"])][int(place["row"])].as_py() for place in shown]
+        first = np.sort(left, order=["shard", "row"])[:SHOWN]
+        keys = {int(shard): self.copy.rows(self.shards[shard])["key"] for shard in np.unique(first["shard"])}
+        return len(left), [keys[int(place["shard"])][int(place["row"])].as_py() for place in first]
 
 
 def digests(names: Sequence[str]) -> np.ndarray:

@@ -32,9 +32,9 @@ def recenter(
 
 
 def build(run: Run, groups: Artifact, views: Artifact, weights: Mapping[str, Artifact], folder: Folder) -> dict:
-    told, ids = open_groups(groups.folder), open_views(views.folder)[1]
-    slots, count = told.slot_of[ids], len(told.centers)
-    unseen = np.flatnonzero((np.bincount(slots, minlength=count) == 0) & (told.sizes() > 0))
+    fitted, ids = open_groups(groups.folder), open_views(views.folder)[1]
+    slots, count = fitted.slot_of[ids], len(fitted.centers)
+    unseen = np.flatnonzero((np.bincount(slots, minlength=count) == 0) & (fitted.sizes() > 0))
     if len(unseen):
         raise ValueError(
             f"{len(unseen)} of {count} clusters have no image among the {len(ids):,} that crafting sees, so they have no centre: "
@@ -53,18 +53,18 @@ def build(run: Run, groups: Artifact, views: Artifact, weights: Mapping[str, Art
         "gpu": bool(share),
     }
     progress = Progress(stage="centers", total=len(ids))
-    found: dict[int, Tally] = {}
+    results: dict[int, Tally] = {}
     for row in stream(items, work=Centerer, arguments=arguments, cpus=1, gpus=share, actors=min(actors, len(items))):
         sums = np.asarray(row["sums"], np.float64).reshape(count, -1)
-        found[row["begin"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=0.0)
-        progress.add(int(found[row["begin"]].counts.sum()))
+        results[row["begin"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=0.0)
+        progress.add(int(results[row["begin"]].counts.sum()))
     progress.close()
     # Added in the order of the views, so the centres do not depend on which actor came first.
-    whole = found[0]
-    for begin in sorted(found)[1:]:
-        whole += found[begin]
+    whole = results[0]
+    for begin in sorted(results)[1:]:
+        whole += results[begin]
     middle = (whole.sums.sum(0) / whole.counts.sum()).astype(np.float32)
-    save(folder, Groups(slot_of=told.slot_of, centers=whole.centers(np.tile(middle, (count, 1)))))
+    save(folder, Groups(slot_of=fitted.slot_of, centers=whole.centers(np.tile(middle, (count, 1)))))
     return groups.facts | {"centers": "surrogate", "seen": len(ids)}
 
 

@@ -23,10 +23,10 @@ def train_surrogate(run: Run, *, sample: Artifact) -> dict[str, Artifact]:
     if specs.parse(run.recipe.surrogate).kind != "ssl":
         return {}
     fields = run.recipe.values(FIELDS)
-    made = stage(
+    weights = stage(
         run, "surrogate", version=VERSION, fields=fields, inputs={"sample": sample}, build=lambda folder: build(run, sample, folder)
     )
-    return {"surrogate": made}
+    return {"surrogate": weights}
 
 
 def build(run: Run, sample: Artifact, folder: Folder) -> dict:

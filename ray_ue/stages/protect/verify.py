@@ -52,14 +52,14 @@ class Checker:
         if label != copied:
             return f"its label is {copied or 'missing'}, in the source {label or 'missing'}", 0
         try:
-            clean, shown = decode(before, limits=self.limits), decode(after, limits=self.limits)
+            clean, decoded = decode(before, limits=self.limits), decode(after, limits=self.limits)
         except Rejected as reason:
             return f"it cannot be read back: {reason}", 0
         if self.resize:
             clean = resized(clean, size=self.resize)
-        if clean.rgb.shape != shown.rgb.shape:
-            return f"it is {shown.rgb.shape[1]}x{shown.rgb.shape[0]}, in the source {clean.rgb.shape[1]}x{clean.rgb.shape[0]}", 0
-        most = deviation(clean.rgb, shown.rgb)
+        if clean.rgb.shape != decoded.rgb.shape:
+            return f"it is {decoded.rgb.shape[1]}x{decoded.rgb.shape[0]}, in the source {clean.rgb.shape[1]}x{clean.rgb.shape[0]}", 0
+        most = deviation(clean.rgb, decoded.rgb)
         if self.lossless and most > self.levels:
             return f"it differs by {most} levels, the budget is {self.levels}", most
         return "", most
@@ -92,7 +92,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
     progress = Progress(stage="verify", total=exported.facts["images"])
     most, faults = 0, []
     shards = source.shards()
-    items = [pack(places, shards[shard], begin, found) for shard, begin, found in parts]
+    items = [pack(places, shards[shard], begin, positions) for shard, begin, positions in parts]
     del places, parts
     for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
         faults += result["faults"]
@@ -125,10 +125,10 @@ def match(index: Artifact, exported: Artifact, places: Locations) -> list[tuple[
         shard = int(name.removesuffix(".parquet").rpartition("-")[2])
         lines = exported.folder.read_table(f"ledger/{ledger_name(shard)}")
         total += len(lines)
-        found, gone, twice = places.claim(good(lines)["name"].to_pylist())
+        positions, gone, twice = places.claim(good(lines)["name"].to_pylist())
         missing.add(gone)
         doubled.add(twice)
-        parts += [(shard, begin, found[begin : begin + PART]) for begin in range(0, len(found), PART)]
+        parts += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
     missing.refuse("are missing from the copy")
     doubled.refuse("were written under a name that another one has")
     count, some = places.unclaimed()
@@ -159,9 +159,9 @@ class Names:
             raise VerifyError(f"{self.count:,} images {what}: {', '.join(self.some)}{', …' if self.count > len(self.some) else ''}")
 
 
-def pack(places: Locations, shard: Shard, begin: int, found: np.ndarray) -> dict:
+def pack(places: Locations, shard: Shard, begin: int, positions: np.ndarray) -> dict:
     """One task: a source shard, the first of its good lines to check, and where each of them lies in the copy."""
-    at = places.at[found]
+    at = places.at[positions]
     needed = {int(number): places.shards[number] for number in np.unique(at["shard"])}
     return {"work": pickle.dumps((shard, begin, at, needed))}
 
@@ -181,9 +181,9 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
         theirs = [label_name(label, checker.copied_classes) for label in at["label"].tolist()]
         tasks = zip(part, before, ours, after, theirs, strict=True)
         with ThreadPoolExecutor(checker.threads) as pool:
-            seen = list(in_order(pool, lambda task: checker.fault(*task), tasks, ahead=2 * checker.threads))
-        faults = [f"{line['key']}: {fault}" for line, (fault, _) in zip(part, seen, strict=True) if fault]
-        most = max((most for _, most in seen), default=0)
+            results = list(in_order(pool, lambda task: checker.fault(*task), tasks, ahead=2 * checker.threads))
+        faults = [f"{line['key']}: {fault}" for line, (fault, _) in zip(part, results, strict=True) if fault]
+        most = max((change for _, change in results), default=0)
         yield pa.table({"rows": [len(part)], "most": [most], "faults": pa.array([faults], pa.list_(pa.string()))})
 
 

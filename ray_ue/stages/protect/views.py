@@ -53,8 +53,8 @@ def read_views(
         )
     source = listed_source(run, index)
     shards, done = source.shards(), set(folder.names("parts"))
-    every = [(chunk, wanted[(wanted >= chunk.first_id) & (wanted < chunk.first_id + chunk.rows)]) for chunk in chunks(index)]
-    picked = [(chunk, ids) for chunk, ids in every if len(ids)]
+    chosen = [(chunk, wanted[(wanted >= chunk.first_id) & (wanted < chunk.first_id + chunk.rows)]) for chunk in chunks(index)]
+    picked = [(chunk, ids) for chunk, ids in chosen if len(ids)]
     waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
     progress = Progress(stage=name, total=len(wanted))
     progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
@@ -113,8 +113,8 @@ def read_few(source: Source, index: Artifact, ids: Int64[np.ndarray, " n"]) -> I
     """The bytes of a few rows, here and now; `ids` ascend."""
     shards = source.shards()
     for chunk in chunks(index):
-        if len(here := ids[(ids >= chunk.first_id) & (ids < chunk.first_id + chunk.rows)]):
-            yield from (data for data, _, _ in read_some(source, shards[chunk.shard], index.folder, chunk, here))
+        if len(wanted := ids[(ids >= chunk.first_id) & (ids < chunk.first_id + chunk.rows)]):
+            yield from (data for data, _, _ in read_some(source, shards[chunk.shard], index.folder, chunk, wanted))
 
 
 def consolidate(folder: Folder, canvas: int) -> int:
@@ -133,8 +133,8 @@ def consolidate(folder: Folder, canvas: int) -> int:
 
 
 def load_part(folder: Folder, name: str) -> dict[str, np.ndarray]:
-    with folder.reading(f"parts/{name}") as file, np.load(file, allow_pickle=False) as found:
-        return {key: found[key] for key in found.files}
+    with folder.reading(f"parts/{name}") as file, np.load(file, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
 
 
 def open_views(folder: Folder) -> tuple[PixelBlock, np.ndarray]:
