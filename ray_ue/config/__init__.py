@@ -1,1 +1,1 @@
-"""What a user can ask for, as frozen values without torch: recipe, resources, grid, victims, schedules."""
+"""Requests as frozen values, without torch: recipe, resources, job, grid, victims, schedules, stages."""

@@ -1,4 +1,4 @@
-"""A checked request to protect, which every stage reads."""
+"""`Job`, a checked request to protect that every stage reads."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from ray_ue.storage.artifacts import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where images come from, where the copy and its private work folder lie, what is asked for and what may be used.
+    """The source, the folders of the copy and of its private work, the recipe and the resources.
 
-    Copies that are made side by side share the stages before the crafting: `shared_path` leads from `work` to their folder and is empty
-    where that is `work` itself.
+    The copies of a sweep share the stages before crafting: `shared_path` leads from `work` to their common folder; it is empty where
+    that folder is `work` itself.
     """
 
     source: Source

@@ -1,7 +1,6 @@
-"""The recipe: one frozen value that names everything which shapes a protected copy. It knows no files and no machines.
+"""`Recipe` holds every choice that shapes a protected copy; `Resources` holds what a run may use and never enters a fingerprint.
 
-Its fields are the command line's flags and the keyword arguments of `ray_ue.protect`. What a run may use (workers, devices)
-is `Resources`: it never enters a fingerprint.
+The fields of both are the flags of the command line and the keyword arguments of `ray_ue.protect`.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -20,77 +19,81 @@ from ray_ue.sources.image_files import EXTENSIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is asked for. Equal recipes on an equal source give the same copy."""
+    """The choices that shape a copy. Equal recipes on an equal source give the same copy."""
 
     format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
     """How the source is laid out."""
     surrogate: str = "ssl:small"
     """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""
     image_size: int = 32
-    """Side in pixels at which an ssl surrogate sees images; open_clip and torchvision bring their own."""
+    """Side at which an ssl surrogate sees images, and at which mi-ue, em, tap, rem, tue, gue, lsp, ar and noise craft; use 224 for
+    photographs."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
     embeddings: str = ""
-    """A folder of embeddings by clip-retrieval (img_emb, metadata) to cluster by; empty embeds here, with the surrogate."""
+    """A folder of clip-retrieval embeddings (img_emb, metadata) to cluster; if empty, the surrogate computes the embeddings."""
     groups: Literal["kmeans", "label"] = "kmeans"
-    """What the method is told of an image: its cluster (whatever the labels), or its class (only against those who use the same labels)."""
+    """How images are grouped: kmeans by surrogate features (label-agnostic) or label by class folder (protects only against models trained
+    on these classes)."""
     per: Literal["auto", "group", "image"] = "auto"
-    """One perturbation for a whole group, or one for every image; auto takes the method's own way."""
+    """One perturbation per group or per image; auto takes the method's default."""
     clusters: int = 10
     """Number of k-means clusters."""
     also_clusters: str = ""
-    """Further numbers of clusters, comma-separated, that mi-ue, em, rem or sem is told of together: 20,50,100."""
+    """Extra cluster counts optimised jointly with --clusters (mi-ue, em, rem, sem): 20,50,100."""
     restarts: int = 5
-    """k-means runs from new seeds; the best is kept."""
+    """k-means runs from different seeds; the run with the lowest error is used."""
     fit_sample: int = 1_000_000
-    """Most rows that k-means is fitted on; all rows are assigned."""
+    """Maximum number of rows that k-means is fitted on; all rows are assigned."""
     budget: Annotated[str, arg(aliases=("--strength",))] = "16/255"
-    """Largest change of a channel: 16, 16/255 or 0.0627; or low (8/255), mid (16/255), high (32/255, plain to see)."""
+    """Largest change of a channel: 16, 16/255 or 0.0627; or low (8/255), mid (16/255), high (32/255, clearly visible)."""
     method: str = "uc"
-    """How the perturbation is crafted: ray-ue methods lists them with their settings."""
+    """How the perturbation is crafted; ray-ue methods lists all methods and their settings."""
     settings: str = ""
-    """Further settings of the method, comma-separated: epochs=30,network=fast."""
+    """Settings of the method, comma-separated: epochs=30,network=fast."""
     aim: str = "shift"
-    """Which wrong centre each group is pushed toward: shift, random or farthest."""
+    """The wrong centre that each group is pushed toward: shift, random or farthest."""
     steps: int = 0
-    """Crafting steps of UC (the cost, whatever the size of the collection), sign steps of others; 0 takes the method's own number."""
+    """Optimisation steps. UC: total steps, so cost does not grow with the data set; others: PGD steps per update. 0: the method's
+    default."""
     batch: int = 0
-    """Images per crafting or training step; 0 takes the method's own number."""
+    """Images per crafting or training step. 0: the method's default."""
     learning_rate: float = 0.0
-    """Crafting step size of UC, learning rate of a method's own network; 0 takes the method's own."""
+    """UC: step size of the perturbation; others: learning rate of the source network. 0: the method's default."""
     parameterization: Literal["pixels", "generator"] = "pixels"
-    """What is trained per cluster: the perturbation itself, or the papers' ResNet generator."""
+    """What UC optimises per cluster: the pixels of the perturbation, or the papers' ResNet generator."""
     data_scope: Literal["own", "all"] = "own"
-    """Images that train a cluster's perturbation: its own, or (as the authors' code does) all."""
+    """Images that UC optimises a cluster's perturbation on: those of the cluster, or (as in the authors' code) all."""
     loss: str = "kl"
-    """Distance to the aimed centre: kl, l2 or cosine."""
+    """Distance to the target centre: kl, l2 or cosine."""
     augment: Literal["before", "after"] = "before"
-    """Crop and flip before adding the perturbation (as the authors' code does; it measured better), or after (as an exploiter will)."""
+    """Crop and flip images before the perturbation is added (as in the authors' code; better in our tests), or after (as an exploiter
+    does)."""
     craft_sample: int = 20_000
-    """Most images that crafting and ssl training see."""
+    """Maximum number of images for crafting and for ssl training."""
     resize: int = 0
-    """Side of the exported images; 0 keeps every image's own size."""
+    """Side of the exported images in pixels; 0 keeps the size of each image."""
     image_format: str = "png"
-    """Format of the copy: png, webp (lossless), or jpeg (lossy: destroys much of the protection)."""
+    """Image format of the copy: png, webp (lossless), or jpeg (lossy: destroys most of the perturbation)."""
     max_rejected: float = 0.01
     """Largest fraction of unusable images before the run fails."""
     max_pixels: int = Limits().max_pixels
-    """Images with more pixels are set aside."""
+    """Images with more pixels are rejected."""
     seed: int = 0
     """Seed of every random choice."""
 
     def check(self) -> None:
-        """Refuse what cannot work, before any long work; the error says what would have worked."""
+        """Raise `ValueError` for values that cannot work; the error says what would have worked."""
         self.levels()
         specs.check(specs.parse(self.surrogate))
         pick(AIMS, self.aim, what="aim")
         pick(EXTENSIONS, self.image_format, what="image format")
         if self.clusters < 2:
-            raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; ask for 2 or more")
+            raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; use 2 or more")
         if not 0 <= self.max_rejected <= 1:
             raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
         if self.embeddings and self.groups == "label":
-            raise ValueError("--embeddings are clustered, so they go with --groups kmeans; with --groups label nothing would look at them")
+            raise ValueError("--embeddings are clustered, so they need --groups kmeans; --groups label does not use them")
         if self.embeddings:
             open_given(self.embeddings)
         self.other_clusters()
@@ -101,13 +104,13 @@ class Recipe:
             raise ValueError(f"--resize {self.resize} is too small; give 8 or more, or 0 to keep every image's size")
 
     def other_clusters(self) -> tuple[int, ...]:
-        """Numbers of clusters beside the first."""
-        words = [word.strip() for word in self.also_clusters.split(",") if word.strip()]
-        if wrong := [word for word in words if not word.isdigit() or int(word) < 2]:
-            raise ValueError(f"--also-clusters is a list of numbers from 2, such as 20,50,100; got {wrong[0]!r}")
-        if words and self.groups == "label":
-            raise ValueError("--also-clusters goes with --groups kmeans; with --groups label there are no clusters")
-        return tuple(dict.fromkeys(int(word) for word in words if int(word) != self.clusters))
+        """The cluster counts of `also_clusters` that differ from `clusters`."""
+        counts = [word.strip() for word in self.also_clusters.split(",") if word.strip()]
+        if invalid := [word for word in counts if not word.isdigit() or int(word) < 2]:
+            raise ValueError(f"--also-clusters is a list of numbers from 2, such as 20,50,100; got {invalid[0]!r}")
+        if counts and self.groups == "label":
+            raise ValueError("--also-clusters needs --groups kmeans; --groups label makes no clusters")
+        return tuple(dict.fromkeys(int(word) for word in counts if int(word) != self.clusters))
 
     def levels(self) -> Budget:
         return Budget.parse(self.budget)
@@ -120,20 +123,20 @@ class Recipe:
         return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
     def side(self, *, frozen: bool) -> int:
-        """The side in pixels of the views that a method sees: a frozen surrogate's, else what was asked for."""
+        """The side in pixels of the views that a method sees: the surrogate's where it is frozen, else `image_size`."""
         return self.geometry()[0] if frozen else self.image_size
 
     def values(self, names: tuple[str, ...]) -> dict[str, object]:
         """The named fields in canonical form, for a fingerprint: `16` and `16/255` are one budget, a file is its content."""
-        found = {name: value for name, value in asdict(self).items() if name in names}
-        assert len(found) == len(names), f"unknown recipe field among {names}"
-        if "budget" in found:
-            found["budget"] = self.levels().levels
-        if "surrogate" in found:
-            found["surrogate"] = specs.identity(specs.parse(self.surrogate))
-        if found.get("embeddings"):
-            found["embeddings"] = open_given(self.embeddings).identity()
-        return found
+        values = {name: value for name, value in asdict(self).items() if name in names}
+        assert len(values) == len(names), f"unknown recipe field among {names}"
+        if "budget" in values:
+            values["budget"] = self.levels().levels
+        if "surrogate" in values:
+            values["surrogate"] = specs.identity(specs.parse(self.surrogate))
+        if values.get("embeddings"):
+            values["embeddings"] = open_given(self.embeddings).identity()
+        return values
 
 
 LEAST = {
@@ -152,20 +155,20 @@ LEAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a run may use; never part of a fingerprint."""
+    """What a run may use; no part of a fingerprint."""
 
     workers: str = "auto"
-    """Train workers: a number, auto (one per GPU, else one), or local (inside this process, which starts fastest)."""
+    """Train workers: a number, auto (one per GPU, or one without GPUs), or local (inside this process; starts fastest)."""
     gpus_per_encoder: float = 1.0
-    """Share of a GPU per embedding actor, when there are GPUs."""
+    """Fraction of a GPU per embedding actor, if there are GPUs."""
     gpus_per_victim: float = 1.0
-    """Share of a GPU per victim that an evaluation trains: several small victims fit one GPU."""
+    """Fraction of a GPU per victim of an evaluation; several small victims fit on one GPU."""
     keep_weights: bool = True
-    """Keep the weights of every victim that an evaluation trains, beside its numbers."""
+    """Keep the weights of every victim that an evaluation trains; ray-ue measure needs them."""
     cpus_per_task: int = 0
-    """Threads of one decode, embed or export task; 0 spreads the machine's cores over the tasks."""
+    """Threads per decode, embed or export task; 0 divides the cores of the machine among the tasks."""
     part: float = 1.0
-    """Share of the machines that this run plans for, when others run beside it."""
+    """Fraction of the cluster to plan with, when several runs share it."""
 
     def check(self) -> None:
         if self.workers not in ("auto", "local") and not (self.workers.isdigit() and int(self.workers) > 0):
@@ -174,12 +177,12 @@ class Resources:
             if not 0 < getattr(self, name) <= 8:
                 raise ValueError(f"--{name.replace('_', '-')} is above 0 and at most 8, got {getattr(self, name)}")
         if not 0 < self.part <= 1:
-            raise ValueError(f"--part is a share of the machines, above 0 and at most 1, got {self.part:g}")
+            raise ValueError(f"--part is a fraction of the cluster, above 0 and at most 1, got {self.part:g}")
 
 
-def differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
-    """`field: old -> new` for each field whose value is not the same."""
-    return [f"{name}: {one.get(name)!r} -> {other.get(name)!r}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+def list_differences(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    """`field: old -> new` for each field whose value differs."""
+    return [f"{name}: {old.get(name)!r} -> {new.get(name)!r}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 FIELDS = tuple(f.name for f in fields(Recipe))

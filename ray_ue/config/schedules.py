@@ -1,11 +1,12 @@
-"""How long and how a victim is trained: the papers' recipes and a fast one, as frozen values. Knows numbers, not tensors."""
+"""Training schedules of victims: those of the papers and a fast one."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with momentum under a one-cycle rate: a straight climb over the share `warm` of the steps, then half a cosine to `floor`."""
+    """SGD with momentum and a one-cycle learning rate: linear warm-up over the fraction `warm` of the steps, then half a cosine to
+    `floor`."""
 
     epochs: int
     batch: int
@@ -26,7 +27,7 @@ class Schedule:
 
 
 SCHEDULES = {
-    # The climb, the label smoothing and Nesterov's momentum are airbench's (Jordan 2024); lengths are for a CPU.
+    # Warm-up, label smoothing and Nesterov momentum as in airbench (Jordan 2024); lengths are for a CPU.
     "fast": Schedule(epochs=6, batch=100, lr=0.2, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1),
     # UC's stage 2: cosine per step down to 1e-6.
     "paper": Schedule(epochs=90, batch=512, lr=0.1, decay=5e-4, floor=1e-6),

@@ -1,14 +1,14 @@
-"""The stages of `protect` in order: the only place where a stage's name is written for others."""
+"""The stages of `protect` in order; other modules take the names of stages from here."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageInfo:
-    """`what` the stage does, in half a line; `command` says whether the command line has one that runs up to it.
+    """`what` describes the stage in half a line; `command` says whether a command runs up to it.
 
-    A stage `per_copy` belongs to one output; all others are shared by copies that are made side by side. Later stages name its artifact
-    among their inputs by `role`, where that is not the stage's own name.
+    A stage with `per_copy` belongs to one output; copies of one sweep share all others. Later stages name its artifact among their
+    inputs by `role`, or by the name of the stage where `role` is empty.
     """
 
     what: str
@@ -20,15 +20,15 @@ class StageInfo:
 STAGES: dict[str, StageInfo] = {
     "index": StageInfo(what="list the source, give every image an id"),
     "sample": StageInfo(what="read the images that crafting works on", command=False, role="views"),
-    "surrogate": StageInfo(what="train a self-supervised surrogate, where none is given", command=False),
+    "surrogate": StageInfo(what="train a self-supervised surrogate, if none is given", command=False),
     "embed": StageInfo(what="compute the surrogate's features of every image"),
     "cluster": StageInfo(what="cluster the embeddings with k-means", role="groups"),
     "craft": StageInfo(what="craft the perturbations", per_copy=True, role="poison"),
     "export": StageInfo(what="write the protected copy", per_copy=True),
-    "verify": StageInfo(what="read the copy back and prove it again", command=False),
+    "verify": StageInfo(what="read the copy back and verify it", command=False),
 }
 LAST = "verify"
-FURTHER = "also-"  # begins the role of each grouping beside the first
+FURTHER = "also-"  # prefix of the role of each grouping after the first
 
 
 def stage_of(role: str) -> str:

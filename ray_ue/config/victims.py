@@ -1,4 +1,4 @@
-"""Victims by name: what an exploiter trains, and from what. Knows no tensors: networks are built elsewhere, when they are asked for."""
+"""Victims by name: the networks that an exploiter trains, and their initial weights."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,8 @@ CONTRASTIVE = ("simclr", "moco")
 
 @dataclass(frozen=True, kw_only=True)
 class Victim:
-    """`how` it learns: from `scratch`; `finetune` or `probe` from the given `weights`; `simclr` or `moco` on the images, then a probe."""
+    """`how` it is trained: from `scratch`; `finetune` or `probe` from pretrained `weights`; `simclr` or `moco` on the images, then a
+    probe."""
 
     name: str
     how: Literal["scratch", "finetune", "probe", "simclr", "moco"]
@@ -21,16 +22,16 @@ class Victim:
     weights: specs.Spec | None = None
 
     def check(self) -> None:
-        """Refuse, without loading anything, what cannot be loaded."""
+        """Raise `ValueError` for weights that cannot be loaded, without loading them."""
         if self.weights is not None:
             specs.check(self.weights)
 
     def identity(self) -> dict[str, object]:
-        """What tells two victims apart: weights by their content, never by their path."""
+        """The fields that distinguish two victims: weights by their content, not by their path."""
         return {"how": self.how, "arch": self.arch, "weights": specs.identity(self.weights) if self.weights else ""}
 
 
-def parse(text: str) -> Victim:
+def parse_victim(text: str) -> Victim:
     """Read `ARCH`, `simclr:ARCH`, `moco:ARCH`, `KIND:ARCH/TAG`, `KIND:ARCH@FILE` or `probe:` before one of the last two."""
     name = text.strip()
     first, colon, rest = name.partition(":")
@@ -38,15 +39,17 @@ def parse(text: str) -> Victim:
         return Victim(name=name, how="scratch", arch=_known(first))
     if first in CONTRASTIVE:
         if rest in FLAT:
-            raise ValueError(f"the victim {name!r} has no convolutions to learn from views with; try {first}:fast or {first}:resnet18")
+            raise ValueError(
+                f"the victim {name!r} has no convolutions, as contrastive training needs; use {first}:fast or {first}:resnet18"
+            )
         return Victim(name=name, how="simclr" if first == "simclr" else "moco", arch=_known(rest))
     given = rest if first == "probe" else name
     try:
         weights = specs.parse(given)
     except ValueError:
-        raise ValueError(f"the victim {name!r} is not understood; write for example {EXAMPLES}") from None
+        raise ValueError(f"the victim {name!r} cannot be parsed; write for example {EXAMPLES}") from None
     if weights.kind == "ssl":
-        raise ValueError(f"the victim {name!r} would be trained on the images: write simclr:{weights.arch} for that")
+        raise ValueError(f"the victim {name!r} names a network that is trained on the images; write simclr:{weights.arch}")
     return Victim(name=name, how="probe" if first == "probe" else "finetune", arch=weights.arch, weights=weights)
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction
 
-from ray_ue.config.grid import Grid, grid_cells, words
-from ray_ue.config.recipe import Recipe, Resources, differing
+from ray_ue.config.grid import Grid, grid_cells, split_list
+from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
 from ray_ue.pipelines.planning import Estimate, bank_bytes, estimate, views_bytes
@@ -61,7 +61,7 @@ class Search:
             )
         if self.samples < 0 or self.concurrent < 0:
             raise ValueError(f"--samples and --concurrent are 0 or more, got {self.samples} and {self.concurrent}")
-        for name in words(self.loggers):
+        for name in split_list(self.loggers):
             refuse_logger(name)
         if self.search == "optuna":
             refuse_absent("optuna", asked="--search optuna")
@@ -115,10 +115,10 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
                 f"{what} is missing; write for example: ray-ue sweep photos/ photos-sweep/ --test photos-test/ --vary budget=8,16"
             )
     search.check()
-    if "mlflow" in words(search.loggers) and not Folder.at(output).local:
+    if "mlflow" in split_list(search.loggers) and not Folder.at(output).local:
         raise ValueError(f"--loggers mlflow keeps its runs in a local folder, and {output} is none; use tensorboard, or sweep into one")
     resources.check()
-    grid = grid.rooted()
+    grid = grid.with_absolute_paths()
     grid.check()
     evaluate.refuse_wrong_names(grid)
     refuse_silent(grid, search)
@@ -167,7 +167,7 @@ def refuse_other(made: SweepRequest) -> None:
         raise ValueError(f"{made.home.uri} is not empty and holds no sweep; name a new folder")
     before, now = made.home.read_json(REQUEST), request(made)
     if changed := [
-        f"{kind}: {difference}" for kind in ("recipe", "grid") for difference in differing(_plain(before[kind], kind, made), now[kind])
+        f"{kind}: {difference}" for kind in ("recipe", "grid") for difference in list_differences(_plain(before[kind], kind, made), now[kind])
     ]:
         raise ValueError(f"{made.home.uri} holds a sweep with another base: {'; '.join(changed)}; name a new folder for this one")
     for kind in ("source", "test"):

@@ -12,7 +12,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from ray_ue.config.grid import words
+from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import Recipe
 from ray_ue.engine.session import Machines, session
 from ray_ue.engine.stage import PACKAGES
@@ -155,7 +155,7 @@ def scheduler(made: SweepRequest) -> TrialScheduler:
 
 def loggers(made: SweepRequest) -> list[tune.Callback]:
     found: list[tune.Callback] = []
-    for name in words(made.search.loggers):
+    for name in split_list(made.search.loggers):
         if name == "tensorboard":
             from ray.tune.logger.tensorboardx import TBXLoggerCallback
 

@@ -20,7 +20,7 @@ WRONG = {
     "no such source": (["protect", "{photos}/nowhere", "{out}"], "there is no .*nowhere.*give an existing folder"),
     "empty source": (["protect", "{empty}", "{out}"], "holds no files"),
     "budget": (["protect", "{photos}", "{out}", "--budget", "0.05"], "write 12/255 or 13/255"),
-    "one cluster": (["protect", "{photos}", "{out}", "--clusters", "1"], "ask for 2 or more"),
+    "one cluster": (["protect", "{photos}", "{out}", "--clusters", "1"], "use 2 or more"),
     "surrogate": (
         ["protect", "{photos}", "{out}", "--surrogate", "clip:RN50"],
         "surrogate.*is not understood; write open_clip:RN50/openai",
@@ -50,7 +50,7 @@ WRONG = {
     "numbers of clusters": (["protect", "{photos}", "{out}", "--method", "em", "--also-clusters", "20,x"], "list of numbers.*got 'x'"),
     "clusters of labels": (
         ["protect", "{photos}", "{out}", "--method", "em", "--groups", "label", "--also-clusters", "20"],
-        "--also-clusters goes with --groups kmeans",
+        "--also-clusters needs --groups kmeans",
     ),
     "centres of labels": (
         ["protect", "{photos}", "{out}", "--method", "tap", "--groups", "label", "--aim", "farthest"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ray_ue.config.grid import Grid, GridCell, grid_cells, words
+from ray_ue.config.grid import Grid, GridCell, grid_cells, split_list
 from ray_ue.config.schedules import SCHEDULES
 
 GRID = Grid(victims="linear,fast", defenses="none,grayscale", seeds=3)
@@ -19,8 +19,8 @@ def counted(grid: Grid, *, copies: int = 1) -> Counter[str]:
 
 
 def test_words_are_the_parts_of_a_list_once_each() -> None:
-    assert words(" a, b,,a ,c") == ("a", "b", "c")
-    assert words(" , ") == ()
+    assert split_list(" a, b,,a ,c") == ("a", "b", "c")
+    assert split_list(" , ") == ()
 
 
 def test_every_protected_victim_stands_beside_one_clean_and_one_under_noise() -> None:
@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are fast, paper, paper-mi-ue"),
     "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
     "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),
-    "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of shares such as 0,0.2,0.5,0.8, got 'half'"),
+    "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of fractions such as 0,0.2,0.5,0.8, got 'half'"),
     "all clean": ({"clean_fraction": "0,1"}, "--clean-fraction is from 0 to below 1, got 1; 0.2 means that a fifth of the rows is clean"),
     "percent": ({"clean_fraction": "20"}, "from 0 to below 1, got 20"),
     "no number": ({"clean_fraction": "nan"}, "from 0 to below 1, got nan"),
@@ -124,9 +124,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "test rows": ({"test_rows": -1}, "--test-rows must be 0 or more, got -1"),
     "curve rows": ({"curve_rows": 0}, "--curve-rows must be 1 or more, got 0"),
     "encoder steps": ({"encoder_steps": 0}, "--encoder-steps must be 1 or more, got 0"),
-    "image size": ({"image_size": 8}, "--image-size 8 is too small for the victims; give 16 or more, or 0 for the images' own"),
+    "image size": ({"image_size": 8}, "--image-size 8 is too small; use 16 or more, or 0 for the side of the images"),
     "negative size": ({"image_size": -1}, "--image-size must be 0 or more, got -1"),
-    "flips": ({"flips": 2.0}, "--flips is a share from 0 to 1, got 2"),
+    "flips": ({"flips": 2.0}, "--flips is a fraction from 0 to 1, got 2"),
     "epochs": ({"epochs": -1}, "--epochs must be above 0, got -1"),
     "batch": ({"batch": -5}, "--batch must be above 0, got -5"),
     "rate": ({"learning_rate": -0.1}, "--learning-rate must be above 0, got -0.1"),
@@ -142,10 +142,12 @@ def test_a_wrong_grid_is_told_what_would_have_worked(case: str) -> None:
 
 def test_weights_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    grid = Grid(victims="fast, probe:open_clip:RN50@a.pt", encoder="open_clip:RN50@b.pt", texts="open_clip:RN50/openai").rooted()
+    grid = Grid(
+        victims="fast, probe:open_clip:RN50@a.pt", encoder="open_clip:RN50@b.pt", texts="open_clip:RN50/openai"
+    ).with_absolute_paths()
     assert grid.victim_names() == ("fast", f"probe:open_clip:RN50@{tmp_path}/a.pt")
     assert (grid.encoder, grid.texts) == (f"open_clip:RN50@{tmp_path}/b.pt", "open_clip:RN50/openai")
-    assert Grid().rooted() == Grid()
+    assert Grid().with_absolute_paths() == Grid()
 
 
 def test_the_default_grid_passes() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ray_ue.config import victims
-from ray_ue.config.victims import Victim, parse
+from ray_ue.config.victims import Victim, parse_victim
 from ray_ue.models.names import FLAT, NETS, SMALL, TORCHVISION, UNNORMALISED
 from ray_ue.models.pretrained.specs import Spec
 
@@ -26,20 +26,20 @@ RESNET = Spec(kind="torchvision", arch="resnet18", weights="@w.pt")
     ],
 )
 def test_a_name_is_taken_apart(text: str, victim: Victim) -> None:
-    assert parse(text) == victim
+    assert parse_victim(text) == victim
 
 
 @pytest.mark.parametrize("arch", NETS)
 def test_every_network_is_a_victim_and_all_but_the_flat_ones_learn_from_views(arch: str) -> None:
-    assert parse(arch).arch == arch
+    assert parse_victim(arch).arch == arch
     if arch not in FLAT:
-        assert parse(f"moco:{arch}").how == "moco"
+        assert parse_victim(f"moco:{arch}").how == "moco"
 
 
 def test_the_lists_hold_every_network_once() -> None:
     assert len({*SMALL, *TORCHVISION}) == len(NETS)
     assert set(UNNORMALISED) <= set(NETS)
-    assert all(parse(example.split(" ")[0]) for example in victims.EXAMPLES.replace("@FILE", "@w.pt").split(", "))
+    assert all(parse_victim(example.split(" ")[0]) for example in victims.EXAMPLES.replace("@FILE", "@w.pt").split(", "))
 
 
 @pytest.mark.parametrize(
@@ -49,18 +49,18 @@ def test_the_lists_hold_every_network_once() -> None:
         ("zebra", "no victim is called 'zebra'; there are linear"),
         ("simclr:resnet19", r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
         ("moco:", "no victim is called ''; there are"),
-        ("simclr:linear", "the victim 'simclr:linear' has no convolutions to learn from views with; try simclr:fast or simclr:resnet18"),
-        ("moco:mlp2", "try moco:fast or moco:resnet18"),
-        ("clip:RN50", "the victim 'clip:RN50' is not understood; write for example fast, resnet18, simclr:resnet18"),
-        ("open_clip:RN50", "the victim 'open_clip:RN50' is not understood"),
-        ("probe:resnet18", "the victim 'probe:resnet18' is not understood; write for example .*probe:open_clip:RN50/openai"),
-        ("ssl:small", "the victim 'ssl:small' would be trained on the images: write simclr:small for that"),
-        ("probe:ssl:small", "write simclr:small for that"),
+        ("simclr:linear", "the victim 'simclr:linear' has no convolutions, as contrastive training needs; use simclr:fast"),
+        ("moco:mlp2", "use moco:fast or moco:resnet18"),
+        ("clip:RN50", "the victim 'clip:RN50' cannot be parsed; write for example fast, resnet18, simclr:resnet18"),
+        ("open_clip:RN50", "the victim 'open_clip:RN50' cannot be parsed"),
+        ("probe:resnet18", "the victim 'probe:resnet18' cannot be parsed; write for example .*probe:open_clip:RN50/openai"),
+        ("ssl:small", "the victim 'ssl:small' names a network that is trained on the images; write simclr:small"),
+        ("probe:ssl:small", "write simclr:small"),
     ],
 )
 def test_a_wrong_name_is_told_what_would_have_worked(text: str, phrase: str) -> None:
     with pytest.raises(ValueError, match=phrase):
-        parse(text)
+        parse_victim(text)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_a_wrong_name_is_told_what_would_have_worked(text: str, phrase: str) -> 
 )
 def test_what_cannot_be_loaded_is_refused_before_loading(text: str, phrase: str) -> None:
     with pytest.raises(ValueError, match=phrase):
-        parse(text).check()
+        parse_victim(text).check()
 
 
 def test_a_victim_from_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"one")
     (tmp_path / "b.pt").write_bytes(b"one")
     (tmp_path / "c.pt").write_bytes(b"other")
-    a, b, c = (parse(f"torchvision:resnet18@{tmp_path / name}").identity() for name in ("a.pt", "b.pt", "c.pt"))
+    a, b, c = (parse_victim(f"torchvision:resnet18@{tmp_path / name}").identity() for name in ("a.pt", "b.pt", "c.pt"))
     assert a == b != c
-    assert a != parse(f"probe:torchvision:resnet18@{tmp_path / 'a.pt'}").identity()
+    assert a != parse_victim(f"probe:torchvision:resnet18@{tmp_path / 'a.pt'}").identity()
     assert str(tmp_path) not in str(a)
     (tmp_path / "a.pt").write_bytes(b"third")
-    assert parse(f"torchvision:resnet18@{tmp_path / 'a.pt'}").identity() != a, "a file that was written anew is read anew"
+    assert parse_victim(f"torchvision:resnet18@{tmp_path / 'a.pt'}").identity() != a, "a file that was written anew is read anew"

@@ -57,7 +57,7 @@ def test_a_command_that_a_page_quotes_can_be_given(page: str, line: str) -> None
         build(asked.recipe.method, asdict(asked.recipe))
     if isinstance(asked, EvaluateArguments):
         for name in asked.grid.victim_names():
-            victims.parse(name)
+            victims.parse_victim(name)
         for name in asked.grid.defense_names():
             registry.check(name)
         for name in asked.grid.relabel_names(classes=10):
@@ -91,7 +91,7 @@ def test_the_reference_has_every_flag_that_the_help_shows(
 
 def test_the_reference_tells_type_default_and_text_of_a_flag(reference: dict[str, str]) -> None:
     assert "| `--clusters` | whole number | `10` | Number of k-means clusters. |" in reference["protect"]
-    assert "| `--groups` | `kmeans` \\| `label` | `kmeans` | What the method is told of an image" in reference["craft"]
+    assert "| `--groups` | `kmeans` \\| `label` | `kmeans` | How images are grouped" in reference["craft"]
     assert "`--evaluate.victims`" in reference["sweep"]
     assert "| `--victims`" not in reference["sweep"]
     assert "`ray-ue craft photos/" not in reference["craft"]
