@@ -1,1 +1,1 @@
-"""How work runs on Ray, whatever the work is: the session, streams, training loops, lanes and stages."""
+"""How work runs on Ray: the session, streams, training loops, lanes and stages. It contains no science."""

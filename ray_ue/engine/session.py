@@ -1,4 +1,4 @@
-"""The Ray session and the one way in which stages stream work through Ray Data. It knows resources, not science."""
+"""The Ray session, and the one way in which stages stream work through Ray Data."""
 
 import logging
 import os
@@ -100,7 +100,7 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
     """Start Ray on this machine; a busy machine can miss Ray's fixed 30 s start limit, so try again."""
     for attempt in range(attempts):
         try:
-            # More logical CPUs than cores: small machines must fit a reader beside an encoder beside a train worker.
+            # More logical CPUs than cores: a small machine must fit a reader, an encoder and a train worker at once.
             with quiet():
                 ray.init(
                     address="local",  # never a cluster that somebody happens to have started here: RAY_ADDRESS asks for that
@@ -191,7 +191,7 @@ def stream(
     configure_data(block_bytes)
     data = ray.data.from_items(items, override_num_blocks=len(items))
     if read is not None:
-        # Reading waits on disks and networks: it hardly takes a CPU, and stays a task of its own beside the actors.
+        # Reading waits on disks and networks: it hardly takes a CPU, and stays a task of its own.
         # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
         data = data.map_batches(
             read,

@@ -1,4 +1,4 @@
-"""One resumable training loop under Ray Train: workers, checkpoints and live progress. It knows nothing of what is trained."""
+"""A resumable training loop under Ray Train: workers, checkpoints and live progress, for any loop that yields steps."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from ray_ue.storage.artifacts import Folder
 Loop = Callable[..., Iterator[Step]]
 
 CHECKPOINT = "checkpoint.safetensors"
-SEEN = "seen/"  # prefix of what the driver shows, beside the loop's own state
+SEEN = "seen/"  # prefix of the numbers that the driver shows; the rest is the state of the loop
 EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 RETRIES = 3
 

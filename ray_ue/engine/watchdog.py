@@ -1,4 +1,4 @@
-"""Waiting for results that may never come: a thread pulls them, and whoever waits can look around meanwhile. It knows no Ray."""
+"""Waits for results that may never come: a thread pulls them while the caller checks for trouble. It imports no Ray."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a method is, and what it may look at: a sample of the collection, its slots and groups, a surrogate. Knows no engine."""
+"""The method interface, and the view of the collection that a method crafts from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ Per = Literal["group", "image"]
 class View:
     """A sample of the collection at the canvas size; `pixels` may be a memory map: index rows, never copy it whole.
 
-    `slot_of` says which entry of the bank a row uses and `group_of` what the method is told about it: a cluster, or a label. They are
+    `slot_of` says which entry of the bank a row uses and `group_of` its group: a cluster, or a label. They are
     the same when a group shares one entry. When every image has its own, the sample is the whole collection, row i uses slot i, and
     `deltas` is the table that the entries are kept in. `also` are further groupings of the same rows.
     """
@@ -91,34 +91,34 @@ class Method(ABC):
     """A frozen value that turns a view into a poison; every step can be resumed from."""
 
     per: ClassVar[Per]
-    """What it makes unless it is told otherwise: one entry for a whole group, or one for every image."""
+    """Its default granularity: one entry of the bank for a whole group, or one for every image."""
     keeps_budget: ClassVar[bool] = True
-    """Whether the budget holds for what it makes; a filter or a single pixel has a bound of another kind."""
+    """Whether its perturbations keep the budget; a filter or a single pixel is bounded otherwise."""
 
     uses_groups: ClassVar[bool] = True
-    """Whether it looks at the groups even where every image has an entry of its own."""
+    """Whether it uses the groups even where every image has its own entry."""
     multi_grouping: ClassVar[bool] = False
-    """Whether it can be told of several groupings at once."""
+    """Whether it can craft for several groupings at once (`--also-clusters`)."""
     single_worker: ClassVar[bool] = False
-    """Whether it compares all rows of a batch in one place, so that there is one worker only."""
+    """Whether it compares all rows of a batch in one process and so runs on one worker only."""
     surrogate_kind: ClassVar[str] = ""
-    """The only kind of surrogate that serves it, if it is particular."""
+    """The only surrogate family that it accepts, such as open_clip; empty: any."""
     file_settings: ClassVar[tuple[str, ...]] = ()
     """Its settings that name a local file."""
 
     @property
     def uses_surrogate(self) -> bool:
-        """Whether it crafts in the features of a frozen surrogate, toward the groups' centres; else it needs neither."""
+        """Whether it crafts in the features of a frozen surrogate, toward the centres of the groups."""
         return False
 
     @property
     def source_arch(self) -> str:
-        """The network that it trains along, or nothing."""
+        """The architecture of the network that it trains; empty if it trains none."""
         return ""
 
     @property
     def unplanned_model(self) -> str:
-        """What images pass beside that network or the surrogate and no plan counts, or nothing."""
+        """A second network whose cost the plan omits ('generators'); empty if there is none."""
         return ""
 
     def peak_batch(self, rows: int, *, pools: int) -> int:
@@ -126,7 +126,7 @@ class Method(ABC):
         return 0
 
     def identity(self) -> dict[str, object]:
-        """What tells two of a kind apart in a fingerprint: the settings; a file by its content, never by its path.
+        """The settings that enter a fingerprint; a file enters by its content, never by its path.
 
         A setting that was renamed keeps its old name here, as `metadata={"identity": ...}` of its field.
         """

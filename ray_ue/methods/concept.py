@@ -1,4 +1,4 @@
-"""One for All (14A; Chen et al. 2024, ICML): a generator moves images away from their concepts, which are texts. Looks at no label.
+"""One for All (14A; Chen et al. 2024, ICML): a generator moves images away from their concepts, which are texts.
 
 As in the authors' code (xiye7lai/UnlearnableConcept): the generator, what it is told (the clean image's own feature), the two terms,
 crops, Adam and its rates. Otherwise: it is trained on the collection, theirs once on ImageNet and then applied anywhere; an image's

@@ -1,4 +1,4 @@
-"""Convolution-based unlearnable data (CUDA; Sadasivan et al., CVPR 2023, arXiv 2303.04278): a random blur per group. Looks at no image."""
+"""Convolution-based unlearnable data (CUDA; Sadasivan et al., CVPR 2023, arXiv 2303.04278): a random blur per group."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

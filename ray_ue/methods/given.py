@@ -1,4 +1,4 @@
-"""A perturbation that somebody published, from a file: it goes through the same audit as one of ours. Makes nothing."""
+"""Published perturbations, read from a file, so that they pass through the same export and evaluation as crafted ones."""
 
 from dataclasses import dataclass
 from pathlib import Path

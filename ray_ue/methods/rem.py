@@ -115,7 +115,7 @@ class REM(NetworkMethod):
 
     @staticmethod
     def _descent(sampler: Sampler, rows: Rows, stream: BatchRng, *, start: BatchRng, radius: float) -> Descent:
-        """It starts anywhere in the budget, whatever is stored."""
+        """A descent starts from uniform noise within the budget, not from the stored deltas."""
         images, targets = sampler.images(rows), sampler.targets(rows)
         return Descent(rows=rows, images=images, targets=targets, stream=stream, start=lambda stored: start.uniform(stored) * radius)
 

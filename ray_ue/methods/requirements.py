@@ -1,4 +1,4 @@
-"""What a recipe's method needs beside the images: decided here, once, for the plan that is shown and for the stages that run."""
+"""What a recipe's method requires: a surrogate, groups, embeddings. The plan and the stages read the same answer."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -28,7 +28,7 @@ class Requirements:
 
 
 def requirements_of(recipe: Recipe) -> Requirements:
-    """What `recipe` needs; given embeddings are clustered whatever the method, for they were asked for."""
+    """The requirements of `recipe`. Imported embeddings are always clustered, since the recipe names them."""
     method = build(recipe.method, asdict(recipe))
     per = method.per if recipe.per == "auto" else recipe.per
     grouped = method.uses_groups or per == "group" or bool(recipe.embeddings)

@@ -80,7 +80,7 @@ class TAP(NetworkMethod):
 
     @staticmethod
     def _begin(sampler: Sampler, radius: float, rows: Rows) -> Descent:
-        """A descent starts from normal noise, whatever is stored."""
+        """A descent starts from normal noise, not from the stored deltas."""
         noise = sampler.whole(STREAMS["tap/start"], rows=rows)
         return Descent(
             rows=rows,

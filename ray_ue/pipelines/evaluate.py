@@ -1,4 +1,4 @@
-"""Evaluation as it is asked for: a checked request, its plan in words, its run and its page. It does no arithmetic."""
+"""`evaluate`: check a request, describe its plan, run it and write its page."""
 
 from dataclasses import fields
 from math import prod
@@ -56,7 +56,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
 
 
 def reading(grid: Grid, *, format: str) -> Recipe:
-    """How images are read: those that cannot be are left out, however many they are, for the copy's own run was asked about them."""
+    """The recipe that images are read with. Unreadable images are left out, however many: the copy's own run has judged them."""
     return Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
 
 
@@ -106,7 +106,7 @@ def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
         for one, two in ((home.uri, other), (other, home.uri)):
             if one == two or one.startswith(two.rstrip("/") + "/"):
                 raise ValueError(
-                    f"the results {home.uri} and the images {other} lie in each other; write the results to a folder of their own"
+                    f"results {home.uri} and images {other} overlap: one contains the other; write the results to a folder of their own"
                 )
 
 
@@ -154,7 +154,7 @@ def evaluate(
     """Measure what protection is left in one or several copies; calling it again continues. Returns the run folder.
 
     `asked` are the fields of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`.
-    The folder holds `results.parquet` (`ray_ue.results.evaluation.SCHEMA`), `results.md` and `report.html`.
+    The folder holds `results.parquet` (`ray_ue.results.tables.RESULTS`), `results.md` and `report.html`.
     """
     if strange := sorted(asked.keys() - set(GRID_FIELDS)):
         raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")

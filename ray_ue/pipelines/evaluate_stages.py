@@ -7,6 +7,7 @@ from ray_ue.engine.session import Machines, session
 from ray_ue.engine.stage import PACKAGES, Run
 from ray_ue.exploiter.labels import Known
 from ray_ue.progress import say
+from ray_ue.results.tables import RESULTS
 from ray_ue.results import evaluation
 from ray_ue.stages.evaluate.cells import lay_out, row_of, train_cells
 from ray_ue.stages.evaluate.copies import ProtectedCopy
@@ -54,7 +55,7 @@ def run_evaluation(job: EvaluationJob) -> None:
             for spec, artifact in labels.items()
         }
     rows = [row_of(cell, job.copies, work, result, labels, wrong, agreed) for (cell, work), result in zip(cells, facts, strict=True)]
-    evaluation.write(job.home, rows)
+    RESULTS.write(job.home, rows)
     job.home.write_json(REQUEST, request | {"seconds": round(time.monotonic() - began, 1)})
 
 

@@ -1,4 +1,4 @@
-"""Measuring as it is asked for: which victims of which runs, by which estimators; checked before anything starts. It does no arithmetic."""
+"""`measure`: which victims of which runs are measured, and by which estimators."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -9,6 +9,7 @@ from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import say
 from ray_ue.registry import pick, unknown
+from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.results import evaluation, information
 from ray_ue.storage.artifacts import Folder
 
@@ -91,9 +92,9 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
     measurement = replace(measurement, victims=",".join(map(specs.rooted, words(measurement.victims))))
     folders = list(dict.fromkeys(Folder.at(run) for run in runs))
     for folder in folders:
-        if not folder.exists(evaluation.TABLE):
-            raise ValueError(f"{folder.uri} holds no {evaluation.TABLE}; name a folder that ray-ue evaluate wrote, once it has finished")
-    finished_rows = {folder: [row for row in evaluation.read(folder).to_pylist() if measurable(row)] for folder in folders}
+        if not folder.exists(RESULTS.name):
+            raise ValueError(f"{folder.uri} holds no {RESULTS.name}; name a folder that ray-ue evaluate wrote, once it has finished")
+    finished_rows = {folder: [row for row in RESULTS.read(folder).to_pylist() if measurable(row)] for folder in folders}
     known = [row for rows in finished_rows.values() for row in rows]
     if not known:
         raise ValueError(f"no victim of {folders[0].uri} finished without a defense; only such ones are measured")
@@ -127,7 +128,7 @@ def run(plan: MeasurementPlan) -> Folder:
     measurement = plan.measurement
     settings = {"estimators": measurement.chosen(), "rows": measurement.rows, "inner": measurement.layers}
     rows = measure_runs(plan.lines, **settings, resources=plan.resources)
-    for reason, count in information.skipped(information.write(plan.home, rows)):
+    for reason, count in information.count_skipped(INFORMATION.write(plan.home, rows)):
         say(f"  skipped  {count} victim{'s' if count > 1 else ''}: {reason}")
     report(plan.home)
     return plan.home
@@ -137,7 +138,7 @@ def measure(*runs: str, resources: Resources = AUTOMATIC, **asked: Any) -> Folde
     """Estimate the mutual information between clean and published images in the features of a run's victims; returns the first run.
 
     `asked` are the fields of `Measurement`, the same as the command line's flags: `measure("run", estimators="histogram,mine")`. The folder
-    then holds `information.parquet` (`ray_ue.results.information.SCHEMA`), `information.md` and a section of `report.html`.
+    then holds `information.parquet` (`ray_ue.results.tables.INFORMATION`), `information.md` and a section of `report.html`.
     """
     names = tuple(f.name for f in fields(Measurement))
     if strange := sorted(asked.keys() - set(names)):

@@ -1,4 +1,4 @@
-"""The plan of a run before it runs: rows, passes, disk, devices. It looks at a few images and starts nothing."""
+"""The plan of a run: rows, passes, disk, devices, from a listing and a few decoded images."""
 
 import os
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ SEEN = 64  # random images that a network which looks at some before it is train
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
 # What stands for the surrogate where there is none: without given vectors, and with them.
 NONE = (
-    "none: the method needs neither clusters nor a frozen network",
-    "none: the given vectors are clustered, and the method needs no network",
+    "not used by this method",
+    "not used: the imported embeddings are clustered, and the method needs no network",
 )
 SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is scaled by their size
 
@@ -78,7 +78,7 @@ def views_bytes(recipe: Recipe, *, rows: int) -> float:
 
 
 def check_room(plan: Estimate, *, output: Folder) -> None:
-    """Refuse a run that the disk cannot hold beside what an earlier run has written."""
+    """Refuse a run that needs more disk than is free, counting what an earlier run has written."""
     need, free = plan.copy + plan.work, output.free_bytes()
     if need > free and need - output.size() > free:
         raise ValueError(
@@ -137,7 +137,7 @@ def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> d
     return {
         "time": f"crafting {'at least' if least else 'about'} {duration(images / pace_measured.images)} on one worker like this one "
         f"({pace_measured.images:,.{0 if pace_measured.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
-        "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, beside network and page cache{least}",
+        "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, without network and page cache{least}",
     }
 
 

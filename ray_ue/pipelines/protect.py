@@ -1,4 +1,4 @@
-"""The pipeline: the stages in order, each skipped when its artifact exists, behind one claim on the output. It does no arithmetic."""
+"""`protect`: check a request, claim the output and run the stages, each skipped when its artifact exists."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -67,30 +67,33 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
             f"--method {recipe.method} needs a surrogate of {method.surrogate_kind}, got {recipe.surrogate}; write {specs.EXAMPLES}"
         )
     if recipe.aim == "farthest" and recipe.groups == "label" and not method.uses_surrogate:
-        raise ValueError(f"--aim farthest compares centres, and --groups label gives --method {recipe.method} none; use shift or random")
+        raise ValueError(
+            f"--aim farthest needs group centres in feature space, which --method {recipe.method} with --groups label does not compute; "
+            "use --aim shift or random"
+        )
     if recipe.other_clusters() and not method.multi_grouping:
         from ray_ue.methods import METHODS
 
         able = ", ".join(name for name, kind in METHODS.items() if kind.multi_grouping)
-        raise ValueError(f"--also-clusters is for {able}; --method {recipe.method} is told of one grouping only")
+        raise ValueError(f"--also-clusters works with {able}; --method {recipe.method} uses one clustering")
     if method.single_worker and resources.workers not in ("auto", "local", "1"):
         reason = f"--method {recipe.method} compares all rows of a batch in one place"
         raise ValueError(f"{reason}; ask for --workers 1, got {resources.workers}")
 
 
 def work_of(output: Folder) -> Folder:
-    """The folder beside the copy that holds what must not be published with it: perturbations, clusters, ledger."""
+    """The private work folder of a copy: perturbations, clusters, ledger. It must not be published."""
     return Folder(output.uri + ".ray-ue")
 
 
 def refuse_overlap(job: Job) -> None:
     source = Folder.at(job.source.root).uri
     if job.source.only and job.output.uri != source:
-        return  # chosen files of a folder: the copy may lie beside them
+        return  # the source is chosen files of a folder, and the copy may lie in the same folder
     for one, other in ((source, job.output.uri), (job.output.uri, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
             raise ValueError(
-                f"the output {job.output.uri} and the source {source} lie in each other; write the copy to a folder of its own"
+                f"output {job.output.uri} and source {source} overlap: one contains the other; write the copy to a folder of its own"
             )
 
 
@@ -175,7 +178,7 @@ def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until
 
 
 def reopen(output: str, *, resources: Resources) -> Job:
-    """The plan that an existing copy was made with, read from the claim beside it."""
+    """The job that made an existing copy, read from the claim in its work folder."""
     target = Folder.at(output)
     work = work_of(target)
     if not work.exists(CLAIM):

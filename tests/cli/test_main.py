@@ -37,11 +37,11 @@ WRONG = {
     "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
     "several numbers of clusters": (
         ["protect", "{photos}", "{out}", "--also-clusters", "20"],
-        "is for mi-ue, em, rem, sem; --method uc is told of one grouping only",
+        "works with mi-ue, em, rem, sem; --method uc uses one clustering",
     ),
     "several numbers of clusters for tap": (
         ["protect", "{photos}", "{out}", "--method", "tap", "--also-clusters", "20"],
-        "--method tap is told of one grouping only",
+        "--method tap uses one clustering",
     ),
     "more workers than one": (
         ["protect", "{photos}", "{out}", "--method", "gue", "--workers", "2"],
@@ -68,8 +68,8 @@ WRONG = {
     "fraction": (["protect", "{photos}", "{out}", "--max-rejected", "5"], "fraction from 0 to 1"),
     "workers": (["protect", "{photos}", "{out}", "--workers", "many"], "--workers is a number"),
     "foreign output": (["protect", "{photos}", "{foreign}"], "is not empty and was not written by ray-ue"),
-    "inside": (["protect", "{photos}", "{photos}/out"], "lie in each other"),
-    "same": (["protect", "{photos}", "{photos}"], "lie in each other"),
+    "inside": (["protect", "{photos}", "{photos}/out"], "overlap: one contains the other"),
+    "same": (["protect", "{photos}", "{photos}"], "overlap: one contains the other"),
     "unwritable": (["protect", "{photos}", "/proc/nowhere/out"], "cannot write to /proc/nowhere"),
     "no copy": (["evaluate", "--test", "{photos}"], "name at least one protected copy|[Cc]opies.*required|required.*[Cc]opies"),
     "no test set": (["evaluate", "{photos}", "--clean", "{photos}"], "--test"),
@@ -91,7 +91,7 @@ WRONG = {
     "evaluate flag": ([*EVALUATE, "--victim", "fast"], "--victim.*--victims"),
     "share of a GPU": ([*EVALUATE, "--gpus-per-victim", "0"], "--gpus-per-victim is above 0 and at most 8, got 0"),
     "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),
-    "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "lie in each other; write the results to a folder of their own"),
+    "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "overlap: one contains the other; write the results to a folder of their own"),
     "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote"),
     "nothing to measure": (["measure", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
     "no run to measure": (["measure"], "name at least one run|[Rr]uns.*required|required.*[Rr]uns"),
@@ -199,7 +199,7 @@ def test_a_dry_run_of_a_method_that_trains_tells_what_it_takes(photos: Path, tmp
     assert "crafting takes 3,300 image passes" in told  # 5 epochs of one training pass and ten steps over 60 images
     assert "images/s through mlp2 and back, measured now" in told
     assert "per worker for 60 images at once" in told
-    assert "none: the method needs neither clusters nor a frozen network" in told
+    assert "not used by this method" in told
     assert main(["protect", str(photos), str(tmp_path / "out"), "--method", "cuda", "--groups", "label", "--dry-run"]) == 0
     assert "it keeps no budget" in capsys.readouterr().out
 

@@ -22,6 +22,7 @@ from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Limits, Picture, decode, encode, look_at, resized
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
+from ray_ue.results.tables import RESULTS
 from ray_ue.results import evaluation
 from ray_ue.storage.artifacts import Folder
 
@@ -79,7 +80,7 @@ def run(made: Path, name: str, *copies: str, resources: Resources = LOCAL, **ask
 
 
 def table(folder: Path) -> pa.Table:
-    return evaluation.read(Folder(str(folder)))
+    return RESULTS.read(Folder(str(folder)))
 
 
 def rows(folder: Path) -> list[dict]:
@@ -173,7 +174,7 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, m
     run(made, cut.name, **asked)
     assert seen == [3, 1, 2, 3, 1, 2, 3]
     assert not list(cut.glob("cell-*/checkpoint.safetensors"))
-    timeless = [name for name in evaluation.SCHEMA.names if name != "seconds"]
+    timeless = [name for name in RESULTS.schema.names if name != "seconds"]
     assert table(cut).select(timeless).equals(table(calm).select(timeless))
 
 
@@ -344,7 +345,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_do_not_stop_the_encoder(t
 def test_results_inside_a_copy_are_refused(made: Path) -> None:
     """A report shows clean images: inside the copy they would be published with it."""
     for place in ("out/results", "photos/results", "test"):
-        with pytest.raises(ValueError, match=r"lie in each other; write the results to a folder of their own|is not empty and holds no"):
+        with pytest.raises(ValueError, match=r"overlap: one contains the other; write the results to a folder of their own|is not empty and holds no"):
             run(made, place, **SMALL)
         assert not (made / place / "run.json").exists()
 
@@ -372,7 +373,7 @@ def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: P
     thread.join()
     assert killed
     measured = ("loss", "accuracy", "perturbed", "train", "class_accuracy", "curve_loss", "curve_accuracy", "curve_perturbed")
-    exact = [name for name in evaluation.SCHEMA.names if name not in (*measured, "seconds")]
+    exact = [name for name in RESULTS.schema.names if name not in (*measured, "seconds")]
     assert table(there).select(exact).equals(table(here).select(exact))
     for mine, other in zip(rows(there), rows(here), strict=True):  # other numbers of threads add in other orders
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)

@@ -16,6 +16,7 @@ from ray_ue.exploiter.features import layers, revive
 from ray_ue.images.codec import Limits, Picture, decode, encode
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.measure import measure
+from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.results import evaluation, information
 from ray_ue.storage.artifacts import Folder
 
@@ -66,7 +67,7 @@ def ran(made: Path) -> Path:
 
 
 def rows(folder: Path) -> list[dict]:
-    return information.read(Folder(str(folder))).to_pylist()
+    return INFORMATION.read(Folder(str(folder))).to_pylist()
 
 
 def finished(folder: Path) -> dict[str, int]:
@@ -75,7 +76,7 @@ def finished(folder: Path) -> dict[str, int]:
 
 def test_every_undefended_victim_is_measured_at_every_layer(ran: Path) -> None:
     found = rows(ran)
-    asked = [row for row in evaluation.read(Folder(str(ran))).to_pylist() if row["defense"] == "none"]
+    asked = [row for row in RESULTS.read(Folder(str(ran))).to_pylist() if row["defense"] == "none"]
     names = ("copy", "data", "victim", "relabel", "seed", "cell", "accuracy")
     wanted = {
         (*(row[name] for name in names), layer, estimator)
@@ -117,7 +118,7 @@ def test_the_pairs_are_the_images_that_the_victim_saw_and_their_originals(made: 
 
 
 def test_gaps_are_those_of_the_table_and_stand_in_the_text_and_on_the_page(ran: Path) -> None:
-    found = information.lines(information.read(Folder(str(ran))))
+    found = information.lines(INFORMATION.read(Folder(str(ran))))
     noise = [
         line.name for line in found if (line.victim, line.layer, line.estimator, line.data) == ("linear", "penultimate", "knn", "noise")
     ]
@@ -150,7 +151,7 @@ def test_several_runs_make_one_table_in_the_first(made: Path, ran: Path, tmp_pat
     found = rows(other)
     assert {row["run"] for row in found} == {str(other), str(ran)}
     assert len(found) == 2 * len(rows(ran))
-    one, both = ([line.information for line in information.lines(information.read(Folder(str(where))))] for where in (ran, other))
+    one, both = ([line.information for line in information.lines(INFORMATION.read(Folder(str(where))))] for where in (ran, other))
     assert one == both, "the same victims are the same points"
 
 

@@ -11,7 +11,7 @@ Rows = Int[np.ndarray, " B"]
 
 
 class BatchRng:
-    """A stream that is a function of `key` alone, for a batch `rows` of which only the `wanted` rows are wanted."""
+    """A stream that is a function of `key` alone, for a batch of `rows`; values are given for the `wanted` ones only."""
 
     def __init__(self, *key: int, rows: Rows, wanted: Bool[np.ndarray, " B"], device: torch.device) -> None:
         first = int(rows[0]) if len(rows) else 0

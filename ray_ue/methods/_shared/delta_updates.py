@@ -83,7 +83,7 @@ class DeltaUpdates(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint needs beside the files."""
+        """The tensors that a checkpoint keeps; per-image deltas themselves are in files."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -132,7 +132,7 @@ class PerImageDeltas(DeltaUpdates):
         self._wait()
 
     def _wait(self) -> None:
-        """Until every worker is here."""
+        """Wait until every worker has arrived."""
         self.workers.all_reduce(torch.zeros(1, device=self.view.surrogate.device))
 
 
@@ -191,7 +191,7 @@ class PerGroupDeltas(DeltaUpdates):
 
 
 def open_deltas(view: View, *, budget: Budget, workers: Workers, resume: Mapping[str, Tensor]) -> DeltaUpdates:
-    """The deltas that suit the view's slots, all zeros at the beginning or as a checkpoint left them."""
+    """Deltas per image or per group, as the view's slots say; zeros at the start, or as a checkpoint left them."""
     if view.per == "image":
         assert (view.slot_of == np.arange(view.slots)).all(), "with one delta per image, row i of the sample uses slot i"
         return PerImageDeltas(view=view, budget=budget, workers=workers, turn=int(resume["turn"]) if resume else 0)

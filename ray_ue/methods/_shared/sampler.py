@@ -1,4 +1,4 @@
-"""Which rows meet in a batch: a function of seed and epoch alone, whatever the number of workers. Knows no network."""
+"""Which rows share a batch: a function of seed and epoch alone, so that results do not depend on the number of workers."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ PARTNERS = 8  # rows of a group that share a batch at least, where there are as 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sampler:
-    """Which rows meet in a batch: a function of seed and epoch alone. A worker holds the rows of its own pools."""
+    """Draws the batches of a view. A worker holds the rows of its own pools."""
 
     view: View
     workers: Workers
@@ -38,7 +38,7 @@ class Sampler:
         return self.training(step // per_epoch, batch=batch)[step % per_epoch]
 
     def own(self, rows: Rows) -> Int[np.ndarray, " _"]:
-        """Those rows of a batch that this worker holds."""
+        """The rows of a batch that this worker holds."""
         return rows[(rows % self.view.deltas.pools) % self.workers.world == self.workers.rank]
 
     def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
@@ -78,7 +78,7 @@ class Sampler:
         return floats(self.view.pixels[rows], device=self.view.surrogate.device)
 
     def targets(self, rows: Rows) -> list[Int[Tensor, " B"]]:
-        """What the source is told of these rows: their groups, one tensor per grouping."""
+        """The groups of these rows, one tensor per grouping: the targets of the source network."""
         groupings = (self.view.group_of, *self.view.also)
         return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in groupings]
 

@@ -1,4 +1,4 @@
-"""The network that a method trains beside its poison: the same on any number of workers. Knows no perturbation."""
+"""The source network that a method trains together with its perturbations; it is the same on any number of workers."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -128,18 +128,18 @@ class SourceModel:
         return whole
 
     def seeded_dropout(self, *turn: int) -> AbstractContextManager[None]:
-        """A turn in training mode: what is dropped out in it is the same whenever it is taken."""
+        """A context in which dropout is a function of the seed, the worker and `turn`."""
         return seeded(self.seed, STREAMS["source/dropout"], *turn, self.workers.rank, device=next(self.net.parameters()).device)
 
     def freeze(self) -> "SourceModel":
-        """In evaluation mode, without slopes for its weights: what a poison is made against."""
+        """Switch to evaluation mode and stop gradients of the weights: perturbations are made against this state."""
         self.net.eval()
         for value in self.optimiser.param_groups[0]["params"]:
             value.requires_grad_(False)
         return self
 
     def unfreeze(self) -> "SourceModel":
-        """As it was before `freeze`; `train_step` turns training mode on."""
+        """Undo `freeze`; `train_step` turns training mode on."""
         for value in self.optimiser.param_groups[0]["params"]:
             value.requires_grad_(True)
         return self

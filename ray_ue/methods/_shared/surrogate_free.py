@@ -1,4 +1,4 @@
-"""Methods that look at no network: what an entry of the bank is depends on the seed, its slot and its group. Knows no recipe of one."""
+"""The base of methods that use no network: an entry of the bank depends on the seed, its slot and its group alone."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ class SurrogateFreeMethod(Method):
 
     @abstractmethod
     def slot_sampler(self, view: View, *, budget: Budget, seed: int) -> SlotSampler:
-        """What draws the entries, once all that they share is known. A `ValueError` if the view does not suit."""
+        """A function that draws the entries of given slots. A `ValueError` if the view does not suit the method."""
 
     def passes(self, rows: int) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""How fast a network goes forward and backward here, and in how much memory: measured, for the plan of a run. Knows no method."""
+"""The measured speed and memory of a forward and backward pass on this machine, for the plan of a run."""
 
 import resource
 import time

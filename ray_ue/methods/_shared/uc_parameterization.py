@@ -1,4 +1,4 @@
-"""Paints: what UC optimises for a slot, and the delta image that it stands for. Knows no surrogates and no images of the collection."""
+"""What UC optimises for a slot, and the delta image that it stands for: pixels, or a generator's weights."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One cell: train a victim on one pixel set and measure it. Its folder is an artifact; a killed one goes on from its last checkpoint."""
+"""One cell: a victim trained on one pixel set and measured. Its folder is an artifact; a killed cell resumes from its checkpoint."""
 
 import time
 from collections.abc import Callable, Mapping

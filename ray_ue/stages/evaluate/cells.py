@@ -7,6 +7,7 @@ from ray_ue.config.recipe import Resources
 from ray_ue.engine.lanes import train_all
 from ray_ue.engine.session import Machines
 from ray_ue.progress import say
+from ray_ue.results.tables import RESULTS
 from ray_ue.results import evaluation
 from ray_ue.stages.evaluate.cell import CellJob, PixelSet
 from ray_ue.stages.evaluate.copies import ProtectedCopy
@@ -122,4 +123,4 @@ def row_of(
     row |= {"cell": job.fingerprint() if job else ""}
     if cell.relabel in labels:
         row |= {"chance": labels[cell.relabel].facts["chance"], "classes": labels[cell.relabel].facts["classes"]}
-    return row | {name: value for name, value in facts.items() if name in evaluation.SCHEMA.names}
+    return row | {name: value for name, value in facts.items() if name in RESULTS.schema.names}

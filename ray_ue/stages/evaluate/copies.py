@@ -1,4 +1,4 @@
-"""Copies: what is known of a protected copy, from the private work folder beside it; a copy from elsewhere is known by its images alone."""
+"""A protected copy and the artifacts in its private work folder; a copy made by another tool has its images alone."""
 
 import posixpath
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
 
 
 def shared_by(work: Folder, claim: dict) -> Folder:
-    """Where the stages before the crafting of a copy lie: beside it, or in the work folder that the copies of a sweep share."""
+    """The folder of the stages before the crafting: the copy's own work folder, or the one that the copies of a sweep share."""
     return work.near(claim["shared"]) if claim.get("shared") else work
 
 
@@ -91,5 +91,5 @@ def per(copy: ProtectedCopy) -> str:
 
 
 def slots(copy: ProtectedCopy) -> np.ndarray:
-    """int32 `N`: the cluster of every source row of a copy that was made here, -1 for those set aside."""
+    """int32 `N`: the cluster of every source row of a copy that was made here, -1 for rejected rows."""
     return copy.artifacts["cluster"].folder.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy().astype(np.int32)

@@ -28,7 +28,7 @@ SHARED = 0.01  # of the test rows may also be training rows: real collections ho
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CopyData:
-    """One copy beside its controls: `protected`, `clean` and `noise` are views, `match` says which of their rows belong together.
+    """One copy with its controls: `protected`, `clean` and `noise` are views, `match` says which of their rows belong together.
 
     `purified` holds, for each purified version of the copy, its views and its match.
     """
@@ -151,7 +151,7 @@ def canvas_of(size: int) -> int:
 
 
 def preprocessing(copy: ProtectedCopy, *, canvas: int, limits: Limits) -> Preprocessing:
-    """What the copy does to an image beside the perturbation."""
+    """What the copy does to an image apart from the perturbation."""
     return Preprocessing(canvas=canvas, limits=limits, resize=copy.resize, image_format=copy.image_format)
 
 
@@ -179,7 +179,7 @@ def measured_levels(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSo
     before, after = clean.images(pairs.clean[some]), source.images(pairs.copy[some])
     changes = [deviation(a, b) for a, b in zip(before, after) if a is not None and b is not None and a.shape == b.shape]
     if not changes:
-        raise ValueError(f"{copy.uri} has other image sizes than the clean source and no work folder beside it, so its budget is unknown")
+        raise ValueError(f"{copy.uri} has other image sizes than the clean source and no work folder, so its budget is unknown")
     say(f"    noise  {copy.name} changes its images by up to {max(changes)} levels (read off {len(changes)} of them)")
     return max(1, min(127, max(changes)))
 

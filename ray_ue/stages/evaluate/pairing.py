@@ -1,4 +1,4 @@
-"""Matching: which row of a protected copy is which row of the clean source, by the ledger, by name, or by position; never by hope."""
+"""Pairs the rows of a protected copy with those of the clean source: by the ledger, by name, or by position."""
 
 from dataclasses import dataclass
 

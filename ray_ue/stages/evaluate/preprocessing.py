@@ -1,4 +1,4 @@
-"""What happens to a row on its way into the arrays of an evaluation: the controls' path and the perturbed test set's. No torch up here."""
+"""How a row becomes a view of an evaluation: the path of the controls and of the perturbed test set. It imports no torch."""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -15,7 +15,7 @@ from ray_ue.types import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a protected copy does to an image beside the perturbation: resize it (0: no) and save it in a format."""
+    """What a protected copy does to an image apart from the perturbation: resize it (0: no) and save it in a format."""
 
     canvas: int
     limits: Limits

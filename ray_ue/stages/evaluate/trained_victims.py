@@ -1,4 +1,4 @@
-"""Trained victims in a run folder: from a line of its results to weights, images and labels. It reads manifests, no pixels."""
+"""Trained victims of a run folder: from a line of its results to the weights, images and labels."""
 
 from dataclasses import dataclass
 from functools import cached_property

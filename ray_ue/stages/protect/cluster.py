@@ -117,7 +117,7 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
 
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
-    """The vectors at sorted `places` (counting readable rows only), one part in memory beside the sample."""
+    """The vectors at sorted `places` (counting readable rows only), with one part in memory at a time."""
     sample, begin, done = np.zeros((0, 0), np.float32), 0, 0
     for _, block in vectors(embedded):
         sample = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else sample

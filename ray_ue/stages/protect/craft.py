@@ -32,7 +32,7 @@ FROZEN = ("surrogate", "image_size")
 
 
 def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups: Artifact, also: Sequence[Artifact]) -> Artifact:
-    """The poison artifact: `bank.safetensors`. `weights` holds a trained surrogate, `also` the groupings beside `groups`."""
+    """The poison artifact: `bank.safetensors`. `weights` holds a trained surrogate, `also` the further groupings."""
     needs = requirements_of(run.recipe)
     method = needs.method
     inputs = {"views": views, "groups": groups, **weights}
@@ -118,7 +118,7 @@ def open_poison(folder: Folder) -> Poison:
 
 
 def open_slots(poison: Artifact, *, groups: Artifact, views: Artifact) -> SlotOf:
-    """int32 `N`: which entry of the bank each row of the source uses; -1 for those set aside."""
+    """int32 `N`: which entry of the bank each row of the source uses; -1 for rejected rows."""
     group_of = open_groups(groups.folder).slot_of
     if poison.manifest.fields["per"] == "group":
         return group_of

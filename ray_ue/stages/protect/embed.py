@@ -191,5 +191,5 @@ def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> No
     named = "; ".join(f"{row['key']}: {row['reason']}" for row in worst)
     raise ValueError(
         f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named}, …); "
-        f"mend them, or allow them with --max-rejected {min(1.0, rejected / rows + 0.01):.2f}"
+        f"fix them, or allow them with --max-rejected {min(1.0, rejected / rows + 0.01):.2f}"
     )

@@ -34,7 +34,7 @@ def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, pois
     """The export artifact: `ledger/shard-*.parquet`, one line per image with its name and checksum in the copy, and `rejected.parquet`.
 
     The copy itself lies in the output folder and holds nothing but what the source holds. `embedded` is empty, or tells why a row was
-    set aside when it was embedded.
+    rejected when it was embedded.
     """
     fields = run.recipe.values(FIELDS)
     inputs = {"index": index, "groups": groups, "poison": poison}
@@ -117,7 +117,7 @@ class Writer:
         except Rejected as reason:
             return None, line | {"reason": str(reason)}
         if slot < 0:
-            return None, line | {"reason": "set aside when it was first read"}
+            return None, line | {"reason": "rejected when it was first read"}
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb = poison.apply(clean.rgb, slot)

@@ -1,4 +1,4 @@
-"""Given: vectors that clip-retrieval has made, in the place of our own; no image is looked at but those without one."""
+"""Import embeddings: vectors from clip-retrieval replace our own; only images without one are read."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Where every image of a copy lies, by its name, in 48 bytes an image; from a fresh listing that knows nothing of the export."""
+"""Where every image of a copy lies, by name, in 48 bytes an image; from a fresh listing, independent of the export's ledger."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Centers: the groups that given vectors led to, with centres in the features of the network that is crafted against."""
+"""Recenter: the groups of imported embeddings, with centres in the feature space of the surrogate."""
 
 from collections.abc import Iterator, Mapping
 

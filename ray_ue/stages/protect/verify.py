@@ -1,4 +1,4 @@
-"""Verify: read the whole copy back as a stranger would and compare it, image by image, with the source and the ledger."""
+"""Verify: read the whole copy back and compare it, image by image, with the source and the ledger."""
 
 import hashlib
 import pickle
@@ -68,7 +68,7 @@ class Checker:
 def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -> dict:
     """Prove the copy: same ids, keys and labels, every checksum, every change within the poison's bound. Raises `VerifyError`.
 
-    Returns and stores (beside the export's manifest) how many images were compared and the largest change that was found.
+    Returns and stores (in the export's folder) how many images were compared and the largest change that was found.
     """
     recipe = run.recipe
     source = listed_source(run, index)
@@ -215,7 +215,7 @@ def check_others(run: Run, exported: Artifact) -> int:
             if not run.output.exists(line["name"]) or digest(run.output, line["name"]) != line["sha256"]:
                 wrong.append(line["name"])
     if wrong:
-        raise VerifyError(f"{len(wrong):,} files beside the images are missing or changed: {', '.join(wrong[:SHOWN])}")
+        raise VerifyError(f"{len(wrong):,} files that are no images are missing or changed: {', '.join(wrong[:SHOWN])}")
     return count
 
 
