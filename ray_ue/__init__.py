@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ray_ue.config.grid import Grid
     from ray_ue.config.recipe import Recipe, Resources
+    from ray_ue.perturbations.budget import Budget
     from ray_ue.pipelines.evaluate import evaluate
     from ray_ue.pipelines.measure import Measurement, measure
     from ray_ue.pipelines.protect import protect
     from ray_ue.sweeps.run import sweep
 
-__all__ = ["Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect", "sweep"]
+__all__ = ["Budget", "Grid", "Measurement", "Recipe", "Resources", "evaluate", "measure", "protect", "sweep"]
 
 HOMES = {
+    "Budget": "ray_ue.perturbations.budget",
     "Grid": "ray_ue.config.grid",
     "Measurement": "ray_ue.pipelines.measure",
     "Recipe": "ray_ue.config.recipe",

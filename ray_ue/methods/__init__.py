@@ -24,7 +24,10 @@ from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.registry import pick
 
-__all__ = ["METHODS", "Method", "Per", "View", "build", "by_group", "describe", "rooted", "settings_of"]
+__all__ = [
+    "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "GivenPerturbation", "Method",
+    "Per", "RandomNoise", "View", "build", "by_group", "describe", "rooted", "settings_of",
+]  # fmt: skip
 
 METHODS: dict[str, type[Method]] = {
     "uc": UC,

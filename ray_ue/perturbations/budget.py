@@ -20,7 +20,7 @@ MOST = 127  # a bank entry is stored as int8
 STRENGTHS = {"low": 8, "mid": 16, "high": 32}  # levels of MI-UE's paper, of UC's paper, and twice that, which is plain to see
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Budget:
     """`levels` 8-bit steps per channel: 16 is 16/255 in [0, 1] pixel units."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from ray_ue.config import victims
@@ -10,6 +11,7 @@ from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.protect import CLAIM, work_of
+from ray_ue.pipelines.values import word
 from ray_ue.registry import unknown
 from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import open_copies
@@ -149,13 +151,22 @@ def run(job: EvaluationJob) -> Folder:
 
 
 def evaluate(
-    *copies: str, test: str, clean: str = "", results: str = "", format: str = "auto", resources: Resources = AUTOMATIC, **asked: Any
+    *copies: str | Path,
+    test: str | Path,
+    clean: str | Path = "",
+    results: str | Path = "",
+    format: str = "auto",
+    resources: Resources = AUTOMATIC,
+    **fields: Any,
 ) -> Folder:
     """Measure what protection is left in one or several copies; calling it again continues. Returns the run folder.
 
-    `asked` are the fields of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`.
+    `fields` are those of `Grid`, the same as the command line's flags: `evaluate("out", test="test", victims="fast,resnet18")`. Lists
+    and values work as well as words: `victims=["fast", "resnet18"]`, `defenses=[Jpeg(10), Jpeg(30) + Cutmix()]`.
     The folder holds `results.parquet` (`ray_ue.results.tables.RESULTS`), `results.md` and `report.html`.
     """
-    if strange := sorted(asked.keys() - set(GRID_FIELDS)):
+    if strange := sorted(fields.keys() - set(GRID_FIELDS)):
         raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")
-    return run(plan(copies, clean=clean, test=test, results=results, grid=Grid(**asked), format=format, resources=resources))
+    grid = Grid(**{name: word(value) for name, value in fields.items()})
+    uris = tuple(map(str, copies))
+    return run(plan(uris, clean=str(clean), test=str(test), results=str(results), grid=grid, format=format, resources=resources))

@@ -8,7 +8,6 @@ from ray_ue.engine.stage import PACKAGES, Run
 from ray_ue.exploiter.labels import Known
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
-from ray_ue.results import evaluation
 from ray_ue.stages.evaluate.cells import lay_out, row_of, train_cells
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import EvaluationData, prepare

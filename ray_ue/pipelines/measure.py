@@ -9,8 +9,8 @@ from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import say
 from ray_ue.registry import pick, unknown
-from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.results import evaluation, information
+from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.storage.artifacts import Folder
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.planning import check_room, estimate
+from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
-from ray_ue.registry import unknown
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.storage import normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
@@ -166,15 +166,16 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
     return run_stages(job, until=until)
 
 
-def protect(source: str, output: str, *, resources: Resources = AUTOMATIC, until: str = LAST, **fields: Any) -> dict[str, Artifact]:
+def protect(
+    source: str | Path, output: str | Path, *, resources: Resources = AUTOMATIC, until: str = LAST, **fields: Any
+) -> dict[str, Artifact]:
     """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
 
     `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
+    Values work as well as words: `method=UC(steps=400)`, `budget=Budget(16)`, `also_clusters=[20, 50]`.
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
-    if strange := sorted(fields.keys() - set(FIELDS)):
-        raise unknown(strange[0], FIELDS, what="recipe field")
-    return run(plan(source, output, recipe=Recipe(**fields), resources=resources), until=until)
+    return run(plan(str(source), str(output), recipe=recipe_from(fields), resources=resources), until=until)
 
 
 def reopen(output: str, *, resources: Resources) -> Job:
