@@ -54,7 +54,7 @@ WRONG = {
     ),
     "centres of labels": (
         ["protect", "{photos}", "{out}", "--method", "tap", "--groups", "label", "--aim", "farthest"],
-        "--aim farthest compares centres.*use shift or random",
+        "--aim farthest needs group centres.*use --aim shift or random",
     ),
     "concepts without a file": (["protect", "{photos}", "{out}", "--method", "concept"], "--settings concepts=FILE"),
     "given without a file": (["protect", "{photos}", "{out}", "--method", "given"], "--settings file=PATH"),
