@@ -27,6 +27,7 @@ MODULES = (
     "ray_ue.perturbations.interchange",
     "ray_ue.perturbations.interchange.reading",
     "ray_ue.perturbations.interchange.writing",
+    "ray_ue.results.tables",
     "ray_ue.results.evaluation",
     "ray_ue.results.information",
     "ray_ue.results.pareto",

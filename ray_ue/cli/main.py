@@ -22,7 +22,7 @@ from ray_ue.cli.arguments import (
 from ray_ue.cli.output import print_copy, print_evaluation, print_plan, print_sweep
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines import measure as measurement
-from ray_ue.results import pareto
+from ray_ue.results.tables import TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import request
@@ -189,7 +189,7 @@ def measure(asked: MeasureArguments, words: Sequence[str]) -> int:
 def show(run: str) -> int:
     """Write the page anew."""
     folder = Folder.at(run)
-    if folder.exists(pareto.TABLE):
+    if folder.exists(TRIALS.name):
         from ray_ue.report.sweep.page import write as rewrite
 
         rewrite(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ray_ue.cli.submit import describe_submission
 from ray_ue.config.job import Job
-from ray_ue.results import pareto
+from ray_ue.results.tables import TRIALS
 from ray_ue.storage.artifacts import Artifact, Folder
 
 
@@ -27,7 +27,7 @@ def print_evaluation(run: Folder) -> int:
 def print_sweep(found: Folder) -> int:
     """The table of a sweep, and where the rest lies."""
     print(found.read("sweep.md").decode().strip())
-    print(f"\npage          {found.path('report.html')}\ntable         {found.path(pareto.TABLE)}")
+    print(f"\npage          {found.path('report.html')}\ntable         {found.path(TRIALS.name)}")
     print(f"keep private  {found.uri}  (it holds clean images and what undoes the protection; publish only the copy you choose)")
     return 0
 

@@ -1,1 +1,1 @@
-"""Tables of results, and what follows from them: worst cases, the MI gap, the Pareto front."""
+"""Tables of results, worst cases, the gap of mutual information, the Pareto front, and numbers as text."""

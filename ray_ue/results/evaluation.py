@@ -1,5 +1,4 @@
-"""Results of an evaluation: one row per trained victim, and what they add up to. It knows numbers and tables, not how a victim is trained
-or a page is made. Accuracies and their differences are shares from 0 to 1; words for people are in `ray_ue.report.evaluation.words`."""
+"""Scores over seeds, and the worst case of each copy, from the rows of trained victims. Accuracies are fractions from 0 to 1."""
 
 import math
 import statistics
@@ -9,64 +8,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ray_ue.storage.artifacts import Folder
+from ray_ue.results.tables import RESULTS
 
-# A run folder holds: results.parquet in this schema, run.json, and looks/ (pictures and features; any of it may be missing).
-SCHEMA = pa.schema(
-    [
-        ("copy", pa.string()),  # name of the protected copy that the row belongs to; controls are repeated for every copy
-        ("data", pa.string()),  # protected, clean, noise, or clean-part: the clean rows of a mixture alone
-        ("fraction", pa.float64()),  # share of the training rows that are clean; 0 for the controls clean and noise
-        ("victim", pa.string()),
-        ("relabel", pa.string()),
-        ("defense", pa.string()),
-        ("seed", pa.int64()),
-        ("status", pa.string()),  # done or failed
-        ("reason", pa.string()),  # why it failed; empty when done
-        ("accuracy", pa.float64()),  # share of the clean test rows, from 0 to 1, at the end
-        ("perturbed", pa.float64()),  # share of the perturbed test rows; null when there are none
-        ("train", pa.float64()),  # share of its own training rows
-        ("loss", pa.float64()),  # mean training loss of the last epoch
-        ("chance", pa.float64()),  # what naming the most frequent test class gives
-        ("classes", pa.int64()),
-        ("ami", pa.float64()),  # agreement of the copy's clusters with the exploiter's labels; null when the clusters are unknown
-        ("purity", pa.float64()),
-        ("rows", pa.int64()),  # training images
-        ("epochs", pa.int64()),
-        ("images", pa.int64()),  # image passes
-        ("seconds", pa.float64()),
-        ("device", pa.string()),
-        ("curve_epoch", pa.list_(pa.int64())),
-        ("curve_accuracy", pa.list_(pa.float64())),  # on a stated sample of the clean test rows
-        ("curve_perturbed", pa.list_(pa.float64())),
-        ("curve_loss", pa.list_(pa.float64())),
-        ("class_accuracy", pa.list_(pa.float64())),  # per exploiter's class; nan for a class without test rows
-        ("cell", pa.string()),  # fingerprint
-    ]
-)
-
-TABLE, RUN = "results.parquet", "run.json"
+RUN = "run.json"  # the request and the facts of an evaluation
 UNDEFENDED = "none"  # the exploiter's training without any defense
-
-
-def read(run: Folder) -> pa.Table:
-    """The rows of a run folder, in SCHEMA."""
-    found = run.read_table(TABLE)
-    if gone := sorted(set(SCHEMA.names) - set(found.column_names)):
-        raise ValueError(f"{run.uri}/{TABLE} lacks the columns {', '.join(gone)}; it was not written by this version of ray-ue evaluate")
-    return found.select(SCHEMA.names).cast(SCHEMA)
-
-
-def write(run: Folder, rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Write `rows` as the run's table; a field of SCHEMA that a row lacks becomes null."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    run.write_table(TABLE, table)
-    return table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Mean and sample standard deviation (ddof = 1) of `n` seeds; the mean is nan for none, the spread for fewer than two."""
+    """Mean and sample standard deviation (ddof = 1) of `n` seeds; the mean of no seeds and the spread of fewer than two are nan."""
 
     mean: float
     spread: float
@@ -74,24 +24,24 @@ class Score:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Score":
-        """Exact sums, so the order of the values does not matter; missing ones do not count."""
-        known = [value for value in values if value is not None and not math.isnan(value)]
-        mean = statistics.fmean(known) if known else math.nan
-        return cls(mean=mean, spread=statistics.stdev(known) if len(known) > 1 else math.nan, n=len(known))
+        """Sums are exact, so the order of the values does not matter. Missing values are ignored."""
+        known_values = [value for value in values if value is not None and not math.isnan(value)]
+        mean = statistics.fmean(known_values) if known_values else math.nan
+        return cls(mean=mean, spread=statistics.stdev(known_values) if len(known_values) > 1 else math.nan, n=len(known_values))
 
-    def below(self, other: "Score") -> bool:
-        """Whether this lies under `other` by more than twice the spread of the difference; unknown spreads show nothing."""
+    def is_below(self, other: "Score") -> bool:
+        """Whether the mean is smaller by more than twice the spread of the difference; False if a spread is unknown."""
         return other.mean - self.mean > 2 * math.hypot(self.spread, other.spread)
 
 
-def share(part: float, whole: float) -> float:
-    """`part / whole`, at least 0; nan where the whole is nothing or either is unknown."""
+def nonnegative_ratio(part: float, whole: float) -> float:
+    """`part / whole`, at least 0; nan if `whole` is not positive or either is unknown."""
     return max(part / whole, 0.0) if whole > 0 else math.nan  # this order: max(nan, 0) is nan
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultLine:
-    """All seeds of one copy, fraction, victim, relabel and defense, beside their controls."""
+    """All seeds of one copy, fraction, victim, relabel and defense, with their controls."""
 
     copy: str
     fraction: float
@@ -101,9 +51,9 @@ class ResultLine:
     protected: Score
     clean: Score  # the clean control with the same defense
     noise: Score
-    part: Score  # the clean rows of the mixture alone; n = 0 where nothing is mixed
+    part: Score  # the clean rows of the mixture alone; n = 0 without a mixture
     perturbed: Score  # the protected victims on the perturbed test rows
-    undefended: Score  # the clean control without a defense, of the victim that does best with these labels
+    undefended: Score  # the clean control without a defense, of the best victim on these labels
     chance: float
     ami: float
     purity: float
@@ -123,25 +73,25 @@ class ResultLine:
 
     @property
     def kept(self) -> float:
-        """Share of what clean images teach the best undefended victim above chance that this protected one has; nan where it is nothing.
+        """Accuracy above chance, as a fraction of that of the best undefended victim on clean images; nan if that is not above chance.
 
-        The best victim is the measure for all, for the exploiter chooses: a weak network that never learnt much is no worst case.
+        The best victim is the reference for all because the exploiter chooses it: a network that learns little is no worst case.
         """
-        return share(self.protected.mean - self.chance, self.undefended.mean - self.chance)
+        return nonnegative_ratio(self.protected.mean - self.chance, self.undefended.mean - self.chance)
 
     @property
-    def floor(self) -> bool:
-        """Random labels: a sanity check that no claim rests on."""
+    def is_sanity_check(self) -> bool:
+        """Random labels are a sanity check; no claim rests on them."""
         return self.relabel.startswith("random")
 
     @property
-    def owns_clean(self) -> bool:
-        """A part of the defense (`a+b` does both) assumes that the exploiter has clean images."""
+    def needs_clean_images(self) -> bool:
+        """Whether a part of the defense (`a+b` applies both) assumes that the exploiter has clean images."""
         return any(part.startswith("early") for part in self.defense.split("+"))
 
     @property
-    def teaches(self) -> bool:
-        """Whether undefended victims learn these labels from clean images at all; one seed is taken at its word."""
+    def is_learnable(self) -> bool:
+        """Whether undefended victims learn these labels from clean images; with one seed, the spread counts as 0."""
         spread = 0.0 if math.isnan(self.undefended.spread) else self.undefended.spread
         return self.undefended.mean - self.chance > 2 * spread
 
@@ -149,65 +99,65 @@ class ResultLine:
 def summary(table: pa.Table) -> list[ResultLine]:
     """One line per copy, fraction, victim, relabel and defense, sorted; the order of the rows does not matter."""
     cells: dict[tuple, list[dict]] = defaultdict(list)
-    names = [name for name in SCHEMA.names if not name.startswith("curve_") and name != "class_accuracy"]
+    names = [name for name in RESULTS.schema.names if not name.startswith("curve_") and name != "class_accuracy"]
     for row in table.select(names).to_pylist():
         cells[row["data"], row["copy"], row["fraction"], row["victim"], row["relabel"], row["defense"]].append(row)
-    asked = {key[1:] for key in cells if key[0] in ("protected", "clean-part")}
-    covered = {(copy, *rest) for copy, _, *rest in asked}
-    alone = {key[1:] for key in cells if (key[1], *key[3:]) not in covered}  # controls whose protected cells never ran
-    return [_line(key, cells) for key in sorted(asked | alone, key=_order)]
+    keys = {key[1:] for key in cells if key[0] in ("protected", "clean-part")}
+    covered = {(copy, *rest) for copy, _, *rest in keys}
+    controls_only = {key[1:] for key in cells if (key[1], *key[3:]) not in covered}  # controls whose protected cells never ran
+    return [_make_line(key, cells) for key in sorted(keys | controls_only, key=_sort_key)]
 
 
-def _order(key: tuple) -> tuple:
-    """Undefended first, mixtures after everything pure."""
+def _sort_key(key: tuple) -> tuple:
+    """Undefended first, mixtures last."""
     copy, fraction, victim, relabel, defense = key
     return copy, fraction, victim, relabel, defense != UNDEFENDED, defense
 
 
-def _line(key: tuple, cells: Mapping[tuple, list[dict]]) -> ResultLine:
+def _make_line(key: tuple, cells: Mapping[tuple, list[dict]]) -> ResultLine:
     copy, fraction, victim, relabel, defense = key
-    mine, part = (cells.get((data, *key), []) for data in ("protected", "clean-part"))
+    protected, clean_part = (cells.get((data, *key), []) for data in ("protected", "clean-part"))
     clean, noise = (cells.get((data, copy, 0.0, victim, relabel, defense), []) for data in ("clean", "noise"))
-    base = _best(cells, copy=copy, relabel=relabel)
-    every = [*mine, *part, *clean, *noise]
-    known = [*every, *base]
+    best_clean = _best_clean_control(cells, copy=copy, relabel=relabel)
+    rows = [*protected, *clean_part, *clean, *noise]
+    rows_and_best = [*rows, *best_clean]
     return ResultLine(
         copy=copy,
         fraction=fraction,
         victim=victim,
         relabel=relabel,
         defense=defense,
-        protected=Score.of(_done(mine, "accuracy")),
-        clean=Score.of(_done(clean, "accuracy")),
-        noise=Score.of(_done(noise, "accuracy")),
-        part=Score.of(_done(part, "accuracy")),
-        perturbed=Score.of(_done(mine, "perturbed")),
-        undefended=Score.of(_done(base, "accuracy")),
-        chance=max((value for value in _done(known, "chance") if value is not None), default=math.nan),
-        ami=Score.of(_done(mine, "ami")).mean,
-        purity=Score.of(_done(mine, "purity")).mean,
-        failed=tuple(sorted(Counter(row["reason"] for row in every if row["status"] != "done").items())),
+        protected=Score.of(_finished_values(protected, "accuracy")),
+        clean=Score.of(_finished_values(clean, "accuracy")),
+        noise=Score.of(_finished_values(noise, "accuracy")),
+        part=Score.of(_finished_values(clean_part, "accuracy")),
+        perturbed=Score.of(_finished_values(protected, "perturbed")),
+        undefended=Score.of(_finished_values(best_clean, "accuracy")),
+        chance=max((value for value in _finished_values(rows_and_best, "chance") if value is not None), default=math.nan),
+        ami=Score.of(_finished_values(protected, "ami")).mean,
+        purity=Score.of(_finished_values(protected, "purity")).mean,
+        failed=tuple(sorted(Counter(row["reason"] for row in rows if row["status"] != "done").items())),
     )
 
 
-def _best(cells: Mapping[tuple, list[dict]], *, copy: str, relabel: str) -> list[dict]:
+def _best_clean_control(cells: Mapping[tuple, list[dict]], *, copy: str, relabel: str) -> list[dict]:
     """The undefended clean controls of the victim with the highest mean accuracy."""
-    every = [rows for key, rows in cells.items() if key[:3] == ("clean", copy, 0.0) and key[4:] == (relabel, UNDEFENDED)]
-    means = [(Score.of(_done(rows, "accuracy")).mean, rows[0]["victim"], rows) for rows in every]
-    return max((one for one in means if not math.isnan(one[0])), key=lambda one: one[:2], default=(0.0, "", []))[2]
+    controls = [rows for key, rows in cells.items() if key[:3] == ("clean", copy, 0.0) and key[4:] == (relabel, UNDEFENDED)]
+    means = [(Score.of(_finished_values(rows, "accuracy")).mean, rows[0]["victim"], rows) for rows in controls]
+    return max((entry for entry in means if not math.isnan(entry[0])), key=lambda entry: entry[:2], default=(0.0, "", []))[2]
 
 
-def _done(rows: Iterable[dict], name: str) -> Iterator[float | None]:
+def _finished_values(rows: Iterable[dict], name: str) -> Iterator[float | None]:
     return (row[name] for row in rows if row["status"] == "done")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The worst case of one copy: the pure line that keeps most of what clean images teach the best victim. Differences are shares."""
+    """The worst case of one copy: the line without mixture that has the largest `kept`. Differences are fractions."""
 
     copy: str
-    lines: tuple[ResultLine, ...]  # those that were compared, the worst first; empty where nothing could be
-    left_out: tuple[tuple[str, tuple[ResultLine, ...]], ...]  # why, and which lines could not be compared
+    lines: tuple[ResultLine, ...]  # the compared lines, the worst first; empty if none can be compared
+    left_out: tuple[tuple[str, tuple[ResultLine, ...]], ...]  # a reason, and the lines that it excludes
 
     @property
     def worst(self) -> ResultLine:
@@ -215,7 +165,7 @@ class Headline:
 
     @property
     def drop(self) -> float:
-        """The best undefended clean control minus protected: the costs of the defense and of a weaker victim are in it."""
+        """The best undefended clean control minus protected; includes the cost of the defense and of a weaker victim."""
         return self.worst.undefended.mean - self.worst.protected.mean
 
     @property
@@ -225,34 +175,34 @@ class Headline:
 
     @property
     def noise_share(self) -> float:
-        """How much of the drop noise alone explains; nan where there is no drop."""
-        return share(self.noise_drop, self.drop)
+        """The fraction of the drop that random noise causes as well; nan without a drop."""
+        return nonnegative_ratio(self.noise_drop, self.drop)
 
     @property
-    def shown(self) -> bool:
-        return self.worst.protected.below(self.worst.undefended)
+    def is_significant(self) -> bool:
+        return self.worst.protected.is_below(self.worst.undefended)
 
 
 def headline(lines: Iterable[ResultLine], copy: str) -> Headline:
-    """The worst case over victims, defenses and relabels; random labels and mixtures are no part of it."""
-    mine = [line for line in lines if line.copy == copy and line.fraction == 0 and not line.floor]
-    sorted_out: dict[str, list[ResultLine]] = defaultdict(list)
-    for line in mine:
-        sorted_out[_excuse(line)].append(line)
-    ranked = sorted(sorted_out.pop("", []), key=lambda line: (-line.kept, -line.protected.mean, line.victim, line.relabel, line.defense))
-    return Headline(copy=copy, lines=tuple(ranked), left_out=tuple((why, tuple(found)) for why, found in sorted(sorted_out.items())))
+    """The worst case over victims, defenses and relabels, without random labels and mixtures."""
+    candidates = [line for line in lines if line.copy == copy and line.fraction == 0 and not line.is_sanity_check]
+    by_reason: dict[str, list[ResultLine]] = defaultdict(list)
+    for line in candidates:
+        by_reason[_reason_left_out(line)].append(line)
+    ranked = sorted(by_reason.pop("", []), key=lambda line: (-line.kept, -line.protected.mean, line.victim, line.relabel, line.defense))
+    return Headline(copy=copy, lines=tuple(ranked), left_out=tuple((why, tuple(excluded)) for why, excluded in sorted(by_reason.items())))
 
 
-def _excuse(line: ResultLine) -> str:
-    """Why a line cannot be compared; empty when it can."""
+def _reason_left_out(line: ResultLine) -> str:
+    """Why a line cannot be compared; empty if it can."""
     if not line.protected.n:
         return "no victim on the protected copy finished"
     if not line.undefended.n:
         return f"no clean control without a defense ({UNDEFENDED}) finished"
-    return "" if line.teaches else "clean images do not teach these labels (the undefended clean control is near chance)"
+    return "" if line.is_learnable else "clean images do not teach these labels (the undefended clean control is near chance)"
 
 
-def copies(table: pa.Table, run: Mapping) -> list[str]:
-    """The names of the copies: first in the order of `run`, then those only in the table."""
+def copy_names(table: pa.Table, run: Mapping) -> list[str]:
+    """The names of the copies in the order of `run`, then those that only the table has."""
     listed = [copy["name"] for copy in run["copies"]]
     return listed + sorted(set(table.column("copy").to_pylist()) - set(listed))

@@ -1,71 +1,25 @@
-"""Measurements of mutual information: one row per victim, layer and estimator, and what they add up to: gaps to the clean control, and how
-they go together. It knows numbers and tables, not how anything is estimated or shown. Information is in nats, accuracies are shares."""
+"""Gaps of mutual information (in nats) and of accuracy to the clean control, and their correlation."""
 
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
 
 from ray_ue.results.evaluation import Score
-from ray_ue.storage.artifacts import Folder
 
-TABLE = "information.parquet"
-LAYER = "penultimate"  # gaps and their correlation are about this one, as in MI-UE
-DEPTH = ("linear", "mlp2", "mlp3", "lenet5", "vgg11_bn", "resnet18")  # MI-UE's figure 2, in its order; others follow by name
-SCHEMA = pa.schema(
-    [
-        ("run", pa.string()),  # the folder that ray-ue evaluate wrote
-        ("copy", pa.string()),
-        ("data", pa.string()),  # protected, clean or noise: what the victim was trained on
-        ("victim", pa.string()),
-        ("relabel", pa.string()),
-        ("seed", pa.int64()),
-        ("accuracy", pa.float64()),  # share of the clean test rows
-        ("status", pa.string()),  # done or skipped
-        ("reason", pa.string()),  # why it was skipped; empty when done
-        ("layer", pa.string()),
-        ("estimator", pa.string()),
-        ("settings", pa.string()),  # JSON
-        ("value", pa.float64()),  # nats between the features of the clean images and of what the victim was trained on
-        ("corrected", pa.float64()),  # the same less its known bias; null where none is known
-        ("stderr", pa.float64()),  # over slices; null where nothing is sliced
-        ("slices", pa.int64()),
-        ("rows", pa.int64()),  # pairs that entered
-        ("logdet", pa.float64()),  # of what the victim was trained on, as are the next two; groups are the exploiter's labels
-        ("intra", pa.float64()),
-        ("inter", pa.float64()),
-        ("cell", pa.string()),  # fingerprint of the victim
-        ("fingerprint", pa.string()),  # of the measurement; empty when skipped
-    ]
-)
-
-
-def read(run: Folder) -> pa.Table:
-    """The measurements in a run folder, in SCHEMA; no rows where nothing was measured."""
-    if not run.exists(TABLE):
-        return SCHEMA.empty_table()
-    found = run.read_table(TABLE)
-    if gone := sorted(set(SCHEMA.names) - set(found.column_names)):
-        raise ValueError(f"{run.uri}/{TABLE} lacks the columns {', '.join(gone)}; run ray-ue measure again")
-    return found.select(SCHEMA.names).cast(SCHEMA)
-
-
-def write(run: Folder, rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Write `rows` as the run's table; a field of SCHEMA that a row lacks becomes null."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    run.write_table(TABLE, table)
-    return table
+LAYER = "penultimate"  # the layer of the gaps and their correlation, as in MI-UE
+DEPTH = ("linear", "mlp2", "mlp3", "lenet5", "vgg11_bn", "resnet18")  # the order of MI-UE's figure 2; others follow by name
 
 
 @dataclass(frozen=True, kw_only=True)
 class InformationLine:
-    """All seeds of one method (a copy, its noise control or its clean one) under one victim, labelling, layer and estimator."""
+    """All seeds of one method (a copy, its noise control or its clean control) with one victim, relabel, layer and estimator."""
 
-    name: str  # of the method, for people
+    name: str  # of the method, for display
     data: str
     victim: str
     relabel: str
@@ -79,55 +33,58 @@ class InformationLine:
     logdet: Score
     intra: Score
     inter: Score
-    gap: float  # nats below the clean control; nan for itself and where there is none
+    gap: float  # nats below the clean control; nan for the control itself and without one
     accuracy_gap: float
 
     @property
     def place(self) -> tuple[str, ...]:
-        """What two lines share that may be compared."""
+        """Lines may be compared if these fields are equal."""
         return self.estimator, self.settings, self.layer, self.victim, self.relabel
 
 
 def lines(table: pa.Table) -> list[InformationLine]:
-    """Sorted; equal controls of several copies or runs, which are the same victims, count once."""
+    """All lines, sorted. Controls that several copies or runs share are the same victims and count once."""
     groups: dict[tuple, list[dict]] = defaultdict(list)
     for row in table.to_pylist():
         if row["status"] == "done":
             groups[tuple(row[name] for name in ("run", "copy", "data", *PLACE))].append(row)
-    named = _names(table)
-    same: dict[tuple, list[tuple]] = defaultdict(list)  # the same victims at the same place -> groups, one per copy
+    copy_names = _unique_names(table)
+    same_victims: dict[tuple, list[tuple]] = defaultdict(list)  # victims and setting -> groups, one per copy
     for key, rows in groups.items():
-        same[tuple(sorted({row["cell"] for row in rows})), *key[2:]].append(key)
-    found = []
-    for keys in same.values():
+        same_victims[tuple(sorted({row["cell"] for row in rows})), *key[2:]].append(key)
+    result = []
+    for keys in same_victims.values():
         run, copy, data, *place = keys[0]
-        copies = dict.fromkeys(named[key[:2]] for key in keys)
-        whose = "" if set(copies) == set(named.values()) else f" ({', '.join(copies)})"
-        name = ", ".join(copies) if data == "protected" else f"{data}{whose}"
-        found.append(_line(name, data, groups[keys[0]], groups.get((run, copy, "clean", *place), [])))
-    return sorted(found, key=lambda line: (line.estimator, line.settings, line.relabel, depth(line.victim), line.layer, *_last(line)))
+        copies = dict.fromkeys(copy_names[key[:2]] for key in keys)
+        suffix = "" if set(copies) == set(copy_names.values()) else f" ({', '.join(copies)})"
+        name = ", ".join(copies) if data == "protected" else f"{data}{suffix}"
+        result.append(_make_line(name, data, groups[keys[0]], groups.get((run, copy, "clean", *place), [])))
+    return sorted(
+        result,
+        key=lambda line: (line.estimator, line.settings, line.relabel, depth_sort_key(line.victim), line.layer, *_method_sort_key(line)),
+    )
 
 
 PLACE = ("victim", "relabel", "layer", "estimator", "settings")
 
 
-def _last(line: InformationLine) -> tuple:
+def _method_sort_key(line: InformationLine) -> tuple:
     return ("clean", "noise", "protected").index(line.data), line.name
 
 
-def depth(victim: str) -> tuple[int, str]:
-    """Where a victim stands in MI-UE's order of depth; those that are not in it come after, by name."""
+def depth_sort_key(victim: str) -> tuple[int, str]:
+    """The position of a victim in MI-UE's order of depth; other victims follow by name."""
     return (DEPTH.index(victim) if victim in DEPTH else len(DEPTH)), victim
 
 
-def _names(table: pa.Table) -> dict[tuple[str, str], str]:
-    """A copy by its name, and with its run where several runs have one of that name."""
+def _unique_names(table: pa.Table) -> dict[tuple[str, str], str]:
+    """The name of each copy, with its run if several runs have a copy of that name."""
     pairs = sorted(set(zip(table.column("run").to_pylist(), table.column("copy").to_pylist())))
-    every = [copy for _, copy in pairs]
-    return {(run, copy): copy if every.count(copy) == 1 else f"{copy} of {run.rsplit('/', 1)[-1]}" for run, copy in pairs}
+    copies = [copy for _, copy in pairs]
+    return {(run, copy): copy if copies.count(copy) == 1 else f"{copy} of {run.rsplit('/', 1)[-1]}" for run, copy in pairs}
 
 
-def _line(name: str, data: str, rows: Sequence[dict], clean: Sequence[dict]) -> InformationLine:
+def _make_line(name: str, data: str, rows: Sequence[dict], clean: Sequence[dict]) -> InformationLine:
     def score(column: str, of: Sequence[dict] = rows) -> Score:
         return Score.of(row[column] for row in of)
 
@@ -148,14 +105,14 @@ def _line(name: str, data: str, rows: Sequence[dict], clean: Sequence[dict]) -> 
     )
 
 
-def points(found: Iterable[InformationLine]) -> list[InformationLine]:
-    """The lines that have both gaps, at the last layer."""
-    return [line for line in found if line.layer == LAYER and not math.isnan(line.gap + line.accuracy_gap)]
+def lines_with_gaps(lines: Iterable[InformationLine]) -> list[InformationLine]:
+    """The lines of the last layer that have both gaps."""
+    return [line for line in lines if line.layer == LAYER and not math.isnan(line.gap + line.accuracy_gap)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """How the two gaps go together over `n` points; without a `reason` both coefficients are numbers."""
+    """The correlation of the two gaps over `n` points; if there is none, `reason` says why."""
 
     estimator: str
     settings: str
@@ -166,45 +123,47 @@ class Association:
     reason: str
 
 
-def associations(found: Iterable[InformationLine]) -> list[Association]:
-    """Over the methods under each victim and labelling, as MI-UE has it, and over all of them together where there are several."""
+def associations(lines: Iterable[InformationLine]) -> list[Association]:
+    """Correlations over the methods for each victim and relabel, as in MI-UE, and over all of them together if there are several."""
     split: dict[tuple[str, str], dict[tuple[str, str], list[InformationLine]]] = defaultdict(lambda: defaultdict(list))
-    for line in points(found):
+    for line in lines_with_gaps(lines):
         split[line.estimator, line.settings][line.victim, line.relabel].append(line)
-    told = []
+    result = []
     for (estimator, settings), places in split.items():
-        named = [(f"victim {victim}, relabel {relabel}", mine) for (victim, relabel), mine in places.items()]
+        groups = [(f"victim {victim}, relabel {relabel}", group) for (victim, relabel), group in places.items()]
         if len(places) > 1:
-            named.append(("all victims and relabels together", [line for mine in places.values() for line in mine]))
-        told += [_association(estimator, settings, among, mine) for among, mine in named]
-    return told
+            groups.append(("all victims and relabels together", [line for group in places.values() for line in group]))
+        result += [_association(estimator, settings, among, group) for among, group in groups]
+    return result
 
 
-def _association(estimator: str, settings: str, among: str, mine: Sequence[InformationLine]) -> Association:
-    from scipy.stats import pearsonr, spearmanr  # a second to import, which the command line would wait for
+def _association(estimator: str, settings: str, among: str, lines: Sequence[InformationLine]) -> Association:
+    from scipy.stats import pearsonr, spearmanr  # takes a second to import
 
-    one, other = [line.accuracy_gap for line in mine], [line.gap for line in mine]
+    accuracy_gaps, information_gaps = [line.accuracy_gap for line in lines], [line.gap for line in lines]
     reason = ""
-    if len(mine) < 3:
-        reason = f"{len(mine)} point{'s' if len(mine) > 1 else ''} show none: 3 or more methods are needed"
-    elif not (statistics.pvariance(one) > 0 and statistics.pvariance(other) > 0):
-        reason = "one of the two gaps is the same for every method"
-    rank, straight = (math.nan, math.nan) if reason else (cast(Any, how(one, other)).statistic for how in (spearmanr, pearsonr))
-    return Association(estimator=estimator, settings=settings, among=among, n=len(mine), spearman=rank, pearson=straight, reason=reason)
+    if len(lines) < 3:
+        reason = f"{len(lines)} point{'s' if len(lines) > 1 else ''} are too few: 3 or more methods are needed"
+    elif not (statistics.pvariance(accuracy_gaps) > 0 and statistics.pvariance(information_gaps) > 0):
+        reason = "one of the two gaps is equal for all methods"
+    rank, linear = (
+        (math.nan, math.nan) if reason else (cast(Any, how(accuracy_gaps, information_gaps)).statistic for how in (spearmanr, pearsonr))
+    )
+    return Association(estimator=estimator, settings=settings, among=among, n=len(lines), spearman=rank, pearson=linear, reason=reason)
 
 
-def by_depth(found: Iterable[InformationLine]) -> dict[tuple[str, str, str, str], list[InformationLine]]:
-    """(estimator, settings, method, relabel) -> its points from the shallowest victim on, for those with two victims or more."""
+def group_by_depth(lines: Iterable[InformationLine]) -> dict[tuple[str, str, str, str], list[InformationLine]]:
+    """(estimator, settings, method, relabel) -> its lines from the shallowest victim on, if there are two victims or more."""
     split: dict[tuple[str, str, str, str], list[InformationLine]] = defaultdict(list)
-    for line in points(found):
+    for line in lines_with_gaps(lines):
         split[line.estimator, line.settings, line.name, line.relabel].append(line)
-    return {key: sorted(mine, key=lambda line: depth(line.victim)) for key, mine in split.items() if len(mine) > 1}
+    return {key: sorted(group, key=lambda line: depth_sort_key(line.victim)) for key, group in split.items() if len(group) > 1}
 
 
-def skipped(table: pa.Table) -> list[tuple[str, int]]:
-    """Why cells were skipped, and how many."""
-    seen: dict[str, set] = defaultdict(set)
+def count_skipped(table: pa.Table) -> list[tuple[str, int]]:
+    """Reasons for skipped cells, and the number of cells for each."""
+    cells_of: dict[str, set] = defaultdict(set)
     for row in table.select(["run", "cell", "status", "reason"]).to_pylist():
         if row["status"] != "done":
-            seen[row["reason"]].add((row["run"], row["cell"]))
-    return sorted((reason, len(cells)) for reason, cells in seen.items())
+            cells_of[row["reason"]].add((row["run"], row["cell"]))
+    return sorted((reason, len(cells)) for reason, cells in cells_of.items())

@@ -167,7 +167,9 @@ def refuse_other(made: SweepRequest) -> None:
         raise ValueError(f"{made.home.uri} is not empty and holds no sweep; name a new folder")
     before, now = made.home.read_json(REQUEST), request(made)
     if changed := [
-        f"{kind}: {difference}" for kind in ("recipe", "grid") for difference in list_differences(_plain(before[kind], kind, made), now[kind])
+        f"{kind}: {difference}"
+        for kind in ("recipe", "grid")
+        for difference in list_differences(_plain(before[kind], kind, made), now[kind])
     ]:
         raise ValueError(f"{made.home.uri} holds a sweep with another base: {'; '.join(changed)}; name a new folder for this one")
     for kind in ("source", "test"):

@@ -57,7 +57,7 @@ def sweep(
     """Protect `source` once per setting and measure what protection each leaves; calling it again continues. Returns the folder.
 
     `asked` are the fields of `Recipe` that all settings share: `sweep("photos", "sweep", test="test", vary=("budget=8,16",), clusters=20)`.
-    The folder holds `sweep.parquet` (`ray_ue.results.pareto.SCHEMA`), `sweep.md` and `report.html`; copies lie in `copies/`.
+    The folder holds `sweep.parquet` (`ray_ue.results.tables.TRIALS`), `sweep.md` and `report.html`; copies lie in `copies/`.
     """
     if strange := sorted(asked.keys() - set(FIELDS)):
         raise unknown(strange[0], FIELDS, what="recipe field")

@@ -14,6 +14,7 @@ from ray_ue.engine.stage import PACKAGES
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.results import evaluation as results
+from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finished, opened
@@ -92,7 +93,7 @@ def measured(made: SweepRequest, name: str, folder: Folder, *, seeds: int, resou
     copies = open_copies((made.copy(name),))
     asked = evaluated(made, copies, home=folder, resources=resources)
     run_evaluation(replace(asked, grid=replace(made.grid, seeds=seeds)))
-    table = results.read(folder)
+    table = RESULTS.read(folder)
     lost = [row["reason"] for row in table.to_pylist() if row["status"] != "done" and row["cell"] and not kept(made, row["cell"])]
     if lost:  # without them the setting would look better than it is
         raise ValueError(f"{len(lost)} victims could not be trained this time: {lost[0]}")

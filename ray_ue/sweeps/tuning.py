@@ -20,6 +20,7 @@ from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.pipelines.protect_stages import run_stages
 from ray_ue.progress import Progress, say
 from ray_ue.results import evaluation, pareto
+from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copies
 from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import space
@@ -48,7 +49,7 @@ def follow(made: SweepRequest) -> None:
                 tune_all(made, waiting, machines)
             made.home.remove(CONTROLS)
         compare(made, [name for name, recipe in every.items() if done(made, name, recipe) and Folder(made.copy(name)).names()])
-        pareto.write(made.home, rows(made))
+        TRIALS.write(made.home, rows(made))
         close(made, machines, seconds=time.monotonic() - began)
     if every and not any(row["status"] != "failed" for row in rows(made)):
         raise ValueError(f"every setting failed, the first because: {rows(made)[0]['reason']}")
@@ -86,7 +87,7 @@ def train_controls(made: SweepRequest, waiting: dict[str, Recipe]) -> None:
     for copy in copies:
         asked = evaluated(made, [copy], home=made.home.child(CONTROLS).child(copy.name), resources=made.resources)
         run_evaluation(replace(asked, parts=("clean", "noise")))
-        if not any(line.teaches and not line.floor for line in evaluation.summary(evaluation.read(asked.home))):
+        if not any(line.is_learnable and not line.is_sanity_check for line in evaluation.summary(RESULTS.read(asked.home))):
             raise ValueError(
                 "clean images teach none of these victims any of these labels, so nothing could be compared; "
                 "ask for more --evaluate.epochs, other victims or other labels"
@@ -198,7 +199,7 @@ def compare(made: SweepRequest, names: list[str]) -> None:
     if not names:
         return
     home = made.home.child(CELLS)
-    shown = set(pareto.front([row for row in rows(made) if row["status"] == "done"]))
+    shown = set(pareto.pareto_front([row for row in rows(made) if row["status"] == "done"]))
     asked = evaluated(made, open_copies(tuple(made.copy(name) for name in names)), home=home, resources=made.resources)
     run_evaluation(replace(asked, pictured=tuple(name for name in names if name in shown)))
     from ray_ue.report import report

@@ -21,6 +21,7 @@ import pytest
 from conftest import image_bytes, write_classes
 from many_nodes import Nodes, nodes
 
+from ray_ue.results.tables import TRIALS
 from ray_ue.results import pareto
 from ray_ue.storage.artifacts import MANIFEST, Folder
 
@@ -122,7 +123,7 @@ def digest(home: Path) -> dict[str, str]:
 
 def table(home: Path) -> list[tuple]:
     alike = ("name", "status", "kept", "accuracy", "spread", "n", "levels", "most", "psnr", "images", "fingerprint")
-    return [tuple(row[name] for name in alike) for row in pareto.read(Folder(str(home))).to_pylist()]
+    return [tuple(row[name] for name in alike) for row in TRIALS.read(Folder(str(home))).to_pylist()]
 
 
 def test_whatever_dies_the_copies_and_the_table_are_those_of_a_quiet_run(collection: Path) -> None:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from ray_ue.report import Report, report
 from ray_ue.report.evaluation.geometry import measure, pairs, plane
-from ray_ue.results import evaluation
 from ray_ue.results import information as gaps
+from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.storage.artifacts import Folder
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -90,8 +90,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     facts = {"images": 100, "psnr_mean": 30.2, "ssim_mean": 0.91, "most_levels": 16}
     craft = {"images": 4000, "seconds": 9.5, "reference_images": 100}
     run.write_json("run.json", about(levels=16, recipe={"method": "uc"}, fingerprints={"craft": "00ff"}, facts=facts, craft=craft))
-    evaluation.write(run, rows())
-    gaps.write(run, measured())
+    RESULTS.write(run, rows())
+    INFORMATION.write(run, measured())
     rng = np.random.default_rng(0)
     for copy in COPIES:
         looks = run.child("looks").child(copy)
@@ -158,10 +158,10 @@ def expected_figures() -> set[str]:
     heats = {f"heat-{copy}-{victim}" for copy in (0, 1) for victim in (0, 1)}
     curves = {f"curve-{copy}-{group}-{defense}" for copy in (0, 1) for group in range(4) for defense in (0, 1)}
     classes = {f"classes-{copy}-{group}" for copy in (0, 1) for group in range(4)}
-    return both | heats | curves | classes | {"mixed-0", "mixture-0-0", "visibility-table", "cost-table", "failed", *INFORMATION}
+    return both | heats | curves | classes | {"mixed-0", "mixture-0-0", "visibility-table", "cost-table", "failed", *INFORMATION_IDS}
 
 
-INFORMATION = ("gaps-0", "gaps-1", "information-0", "information-1", "depth")
+INFORMATION_IDS = ("gaps-0", "gaps-1", "information-0", "information-1", "depth")
 
 
 def means(table: pa.Table) -> dict[tuple, float]:
@@ -223,7 +223,7 @@ def test_markdown_lies_beside_the_page(written: Report) -> None:
 
 
 def test_mutual_information_has_its_gaps_its_correlation_and_its_limits(page: str, written: Report) -> None:
-    lines = gaps.lines(gaps.read(Folder(str(Path(written.page).parent))))
+    lines = gaps.lines(INFORMATION.read(Folder(str(Path(written.page).parent))))
     seen = Seen(page)
     shown: dict[tuple[str, ...], float] = {}
     here, line = "", {}
@@ -252,7 +252,7 @@ def test_mutual_information_has_its_gaps_its_correlation_and_its_limits(page: st
 def test_a_page_without_measurements_has_no_section_of_them(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     run.write_json("run.json", about())
-    evaluation.write(run, rows())
+    RESULTS.write(run, rows())
     page = Path(report(run).page).read_text()
     assert "Mutual information" not in check_page(page).words
     assert not run.exists("information.md")
@@ -261,9 +261,9 @@ def test_a_page_without_measurements_has_no_section_of_them(tmp_path: Path) -> N
 def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     run.write_json("run.json", about())
-    evaluation.write(run, rows())
+    RESULTS.write(run, rows())
     odd = r"$\frac{$"
-    gaps.write(run, [row | {"victim": odd if row["victim"] == "small" else row["victim"]} for row in measured()])
+    INFORMATION.write(run, [row | {"victim": odd if row["victim"] == "small" else row["victim"]} for row in measured()])
     page = Path(report(run).page).read_text()
     assert check_page(page)
     assert f">uc, {odd}</text>" in page
@@ -272,7 +272,7 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(tmp_path: Path) -> 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     run.write_json("run.json", about())
-    evaluation.write(run, [row("uc", "protected", "small", "identity", "none", 0)])
+    RESULTS.write(run, [row("uc", "protected", "small", "identity", "none", 0)])
     run.child("looks").child("uc").write("features.txt", b"no weights at hand <i>")
     words = check_page(Path(report(run).page).read_text()).words
     for said in (
@@ -300,7 +300,7 @@ BROKEN = {
 def test_a_broken_look_costs_one_line(said: str, full: Folder, tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     run.write_json("run.json", about())
-    evaluation.write(run, [row("uc", data, "small", "identity", "none", 0) for data in ("protected", "clean")])
+    RESULTS.write(run, [row("uc", data, "small", "identity", "none", 0) for data in ("protected", "clean")])
     looks = run.child("looks").child("uc")
     for name in full.child("looks").names("uc"):
         looks.write(name, full.child("looks").child("uc").read(name))
@@ -345,7 +345,7 @@ def test_a_browser_shows_every_figure_and_the_numbers_of_the_table(full: Folder,
     assert "CONSOLE" not in shown.stderr
     seen = Seen(shown.stdout)
     assert seen.figures() == expected_figures()
-    wanted = means(evaluation.read(full))
+    wanted = means(RESULTS.read(full))
     cells = {**seen.cells("lines-"), **seen.cells("mixed-")}
     columns = {"protected": "protected", "clean": "clean", "noise": "noise", "clean part": "clean-part"}
     read = {}

@@ -14,7 +14,7 @@ from report.test_evaluation_page import HOSTILE, Seen, browse, check_page
 
 from ray_ue.report.sweep.folder import SweepFolder, numeric
 from ray_ue.report.sweep.page import write
-from ray_ue.results import evaluation, pareto
+from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 
 CLUSTERS, BUDGETS, RELABELS, SEEDS, CHANCE, CLEAN = (5, 10, 20), ("8", "16", "0.1255"), ("identity", "super:5"), (0, 1, 2), 0.1, 0.7
@@ -59,9 +59,9 @@ def request(axes: dict) -> dict:
 
 def lay(run: Folder, axes: dict, trials: list[dict], victims: list[dict]) -> Folder:
     run.write_json("sweep.json", request(axes))
-    pareto.write(run, trials)
+    TRIALS.write(run, trials)
     if victims:
-        evaluation.write(run.child("evaluation"), victims)
+        RESULTS.write(run.child("evaluation"), victims)
     return run
 
 

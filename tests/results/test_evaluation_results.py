@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from ray_ue.report.evaluation.words import doubts, markdown, verdict, warnings
-from ray_ue.results.evaluation import SCHEMA, Score, headline, read, summary, write
+from ray_ue.results.evaluation import Score, headline, summary
+from ray_ue.results.tables import RESULTS
 from ray_ue.storage.artifacts import Folder
 
 ABOUT = {"title": "A | B", "copies": [{"name": "uc"}]}
@@ -17,7 +18,7 @@ FACTS: dict = {"copy": "uc", "fraction": 0.0, "victim": "net", "relabel": "ident
 
 def victim(data: str, accuracy: float, *, seed: int = 0, **changed: object) -> dict:
     done = {"data": data, "seed": seed, "status": "done", "reason": "", "accuracy": accuracy}
-    return {**dict.fromkeys(SCHEMA.names), **FACTS, **done, **changed}
+    return {**dict.fromkeys(RESULTS.schema.names), **FACTS, **done, **changed}
 
 
 def failed(data: str, *, seed: int, **changed: object) -> dict:
@@ -31,7 +32,7 @@ def cells(protected: float, clean: float, noise: float, **changed: object) -> li
 
 
 def table(*rows: dict) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    return pa.Table.from_pylist(list(rows), schema=RESULTS.schema)
 
 
 def said(*rows: dict) -> str:
@@ -198,12 +199,12 @@ def test_markdown_starts_with_the_headline_and_cannot_be_broken_by_names() -> No
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
-    wrote = write(run, cells(0.4, 0.9, 0.88))
-    assert read(run).equals(wrote)
+    wrote = RESULTS.write(run, cells(0.4, 0.9, 0.88))
+    assert RESULTS.read(run).equals(wrote)
 
 
 def test_a_foreign_table_is_refused_by_its_missing_columns(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     run.write_table("results.parquet", table(*cells(0.4, 0.9, 0.88)).drop_columns(["victim", "seed"]))
     with pytest.raises(ValueError, match="lacks the columns seed, victim"):
-        read(run)
+        RESULTS.read(run)

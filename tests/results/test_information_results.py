@@ -9,6 +9,7 @@ import pytest
 from ray_ue.report.evaluation.association import markdown, sentence
 from ray_ue.results import information
 from ray_ue.results.evaluation import Score
+from ray_ue.results.tables import INFORMATION
 from ray_ue.storage.artifacts import Folder
 
 # method -> (accuracy, nats); MI-UE's table 1, which its text sums up as Spearman 0.7818 and Pearson 0.664
@@ -37,7 +38,7 @@ def paper(**changes: object) -> list[dict]:
 
 
 def table(rows: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=information.SCHEMA)
+    return pa.Table.from_pylist(rows, schema=INFORMATION.schema)
 
 
 def test_the_papers_table_gives_the_papers_correlation() -> None:
@@ -66,13 +67,13 @@ def test_gaps_are_clean_minus_method_over_seeds() -> None:
 
 def test_few_points_or_equal_ones_are_no_correlation() -> None:
     two = information.associations(information.lines(table([row("a", data, 0.5, 0.5) for data in ("clean", "noise", "protected")])))
-    assert [(told.n, told.reason) for told in two] == [(2, "2 points show none: 3 or more methods are needed")]
+    assert [(told.n, told.reason) for told in two] == [(2, "2 points are too few: 3 or more methods are needed")]
     assert math.isnan(two[0].spearman)
     copies = [
         row(copy, data, 0.5, np.random.default_rng(len(copy)).random()) for copy in ("a", "bb") for data in ("clean", "noise", "protected")
     ]
     (flat,) = information.associations(information.lines(table(copies)))
-    assert flat.reason == "one of the two gaps is the same for every method"
+    assert flat.reason == "one of the two gaps is equal for all methods"
     assert "no correlation, for one of the two gaps" in sentence(flat)
     assert information.associations(information.lines(table([row("a", "protected", 0.5, 0.5)]))) == [], (
         "without a clean control there is no gap"
@@ -86,10 +87,10 @@ def test_victims_are_apart_and_together_and_in_their_order_of_depth() -> None:
     assert [one.n for one in told] == [10] * 7 + [70]
     assert told[-1].among == "all victims and relabels together"
     assert "mixed here" in sentence(told[-1])
-    ordered = information.by_depth(found)
+    ordered = information.group_by_depth(found)
     assert len(ordered) == 10
     assert all([line.victim for line in mine] == [*information.DEPTH, "plain"] for mine in ordered.values())
-    assert information.by_depth(information.lines(table(paper()))) == {}
+    assert information.group_by_depth(information.lines(table(paper()))) == {}
 
 
 def test_other_layers_and_settings_are_never_mixed() -> None:
@@ -112,7 +113,7 @@ def test_what_was_skipped_is_counted_by_reason_and_said() -> None:
         {**row("a", "protected", 0.5, 0.5, seed=seed), "status": "skipped", "reason": "no <weights>", "layer": None} for seed in range(3)
     ]
     made = table([{name: value for name, value in one.items() if name not in ("value", "rows", "estimator")} for one in gone])
-    assert information.skipped(made) == [("no <weights>", 3)]
+    assert information.count_skipped(made) == [("no <weights>", 3)]
     told = markdown(made, title="a | b")
     assert "- no &lt;weights> (3x)" in told
     assert "Nothing: no method was measured beside its clean control." in told
@@ -121,9 +122,9 @@ def test_what_was_skipped_is_counted_by_reason_and_said() -> None:
 
 def test_a_table_is_read_as_it_was_written_and_an_older_one_refused(tmp_path) -> None:
     run = Folder(str(tmp_path))
-    assert information.read(run).num_rows == 0
-    information.write(run, paper())
-    assert information.read(run).equals(table(paper()))
-    run.write_table(information.TABLE, table(paper()).drop_columns(["logdet"]))
+    assert INFORMATION.read_if_present(run).num_rows == 0
+    INFORMATION.write(run, paper())
+    assert INFORMATION.read(run).equals(table(paper()))
+    run.write_table(INFORMATION.name, table(paper()).drop_columns(["logdet"]))
     with pytest.raises(ValueError, match="lacks the columns logdet; run ray-ue measure again"):
-        information.read(run)
+        INFORMATION.read(run)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ray_ue.results.pareto import SCHEMA, TABLE, WIDTH, front, read, table, write
+from ray_ue.results.pareto import format_table, pareto_front
+from ray_ue.results.tables import TRIALS
+from ray_ue.results.text import WIDTH
 from ray_ue.storage.artifacts import Folder
 
 DONE: dict = {"status": "done", "reason": "", "accuracy": 0.5, "spread": 0.01, "n": 3, "victim": "fast", "relabel": "identity"}
@@ -19,7 +21,7 @@ DONE |= {"defense": "none", "most": 8, "psnr": 35.0, "seconds": 90.0, "images": 
 def trial(
     name: str, *, kept: float | None, levels: int | None = 8, passes: int | None = 100, ssim: float | None = 0.9, **changed: object
 ) -> dict:
-    row = {**dict.fromkeys(SCHEMA.names), **DONE, "name": name, "point": json.dumps({"clusters": name})}
+    row = {**dict.fromkeys(TRIALS.schema.names), **DONE, "name": name, "point": json.dumps({"clusters": name})}
     return {**row, "kept": kept, "levels": levels, "passes": passes, "ssim": ssim, **changed}
 
 
@@ -47,7 +49,7 @@ ROWS = st.lists(ROW, max_size=12).map(lambda found: [trial(f"t{at}", **values) f
 @settings(deadline=None)
 @given(ROWS)
 def test_nobody_on_the_front_is_dominated_and_everybody_off_it_is_by_one_on_it(rows: list[dict]) -> None:
-    on = front(rows)
+    on = pareto_front(rows)
     best = [row for row in rows if row["name"] in on]
     assert not any(dominated(row, other) for row in best for other in rows)
     assert all(any(dominated(row, other) for other in best) for row in rows if row["name"] not in on)
@@ -60,8 +62,8 @@ def test_nobody_on_the_front_is_dominated_and_everybody_off_it_is_by_one_on_it(r
 def test_the_order_of_rows_does_not_matter(rows: list[dict], chance: random.Random) -> None:
     mixed = list(rows)
     chance.shuffle(mixed)
-    assert front(mixed) == front(rows)
-    assert table(mixed) == table(rows)
+    assert pareto_front(mixed) == pareto_front(rows)
+    assert format_table(mixed) == format_table(rows)
 
 
 @settings(deadline=None)
@@ -69,7 +71,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[dict], chance: random.Rand
 def test_a_dominated_row_changes_nothing(rows: list[dict], data: st.DataObject) -> None:
     other = data.draw(st.sampled_from(rows))
     worse = data.draw(st.sampled_from(["kept", "levels", "passes"]))
-    assert front([*rows, {**other, "name": "worse", worse: other[worse] + 1}]) == front(rows)
+    assert pareto_front([*rows, {**other, "name": "worse", worse: other[worse] + 1}]) == pareto_front(rows)
 
 
 def test_a_front_checked_by_hand() -> None:
@@ -82,38 +84,38 @@ def test_a_front_checked_by_hand() -> None:
         trial("clearer", kept=0.35, levels=8, ssim=0.93),
         trial("loud", kept=0.3, levels=16),
     ]
-    assert front(rows) == ("strong", "middle", "twin", "clearer", "subtle")
+    assert pareto_front(rows) == ("strong", "middle", "twin", "clearer", "subtle")
 
 
 def test_an_unknown_ssim_is_no_merit_and_equals_its_like() -> None:
     one, two, seen = trial("one", kept=0.3, ssim=None), trial("two", kept=0.3, ssim=None), trial("seen", kept=0.3, ssim=0.2)
-    assert front([one, two]) == ("one", "two")
-    assert front([one, two, seen]) == ("seen",)
-    assert front([trial("one", kept=0.2, ssim=math.nan), seen]) == ("one", "seen")
+    assert pareto_front([one, two]) == ("one", "two")
+    assert pareto_front([one, two, seen]) == ("seen",)
+    assert pareto_front([trial("one", kept=0.2, ssim=math.nan), seen]) == ("one", "seen")
 
 
 @pytest.mark.parametrize(
     "changed", [{"status": "failed"}, {"status": "stopped"}, {"kept": None}, {"kept": math.nan}, {"levels": None}, {"passes": None}]
 )
 def test_what_did_not_finish_or_is_unknown_is_on_no_front(changed: dict) -> None:
-    assert front([trial("weak", kept=0.9), {**trial("odd", kept=0.1), **changed}]) == ("weak",)
-    assert front([{**trial("odd", kept=0.1), **changed}]) == ()
+    assert pareto_front([trial("weak", kept=0.9), {**trial("odd", kept=0.1), **changed}]) == ("weak",)
+    assert pareto_front([{**trial("odd", kept=0.1), **changed}]) == ()
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
     rows = [trial("a", kept=0.3), {"name": "b", "status": "failed", "reason": "no images", "point": "{}"}]
-    write(run, rows)
-    found = read(run)
-    assert found.schema == SCHEMA
-    assert found.to_pylist() == [rows[0], {**dict.fromkeys(SCHEMA.names), **rows[1]}]
+    TRIALS.write(run, rows)
+    found = TRIALS.read(run)
+    assert found.schema == TRIALS.schema
+    assert found.to_pylist() == [rows[0], {**dict.fromkeys(TRIALS.schema.names), **rows[1]}]
 
 
 def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
-    run.write_table(TABLE, write(run, [trial("a", kept=0.3)]).drop_columns(["kept", "ssim"]))
+    run.write_table(TRIALS.name, TRIALS.write(run, [trial("a", kept=0.3)]).drop_columns(["kept", "ssim"]))
     with pytest.raises(ValueError, match=r"lacks the columns kept, ssim; it was not written by this version"):
-        read(run)
+        TRIALS.read(run)
 
 
 def test_the_table_puts_the_best_first_marks_the_front_and_ends_with_reasons() -> None:
@@ -124,7 +126,7 @@ def test_the_table_puts_the_best_first_marks_the_front_and_ends_with_reasons() -
         trial("50", kept=None, status="failed", reason="out of\nmemory | <b>"),
         trial("80", kept=0.9, status="stopped", reason="it protected less than the others"),
     ]
-    lines = table(rows).splitlines()
+    lines = format_table(rows).splitlines()
     cells = [[cell.strip() for cell in line.split(" | ")] for line in lines]
     assert cells[0][:4] == ["|", "clusters", "kept, %", "accuracy, %"]
     assert [row[1] for row in cells[2:5]] == ["20", "10", "5"]
@@ -140,8 +142,8 @@ def test_the_table_puts_the_best_first_marks_the_front_and_ends_with_reasons() -
 
 
 def test_one_seed_has_no_spread_to_show() -> None:
-    assert "| 50.0 (1) " in table([trial("a", kept=0.3, spread=None, n=1)])
-    assert "± nan" not in table([trial("a", kept=0.3, spread=math.nan, n=1)])
+    assert "| 50.0 (1) " in format_table([trial("a", kept=0.3, spread=None, n=1)])
+    assert "± nan" not in format_table([trial("a", kept=0.3, spread=math.nan, n=1)])
 
 
 @settings(deadline=None)
@@ -150,7 +152,7 @@ def test_the_table_fits_a_terminal_whatever_the_names(texts: list[str], reason: 
     place = {f"axis{at}": text for at, text in enumerate(texts)}
     row = trial("a", kept=0.3, point=json.dumps(place), relabel="super:" + "x" * 90)
     gone = trial("b", kept=None, status="failed", reason=reason, point=json.dumps(place))
-    lines = table([row, gone]).splitlines()
+    lines = format_table([row, gone]).splitlines()
     assert max(map(len, lines[:3])) <= WIDTH
     assert len({len(line) for line in lines[:3]}) == 1
     assert len({line.replace("\\|", "").count("|") for line in lines[:3]}) == 1
@@ -158,5 +160,5 @@ def test_the_table_fits_a_terminal_whatever_the_names(texts: list[str], reason: 
 
 
 def test_no_finished_trial_is_said() -> None:
-    assert table([]) == "No trial finished."
-    assert table([trial("a", kept=None, status="failed", reason="no disk")]).splitlines()[0] == "No trial finished."
+    assert format_table([]) == "No trial finished."
+    assert format_table([trial("a", kept=None, status="failed", reason="no disk")]).splitlines()[0] == "No trial finished."

@@ -17,6 +17,7 @@ from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.pipelines import protect
 from ray_ue.results import evaluation, pareto
+from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import request, run
 
@@ -46,7 +47,7 @@ def sweep(root: Path, name: str, *, vary: tuple[str, ...] = VARY, grid: Grid = G
 
 
 def rows(folder: Path) -> list[dict]:
-    return pareto.read(Folder(str(folder))).to_pylist()
+    return TRIALS.read(Folder(str(folder))).to_pylist()
 
 
 def made_when(folder: Path) -> dict[str, int]:
@@ -68,7 +69,7 @@ def test_every_setting_is_a_copy_with_a_worst_case(swept: Path) -> None:
         assert 0 < row["most"] <= row["levels"] == int(json.loads(row["point"])["budget"])
         assert (row["n"], row["images"]) == (2, 60)
         assert row["kept"] >= 0
-    assert pareto.front(found)
+    assert pareto.pareto_front(found)
     assert "budget" in (swept / "report.html").read_text()
     assert not (swept / "ray-tune").exists()
 
@@ -82,7 +83,7 @@ def test_what_settings_share_is_made_once(swept: Path) -> None:
 
 
 def test_the_table_beside_controls_is_that_of_one_evaluation(swept: Path) -> None:
-    lines = evaluation.summary(evaluation.read(Folder(str(swept / "evaluation"))))
+    lines = evaluation.summary(RESULTS.read(Folder(str(swept / "evaluation"))))
     for row in rows(swept):
         worst = evaluation.headline(lines, row["name"]).worst
         assert (row["kept"], row["accuracy"], row["relabel"]) == (worst.kept, worst.protected.mean, worst.relabel)
@@ -152,7 +153,7 @@ def test_an_object_store_holds_a_sweep_with_its_evaluation_and_page(swept: Path,
         Folder(f"{store}/swept-{name}").fs().put(f"{photos / name}", f"{store.removeprefix('s3://')}/swept-{name}", recursive=True)
     home = run.sweep(f"{store}/swept-photos", f"{store}/swept", **asked, **SMALL)
     alike = ("name", "status", "kept", "accuracy", "levels", "most", "psnr")
-    there = pareto.read(home).to_pylist()
+    there = TRIALS.read(home).to_pylist()
     assert [[row[name] for name in alike] for row in there] == [[row[name] for name in alike] for row in rows(swept)]
     assert b"budget" in home.read("report.html")
     assert home.child("copies/budget-8/cats").names()

@@ -1,14 +1,13 @@
 """Mutual information in words: the correlation's sentence, what it does not show, and the Markdown page. It knows lines, no files."""
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from ray_ue.report.evaluation.words import grid, percent, plain, told
 from ray_ue.results.evaluation import Score
-from ray_ue.results.information import LAYER, Association, InformationLine, associations, by_depth, lines, skipped
+from ray_ue.results.information import LAYER, Association, InformationLine, associations, count_skipped, group_by_depth, lines
+from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score, markdown_table
 
 LIMIT = (
     "A correlation over a few methods shows whether copies that lower this estimate also lower accuracy; it does not show that the one "
@@ -20,16 +19,16 @@ COLUMNS = ("labels", "victim", "trained on", "layer", "information", "corrected"
 COLUMNS += ("log det", "intra", "inter")
 
 
-def number(value: float, *, places: int = 4) -> str:
-    """Four decimals, as MI-UE gives information; a dash where nothing is known."""
-    return "–" if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
+def format_nats(value: float) -> str:
+    """Four decimals, as in the MI-UE paper."""
+    return format_number(value, ".4f")
 
 
-def over_seeds(score: Score) -> str:
+def format_information(score: Score) -> str:
     """`0.7122 ± 0.0041 (3)`."""
     if not score.n:
         return "–"
-    return f"{number(score.mean)} ± {number(score.spread)} ({score.n})" if score.n > 1 else f"{number(score.mean)} (1)"
+    return f"{format_nats(score.mean)} ± {format_nats(score.spread)} ({score.n})" if score.n > 1 else f"{format_nats(score.mean)} (1)"
 
 
 def named(estimator: str, settings: str) -> str:
@@ -56,15 +55,15 @@ def entries(line: InformationLine) -> dict[str, str]:
         "victim": line.victim,
         "trained on": line.name,
         "layer": line.layer,
-        "information": over_seeds(line.information),
-        "corrected": over_seeds(line.corrected),
-        "± slices": number(line.stderr),
-        "gap": number(line.gap),
-        "accuracy": told(line.accuracy),
-        "accuracy gap": percent(line.accuracy_gap),
-        "log det": number(line.logdet.mean, places=1),
-        "intra": number(line.intra.mean, places=3),
-        "inter": number(line.inter.mean, places=3),
+        "information": format_information(line.information),
+        "corrected": format_information(line.corrected),
+        "± slices": format_nats(line.stderr),
+        "gap": format_nats(line.gap),
+        "accuracy": format_score(line.accuracy),
+        "accuracy gap": format_percent(line.accuracy_gap),
+        "log det": format_number(line.logdet.mean, ".1f"),
+        "intra": format_number(line.intra.mean, ".3f"),
+        "inter": format_number(line.inter.mean, ".3f"),
     }
 
 
@@ -87,8 +86,8 @@ def by_estimator(found: Iterable[InformationLine]) -> dict[str, list[Information
 def depths(found: Iterable[InformationLine]) -> list[list[str]]:
     """A table with its head: the two gaps of each method from the shallowest victim on; empty with fewer than two victims."""
     rows = [
-        [*key[2:], named(*key[:2]), line.victim, percent(line.accuracy_gap), number(line.gap)]
-        for key, mine in by_depth(found).items()
+        [*key[2:], named(*key[:2]), line.victim, format_percent(line.accuracy_gap), format_nats(line.gap)]
+        for key, mine in group_by_depth(found).items()
         for line in mine
     ]
     return [["trained on", "labels", "estimator", "victim", "accuracy gap", "information gap"], *rows] if rows else []
@@ -110,15 +109,22 @@ def markdown(table: pa.Table, *, title: str) -> str:
     """Correlations first, then all lines, the order of depth, and what was skipped."""
     found = lines(table)
     pairs = [count for count in table.column("rows").to_pylist() if count]
-    text = [f"# Mutual information: {plain(title)}", "", *([key(pairs), ""] if pairs else [])]
+    text = [f"# Mutual information: {escape_markdown(title)}", "", *([key(pairs), ""] if pairs else [])]
     text += ["## Does accuracy fall where information falls?", ""]
-    text += [f"- {plain(sentence(one))}" for one in associations(found)] or ["- Nothing: no method was measured beside its clean control."]
+    text += [f"- {escape_markdown(sentence(one))}" for one in associations(found)] or [
+        "- Nothing: no method was measured beside its clean control."
+    ]
     text += ["", LIMIT, ""]
     for name, mine in by_estimator(found).items():
         shown = columns(mine)
-        text += [f"## {plain(name)}", "", *grid([shown, *([entries(line)[column] for column in shown] for line in mine)]), ""]
+        text += [
+            f"## {escape_markdown(name)}",
+            "",
+            *markdown_table([shown, *([entries(line)[column] for column in shown] for line in mine)]),
+            "",
+        ]
     if table_of := depths(found):
-        text += ["## By depth", "", *grid(table_of), ""]
-    if left := skipped(table):
-        text += ["## Skipped", "", *(f"- {plain(reason)} ({count}x)" for reason, count in left), ""]
+        text += ["## By depth", "", *markdown_table(table_of), ""]
+    if left := count_skipped(table):
+        text += ["## Skipped", "", *(f"- {escape_markdown(reason)} ({count}x)" for reason, count in left), ""]
     return "\n".join(text)

@@ -3,9 +3,10 @@
 import math
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.evaluation.words import doubts, percent, verdict, warnings
+from ray_ue.report.evaluation.words import doubts, verdict, warnings
 from ray_ue.report.html import escape, fold
 from ray_ue.results.evaluation import UNDEFENDED, Headline
+from ray_ue.results.text import format_percent
 
 
 def cards(of: EvaluationFolder) -> str:
@@ -28,10 +29,10 @@ def card(of: EvaluationFolder, number: int, copy: str) -> str:
 def figures(head: Headline, number: int) -> str:
     """The big number, where it lies between chance and the clean control, and what stands beside it."""
     worst = head.worst
-    spread = "" if math.isnan(worst.protected.spread) else f"± {percent(worst.protected.spread)}, "
+    spread = "" if math.isnan(worst.protected.spread) else f"± {format_percent(worst.protected.spread)}, "
     seeds = f"{spread}{worst.protected.n} seed{'s' if worst.protected.n > 1 else ''}"
     big = (
-        f'<p class="big"><data data-column="accuracy" data-value="{worst.protected.mean!r}">{percent(worst.protected.mean)}</data><b>%</b>'
+        f'<p class="big"><data data-column="accuracy" data-value="{worst.protected.mean!r}">{format_percent(worst.protected.mean)}</data><b>%</b>'
         f"<span>worst-case accuracy<br>{seeds}</span></p>"
         f'<p class="place">{escape(worst.victim)} · labels <b>{escape(worst.relabel)}</b> · defense <b>{escape(worst.defense)}</b></p>'
     )
@@ -52,13 +53,13 @@ def stat(name: str, text: str, value: float, *, unit: str, swatch: bool) -> str:
     raw = "" if math.isnan(value) else f' data-value="{value!r}"'
     dot = f'<i class="dot {escape(name)}"></i>' if swatch else ""
     suffix = "" if math.isnan(value) else f" <small>{unit}</small>"
-    return f'<div><dt>{dot}{escape(text)}</dt><dd data-column="{escape(name)}"{raw}>{percent(value)}{suffix}</dd></div>'
+    return f'<div><dt>{dot}{escape(text)}</dt><dd data-column="{escape(name)}"{raw}>{format_percent(value)}{suffix}</dd></div>'
 
 
 def strip(marks: list[tuple[str, str, float]], number: int) -> str:
     """A scale from 0 to 100 % with a mark for each known value."""
     known = [(name, text, value) for name, text, value in marks if not math.isnan(value)]
-    told = ", ".join(f"{text} {percent(value)} %" for _, text, value in known)
+    told = ", ".join(f"{text} {format_percent(value)} %" for _, text, value in known)
     drawn = "".join(f'<i class="mark {escape(name)}" style="left:{100 * value:.2f}%"></i>' for name, _, value in reversed(known))
     fill = f'<i class="fill" style="width:{100 * marks[0][2]:.2f}%"></i>'
     scale = "".join(f'<span style="left:{at}%">{at}</span>' for at in (0, 25, 50, 75, 100))

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
-from ray_ue.report.evaluation.words import percent
 from ray_ue.report.html import escape, figure, fold, missing
 from ray_ue.report.svg import COLORS, INK, svg
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.text import format_percent
 
 MOST_PANELS = 120  # drawings on one page; beyond it only the undefended and the worst cases are drawn
 SIZE = (3.3, 2.25)  # inches; about 10 px per label on a phone
@@ -81,7 +81,7 @@ def panel(name: str, line: ResultLine, found: Curves) -> str:
         axes[0].margins(x=0.02)
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    ends = [f"{data} ends at {percent(last(mine[data, 'accuracy']))} %" for data in DATA if mine[data, "accuracy"]]
+    ends = [f"{data} ends at {format_percent(last(mine[data, 'accuracy']))} %" for data in DATA if mine[data, "accuracy"]]
     label = f"Accuracy on clean test rows per epoch, {line.place}: {', '.join(ends)}"
     return figure(name, svg(draw, name=name, label=label, size=SIZE, columns=1), caption=line.defense)
 
@@ -133,7 +133,8 @@ def mixture(name: str, lines: list[ResultLine]) -> str:
         axes[0].set(ylim=(0, 100), xlabel="clean rows, %", ylabel="accuracy, %")
 
     told = "; ".join(
-        f"{percent(line.fraction)} % clean rows: {percent(line.protected.mean)} %, they alone {percent(line.part.mean)} %" for line in lines
+        f"{format_percent(line.fraction)} % clean rows: {format_percent(line.protected.mean)} %, they alone {format_percent(line.part.mean)} %"
+        for line in lines
     )
     body = svg(draw, name=name, label=f"Accuracy over the share of clean rows, {one.place}: {told}", size=SIZE, columns=1)
     return figure(name, body, caption=f"{one.copy}: {one.victim}, {one.relabel}, {one.defense}")

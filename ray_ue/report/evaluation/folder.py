@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ray_ue.results import evaluation
 from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine
+from ray_ue.results.tables import RESULTS
 from ray_ue.storage.artifacts import Folder
 
 
@@ -23,8 +24,10 @@ class EvaluationFolder:
 
     @classmethod
     def of(cls, folder: Folder) -> "EvaluationFolder":
-        table, run = evaluation.read(folder), folder.read_json(evaluation.RUN)
-        return cls(folder=folder, table=table, run=run, lines=tuple(evaluation.summary(table)), names=tuple(evaluation.copies(table, run)))
+        table, run = RESULTS.read(folder), folder.read_json(evaluation.RUN)
+        return cls(
+            folder=folder, table=table, run=run, lines=tuple(evaluation.summary(table)), names=tuple(evaluation.copy_names(table, run))
+        )
 
     def headline(self, copy: str) -> Headline:
         return evaluation.headline(self.lines, copy)
@@ -53,7 +56,7 @@ def victims(lines: Iterable[ResultLine]) -> list[str]:
 
 def relabels(lines: Iterable[ResultLine]) -> list[str]:
     """Random ones last: they are a sanity check."""
-    return [name for _, name in sorted({(line.floor, line.relabel) for line in lines})]
+    return [name for _, name in sorted({(line.is_sanity_check, line.relabel) for line in lines})]
 
 
 def defenses(lines: Iterable[ResultLine]) -> list[str]:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 from matplotlib.axes import Axes
 
-from ray_ue.report.evaluation.association import LIMIT, by_estimator, columns, depths, entries, key, number, sentence
+from ray_ue.report.evaluation.association import LIMIT, by_estimator, columns, depths, entries, format_nats, key, sentence
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.evaluation.words import percent
 from ray_ue.report.html import cell, escape, figure, heading, missing, row, table
 from ray_ue.report.svg import COLORS, INK, svg
 from ray_ue.results import information as gaps
-from ray_ue.results.information import InformationLine, points
+from ray_ue.results.information import InformationLine, lines_with_gaps
+from ray_ue.results.tables import INFORMATION
+from ray_ue.results.text import format_percent
 
 MOST_NAMED = 24  # points that get their name written beside them
 SIZE = (4.6, 3.2)
@@ -19,7 +20,7 @@ SIZE = (4.6, 3.2)
 
 def information(of: EvaluationFolder) -> str:
     """Nothing where nothing was measured."""
-    measured = gaps.read(of.folder)
+    measured = INFORMATION.read_if_present(of.folder)
     if not measured.num_rows:
         return ""
     found = gaps.lines(measured)
@@ -29,7 +30,9 @@ def information(of: EvaluationFolder) -> str:
     body += f'<ul id="correlations">{told}</ul>' if told else missing("No correlation:", "no method was measured beside its clean control.")
     body += f'<p class="doubt">{escape(LIMIT)}</p>'
     split = by_estimator(found)
-    drawn = "".join(scatter(f"gaps-{number}", name, points(mine)) for number, (name, mine) in enumerate(split.items()) if points(mine))
+    drawn = "".join(
+        scatter(f"gaps-{number}", name, lines_with_gaps(mine)) for number, (name, mine) in enumerate(split.items()) if lines_with_gaps(mine)
+    )
     body += f'<div class="grid">{drawn}</div>' if drawn else ""
     body += "".join(figure(f"information-{number}", numbers(mine, name), caption=name) for number, (name, mine) in enumerate(split.items()))
     return body + deep(found) + left_out(measured)
@@ -54,7 +57,9 @@ def scatter(name: str, estimator: str, mine: Sequence[InformationLine]) -> str:
         axes[0].margins(0.18)
         axes[0].set(xlabel="information below the clean control, nats", ylabel="accuracy below it, points")
 
-    told = "; ".join(f"{line.name}, {line.victim}: {number(line.gap)} nats, {percent(line.accuracy_gap)} points" for line in mine)
+    told = "; ".join(
+        f"{line.name}, {line.victim}: {format_nats(line.gap)} nats, {format_percent(line.accuracy_gap)} points" for line in mine
+    )
     body = svg(draw, name=name, label=f"Accuracy gap over information gap, {estimator}: {told}", size=SIZE, columns=1)
     return figure(name, body, caption=estimator, note=f"{len(mine)} points; orange: protected, grey: noise", kind="map")
 
@@ -95,4 +100,4 @@ def deep(found: Sequence[InformationLine]) -> str:
 
 
 def left_out(measured: pa.Table) -> str:
-    return "".join(missing(f"{count} victim{'s' if count > 1 else ''} skipped:", reason) for reason, count in gaps.skipped(measured))
+    return "".join(missing(f"{count} victim{'s' if count > 1 else ''} skipped:", reason) for reason, count in gaps.count_skipped(measured))

@@ -7,7 +7,7 @@ from ray_ue.report.evaluation import about, association, cards, curves, gallery,
 from ray_ue.report.evaluation.folder import EvaluationFolder
 from ray_ue.report.evaluation.words import markdown
 from ray_ue.report.shell import document
-from ray_ue.results import information as gaps
+from ray_ue.results.tables import INFORMATION
 from ray_ue.storage.artifacts import Folder
 
 PAGE, TEXT, MEASURED = "report.html", "results.md", "information.md"
@@ -84,7 +84,7 @@ def report(run: Folder) -> Report:
     of = EvaluationFolder.of(run)
     page = render(of).encode()
     run.write(TEXT, markdown(of.table, of.run).encode())
-    if (measured := gaps.read(run)).num_rows:
+    if (measured := INFORMATION.read_if_present(run)).num_rows:
         run.write(MEASURED, association.markdown(measured, title=of.run["title"]).encode())
     run.write(PAGE, page)
     return Report(page=run.path(PAGE), text=run.path(TEXT), bytes=len(page))

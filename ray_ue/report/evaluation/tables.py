@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
-from ray_ue.report.evaluation.words import columns, entries, percent
+from ray_ue.report.evaluation.words import columns, entries
 from ray_ue.report.html import cell, figure, fold, heading, missing, row, table
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.text import format_percent
 
 MOST_CLASSES = 200  # rows of a table of classes; a page is no database
 
@@ -22,7 +23,7 @@ def numbers(line: ResultLine) -> dict[str, float]:
         "clean part": line.part,
         "perturbed test": line.perturbed,
     }
-    drops = {"drop": line.drop, "noise drop": line.noise_drop, "kept": math.nan if line.floor else line.kept}
+    drops = {"drop": line.drop, "noise drop": line.noise_drop, "kept": math.nan if line.is_sanity_check else line.kept}
     rest = {
         "clean rows": line.fraction,
         "chance": line.chance,
@@ -62,7 +63,7 @@ def line_row(line: ResultLine, shown: Sequence[str], *, worst: bool) -> str:
             cells.append(heading(first, small="worst case" if worst else "", narrow=f"{texts['relabel']}, {texts['defense']}"))
         else:
             cells.append(cell(first, small=small, value=values.get(name, math.nan), column=name))
-    kind = "worst" if worst else "floor" if line.floor else ""
+    kind = "worst" if worst else "floor" if line.is_sanity_check else ""
     return row(
         cells, kind=kind, data={"victim": line.victim, "relabel": line.relabel, "defense": line.defense, "fraction": repr(line.fraction)}
     )
@@ -96,11 +97,11 @@ def heat_table(pure: list[ResultLine], copy: str, victim: str) -> str:
 def heat_cell(line: ResultLine) -> str:
     if not line.protected.n:
         return cell("failed", kind="none")
-    small = f"{percent(line.protected.mean)} / {percent(line.clean.mean)}"
-    if line.floor or math.isnan(line.kept):
+    small = f"{format_percent(line.protected.mean)} / {format_percent(line.clean.mean)}"
+    if line.is_sanity_check or math.isnan(line.kept):
         return cell("–", small=small, kind="none", value=line.protected.mean, column="accuracy")
     style = f"--v:{min(100.0, 100 * line.kept):.1f}%"
-    return cell(percent(line.kept), small=small, value=line.kept, column="kept", kind="hot", style=style)
+    return cell(format_percent(line.kept), small=small, value=line.kept, column="kept", kind="hot", style=style)
 
 
 def classes(of: EvaluationFolder) -> str:
@@ -138,7 +139,7 @@ def class_table(of: EvaluationFolder, scores: dict[tuple, list[Score]], place: t
     for number in range(min(count, MOST_CLASSES)):
         mine = [column[number] if number < len(column) else Score.of(()) for column in found]
         name = str(names[number]) if number < len(names) else f"class {number}"
-        rows.append(row([heading(name), *(cell(percent(s.mean), value=s.mean) for s in mine)], data={"class": str(number)}))
+        rows.append(row([heading(name), *(cell(format_percent(s.mean), value=s.mean) for s in mine)], data={"class": str(number)}))
     more = (
         f'<p class="missing">{MOST_CLASSES} of {count} classes are shown; all are in results.parquet.</p>' if count > MOST_CLASSES else ""
     )
@@ -160,7 +161,16 @@ def failures(of: EvaluationFolder) -> str:
     rows = []
     for key, (names, seeds) in sorted(found.items()):
         data, fraction, victim, relabel, defense, reason = key
-        said = [data, percent(fraction), victim, relabel, defense, ", ".join(sorted(names)), ", ".join(map(str, sorted(seeds))), reason]
+        said = [
+            data,
+            format_percent(fraction),
+            victim,
+            relabel,
+            defense,
+            ", ".join(sorted(names)),
+            ", ".join(map(str, sorted(seeds))),
+            reason,
+        ]
         rows.append(row([cell(text, kind="text") for text in said], data={}))
     heads = ["data", "clean rows, %", "victim", "relabel", "defense", "copies", "seeds", "reason"]
     return figure("failed", table(heads, rows, label="Failed victims", kind="text"), caption="They enter no mean.")

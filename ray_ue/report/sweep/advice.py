@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 
-from ray_ue.report.evaluation.words import NAMED, plain, spoken, warnings
+from ray_ue.report.evaluation.words import NAMED, warnings
 from ray_ue.report.sweep.folder import SweepFolder
 from ray_ue.results import pareto
 from ray_ue.results.evaluation import Score
-from ray_ue.results.pareto import Row, known, label, number, percent
+from ray_ue.results.pareto import Row, accuracy, format_point, number_or_nan
+from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score_in_sentence
 
 FRONT = "On the front: nothing else that was tried protects more at this visibility and cost."
 KEY = (
@@ -35,16 +36,11 @@ def told(of: SweepFolder) -> list[str]:
 def chosen(row: Row) -> str:
     """What one setting gives, and what it costs."""
     case = f"victim {row['victim']}, relabel {row['relabel']}, defense {row['defense']}"
-    seen = "" if math.isnan(known(row["ssim"])) else f", SSIM {number(row['ssim'], '.2f')}"
+    seen = "" if math.isnan(number_or_nan(row["ssim"])) else f", SSIM {format_number(row['ssim'], '.2f')}"
     return (
-        f"{label(row)}: {percent(row['kept'])} % kept (accuracy {spoken(reached(row))} in the worst case: {case}); "
-        f"budget {row['levels']} of 255{seen}; {number(row['passes'], ',.0f')} image passes of crafting."
+        f"{format_point(row)}: {format_percent(row['kept'])} % kept (accuracy {format_score_in_sentence(accuracy(row))} in the worst case: {case}); "
+        f"budget {row['levels']} of 255{seen}; {format_number(row['passes'], ',.0f')} image passes of crafting."
     )
-
-
-def reached(row: Row) -> Score:
-    """The accuracy of the worst case."""
-    return Score(mean=known(row["accuracy"]), spread=known(row["spread"]), n=row["n"] or 0)
 
 
 def doubts(of: SweepFolder) -> Iterator[str]:
@@ -67,12 +63,12 @@ def alike(of: SweepFolder) -> Iterator[str]:
         return
     if any(math.isnan(score.spread) for score in (top, *(score for _, score in scores))):
         yield unknown([top, *(score for _, score in scores)])
-    close = [row for row, score in scores if not (math.isnan(top.spread + score.spread) or top.below(score))]
+    close = [row for row, score in scores if not (math.isnan(top.spread + score.spread) or top.is_below(score))]
     if close:
         more = f" and {len(close) - NAMED} more" if len(close) > NAMED else ""
-        names = "; ".join(label(row) for row in close[:NAMED])
+        names = "; ".join(format_point(row) for row in close[:NAMED])
         yield (
-            f"Within the seeds' spread: {names}{more} cannot be told from the best one ({label(best)}); "
+            f"Within the seeds' spread: {names}{more} cannot be told from the best one ({format_point(best)}); "
             "the difference is at most twice the spread of the difference."
         )
 
@@ -97,8 +93,14 @@ def few(of: SweepFolder) -> str:
 
 def markdown(of: SweepFolder) -> str:
     """The front first, then all trials and the limits."""
-    text = [f"# {plain(of.title)}", "", f"- {plain(counted(of))}", *(f"- {plain(line)}" for line in told(of)), ""]
-    text += [f"**Mind.** {plain(line)}\n" for line in doubts(of)]
-    text += ["## Trials", "", pareto.table(of.rows), "", f"`*`: on the front. {KEY}", ""]
-    limits = [f"- {plain(line)}" for line in of.request.get("limits", [])]
+    text = [
+        f"# {escape_markdown(of.title)}",
+        "",
+        f"- {escape_markdown(counted(of))}",
+        *(f"- {escape_markdown(line)}" for line in told(of)),
+        "",
+    ]
+    text += [f"**Mind.** {escape_markdown(line)}\n" for line in doubts(of)]
+    text += ["## Trials", "", pareto.format_table(of.rows), "", f"`*`: on the front. {KEY}", ""]
+    limits = [f"- {escape_markdown(line)}" for line in of.request.get("limits", [])]
     return "\n".join([*text, *(["## Limits", "", *limits, ""] if limits else [])])

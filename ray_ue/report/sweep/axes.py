@@ -10,12 +10,12 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from ray_ue.report.evaluation.curves import SIZE, bars
 from ray_ue.report.evaluation.folder import relabels, victims
-from ray_ue.report.evaluation.words import spoken
 from ray_ue.report.html import cell, escape, figure, heading, missing, row, table
 from ray_ue.report.svg import SLOTS, svg
 from ray_ue.report.sweep.folder import SweepFolder, numeric
 from ray_ue.results.evaluation import ResultLine, Score
-from ray_ue.results.pareto import Row, percent, point
+from ray_ue.results.pareto import Row, parse_point
+from ray_ue.results.text import format_percent, format_score_in_sentence
 
 MOST_PANELS = 60  # drawings along the axes
 MOST_VALUES = 20  # of an axis of the heat map
@@ -43,8 +43,8 @@ def panels_of(of: SweepFolder, axis: str) -> list[Panel]:
     found = []
     for rest in product(*others.values()):
         here = dict(zip(others, rest, strict=True))
-        mine = [row for row in of.rows if row["status"] == "done" and {name: point(row).get(name) for name in others} == here]
-        points = [(numeric(axis, point(row)[axis]), line) for row in mine if axis in point(row) for line in of.plainly(row)]
+        mine = [row for row in of.rows if row["status"] == "done" and {name: parse_point(row).get(name) for name in others} == here]
+        points = [(numeric(axis, parse_point(row)[axis]), line) for row in mine if axis in parse_point(row) for line in of.plainly(row)]
         for victim in victims([line for _, line in points]):
             chosen = [(at, line) for at, line in points if line.victim == victim]
             defense = ", ".join(sorted({line.defense for _, line in chosen}))
@@ -75,7 +75,8 @@ def panel(name: str, axis: str, caption: str, points: Sequence[tuple[float, Resu
         ticks(axes[0], sorted({x for x, _ in points}))
 
     said = "; ".join(
-        f"{axis} {x:g}, {line.relabel}: {spoken(line.protected)}" for x, line in sorted(points, key=lambda one: (one[1].relabel, one[0]))
+        f"{axis} {x:g}, {line.relabel}: {format_score_in_sentence(line.protected)}"
+        for x, line in sorted(points, key=lambda one: (one[1].relabel, one[0]))
     )
     body = svg(draw, name=name, label=f"Accuracy on clean test images over {axis}, {caption}: {said}", size=SIZE, columns=1)
     return figure(name, body, caption=axis, note=caption)
@@ -108,7 +109,7 @@ def heat(of: SweepFolder) -> str:
         return missing("No heat map:", f"{down} has {len(rows)} values and {across} {len(columns)}; {MOST_VALUES} fit.")
     at: dict[tuple[Any, Any], list[Row]] = {}
     for one in of.rows:
-        place = point(one)
+        place = parse_point(one)
         at.setdefault((place.get(down), place.get(across)), []).append(one)
     body = [row([heading(f"{value}"), *(heat_cell(of, at.get((value, other), [])) for other in columns)], data={}) for value in rows]
     drawn = table([f"{down} ↓, {across} →", *map(str, columns)], body, label=f"Share kept over {down} and {across}", kind="heat")
@@ -124,4 +125,4 @@ def heat_cell(of: SweepFolder, rows: Sequence[Row]) -> str:
     best = found[0]
     small = " ".join([*(["front"] if best["name"] in of.best else []), *([f"best of {len(rows)}"] if len(rows) > 1 else [])])
     style = f"--v:{min(100.0, 100 * best['kept']):.1f}%"
-    return cell(percent(best["kept"]), small=small, value=best["kept"], column="kept", kind="hot", style=style)
+    return cell(format_percent(best["kept"]), small=small, value=best["kept"], column="kept", kind="hot", style=style)

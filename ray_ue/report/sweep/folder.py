@@ -9,7 +9,8 @@ from ray_ue.perturbations.budget import Budget
 from ray_ue.report.evaluation.folder import defenses
 from ray_ue.results import evaluation, pareto
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
-from ray_ue.results.pareto import Row, comparable, known, point
+from ray_ue.results.pareto import Row, is_comparable, number_or_nan, parse_point
+from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 
 REQUEST, EVALUATION = "sweep.json", "evaluation"
@@ -27,9 +28,9 @@ class SweepFolder:
 
     @classmethod
     def of(cls, folder: Folder) -> "SweepFolder":
-        rows, run = pareto.read(folder).to_pylist(), folder.child(EVALUATION)
-        lines = evaluation.summary(evaluation.read(run)) if run.exists(evaluation.TABLE) else []
-        return cls(folder=folder, request=folder.read_json(REQUEST), rows=tuple(rows), best=pareto.front(rows), lines=tuple(lines))
+        rows, run = TRIALS.read(folder).to_pylist(), folder.child(EVALUATION)
+        lines = evaluation.summary(RESULTS.read(run)) if run.exists(RESULTS.name) else []
+        return cls(folder=folder, request=folder.read_json(REQUEST), rows=tuple(rows), best=pareto.pareto_front(rows), lines=tuple(lines))
 
     @property
     def title(self) -> str:
@@ -40,15 +41,15 @@ class SweepFolder:
 
     def compared(self) -> list[Row]:
         """The finished trials whose protection is known, best first."""
-        return [row for row in pareto.ranked(self.rows) if comparable(row)]
+        return [row for row in pareto.rank_trials(self.rows) if is_comparable(row)]
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
         """All values of each axis: numbers in their order, others in the order of the request. The trials know the order of the axes."""
         asked = self.request["axes"]
-        names = dict.fromkeys([*(axis for row in self.rows for axis in point(row)), *asked])
+        names = dict.fromkeys([*(axis for row in self.rows for axis in parse_point(row)), *asked])
         found: dict[str, dict[Any, None]] = {axis: dict.fromkeys(asked.get(axis, ())) for axis in names}
         for row in self.rows:
-            for axis, value in point(row).items():
+            for axis, value in parse_point(row).items():
                 found.setdefault(axis, {})[value] = None
         return {axis: in_order(axis, values) for axis, values in found.items()}
 
@@ -60,12 +61,12 @@ class SweepFolder:
         """`kept` with the spread of its victims in the same unit; nan where the controls are not at hand."""
         line = next((one for one in self.pure(row) if (one.victim, one.relabel, one.defense) == place(row)), None)
         whole = math.nan if line is None else line.undefended.mean - line.chance
-        spread = known(row["spread"]) / whole if whole > 0 else math.nan
-        return Score(mean=known(row["kept"]), spread=spread, n=row["n"] or 0)
+        spread = number_or_nan(row["spread"]) / whole if whole > 0 else math.nan
+        return Score(mean=number_or_nan(row["kept"]), spread=spread, n=row["n"] or 0)
 
     def pure(self, row: Row) -> list[ResultLine]:
         """The lines of a trial's copy without mixtures and random labels."""
-        return [line for line in self.lines if line.copy == row["name"] and line.fraction == 0 and not line.floor]
+        return [line for line in self.lines if line.copy == row["name"] and line.fraction == 0 and not line.is_sanity_check]
 
     def plainly(self, row: Row) -> list[ResultLine]:
         """Those without a defense; of the first defense where that was not asked for."""

@@ -10,7 +10,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from ray_ue.report.html import figure, missing
 from ray_ue.report.svg import COLORS, svg
 from ray_ue.report.sweep.folder import SweepFolder
-from ray_ue.results.pareto import Row, label, percent, point
+from ray_ue.results.pareto import Row, format_point, parse_point
+from ray_ue.results.text import format_percent
 
 MOST_NAMED = 24  # points that get their place written beside them; beyond it only those on the front
 SIZE = (4.4, 3.3)  # inches
@@ -36,7 +37,9 @@ def scatter(of: SweepFolder) -> str:
         axes[0].xaxis.set_major_locator(FixedLocator(marks) if len(marks) <= MOST_MARKS else MaxNLocator(integer=True))
         name_points(axes[0], of, rows)
 
-    places = [f"{label(row)}: {percent(row['kept'])} % at {row['levels']} levels{', on the front' * on(of, row)}" for row in rows]
+    places = [
+        f"{format_point(row)}: {format_percent(row['kept'])} % at {row['levels']} levels{', on the front' * on(of, row)}" for row in rows
+    ]
     body = svg(draw, name="front-scatter", label=f"Kept over budget, {len(rows)} trials: {'; '.join(places)}", size=SIZE, columns=1)
     note = "green and joined: the front (the lowest at each budget is joined); grey: the rest"
     note += "; bars: one standard deviation of the victims over seeds" if any(row["n"] and row["n"] > 1 for row in rows) else ""
@@ -84,5 +87,5 @@ def name_points(axes: Axes, of: SweepFolder, rows: Sequence[Row]) -> None:
 
 def short(of: SweepFolder, row: Row) -> str:
     """The values of the axes that vary; the budget lies on the drawing's own axis."""
-    told = [f"{axis} {value}" for axis, value in point(row).items() if axis in of.varied() and axis != "budget"]
-    return ", ".join(told) or label(row)
+    told = [f"{axis} {value}" for axis, value in parse_point(row).items() if axis in of.varied() and axis != "budget"]
+    return ", ".join(told) or format_point(row)

@@ -4,11 +4,11 @@ import math
 from typing import Any
 
 from ray_ue.report.evaluation import about
-from ray_ue.report.evaluation.words import spoken
 from ray_ue.report.html import cell, escape, facts, figure, fold, heading, missing, row, table
-from ray_ue.report.sweep.advice import KEY, counted, doubts, reached, told
+from ray_ue.report.sweep.advice import KEY, counted, doubts, told
 from ray_ue.report.sweep.folder import SweepFolder, place
-from ray_ue.results.pareto import Row, accuracy, known, label, number, percent, ranked, unfinished
+from ray_ue.results.pareto import Row, accuracy, format_point, number_or_nan, rank_trials, unfinished_trials
+from ray_ue.results.text import format_number, format_percent, format_score, format_score_in_sentence
 
 MOST_CARDS = 6
 PARTS = ("recipe", "grid", "machine", "versions")  # of the request, each folded by itself
@@ -39,22 +39,22 @@ def headline(of: SweepFolder) -> str:
 
 def card(of: SweepFolder, at: int, one: Row) -> str:
     score = of.score(one)
-    spread = "" if math.isnan(score.spread) else f" ± {percent(score.spread)}"
+    spread = "" if math.isnan(score.spread) else f" ± {format_percent(score.spread)}"
     big = (
-        f'<p class="big"><data data-column="kept" data-value="{one["kept"]!r}">{percent(one["kept"])}</data><b>%</b>'
-        f"<span>kept above chance{spread}<br>accuracy {escape(spoken(reached(one)))}</span></p>"
+        f'<p class="big"><data data-column="kept" data-value="{one["kept"]!r}">{format_percent(one["kept"])}</data><b>%</b>'
+        f"<span>kept above chance{spread}<br>accuracy {escape(format_score_in_sentence(accuracy(one)))}</span></p>"
     )
     victim, relabel, defense = (escape(f"{word}") for word in place(one))
     case = f'<p class="place">{victim} · labels <b>{relabel}</b> · defense <b>{defense}</b></p>'
-    stats = "".join(f"<div><dt>{escape(head)}</dt><dd>{number(one[name], form)}</dd></div>" for head, name, form in NUMBERS[1:])
-    title = f"<header><h3>{escape(label(one))}</h3><p>budget {one['levels']}/255</p></header>"
+    stats = "".join(f"<div><dt>{escape(head)}</dt><dd>{format_number(one[name], form)}</dd></div>" for head, name, form in NUMBERS[1:])
+    title = f"<header><h3>{escape(format_point(one))}</h3><p>budget {one['levels']}/255</p></header>"
     name = escape(one["name"])
     return f'<article class="card" id="card-{at}" data-trial="{name}">{title}{big}{case}<dl class="stats">{stats}</dl></article>'
 
 
 def finished(of: SweepFolder) -> str:
     """Every finished trial, best first."""
-    rows = [trial(of, one) for one in ranked(of.rows)]
+    rows = [trial(of, one) for one in rank_trials(of.rows)]
     if not rows:
         return missing("No table:", "no trial finished.")
     heads = ["setting", "kept, %", "accuracy, %", "worst case", *(head for head, _, _ in NUMBERS), "images", "name"]
@@ -65,30 +65,36 @@ def finished(of: SweepFolder) -> str:
 
 def trial(of: SweepFolder, one: Row) -> str:
     best, score = one["name"] in of.best, of.score(one)
-    first, mark, rest = accuracy(one).partition(" ± ")
+    first, mark, rest = format_score(accuracy(one)).partition(" ± ")
     case = ", ".join(word for word in place(one) if word) or "–"
     cells = [
-        heading(label(one), small="on the front" if best else ""),
-        cell(percent(one["kept"]), small=spread_of(score.spread), value=known(one["kept"]), column="kept"),
-        cell(first, small=f"{mark}{rest}".strip(), value=known(one["accuracy"]), column="accuracy"),
+        heading(format_point(one), small="on the front" if best else ""),
+        cell(format_percent(one["kept"]), small=spread_of(score.spread), value=number_or_nan(one["kept"]), column="kept"),
+        cell(first, small=f"{mark}{rest}".strip(), value=number_or_nan(one["accuracy"]), column="accuracy"),
         cell(case, column="case"),
-        *(cell(number(one[name], form), value=known(one[name]), column=name) for _, name, form in (*NUMBERS, ("", "images", ",.0f"))),
+        *(
+            cell(format_number(one[name], form), value=number_or_nan(one[name]), column=name)
+            for _, name, form in (*NUMBERS, ("", "images", ",.0f"))
+        ),
         cell(one["name"], column="name"),
     ]
     return row(cells, kind="front" if best else "", data={"trial": one["name"]})
 
 
 def spread_of(spread: float) -> str:
-    return "" if math.isnan(spread) else f"± {percent(spread)}"
+    return "" if math.isnan(spread) else f"± {format_percent(spread)}"
 
 
 def unfinished_ones(of: SweepFolder) -> str:
     """Stopped and failed trials with their reasons."""
-    found = unfinished(of.rows)
+    found = unfinished_trials(of.rows)
     if not found:
         return "<p>Every trial finished.</p>"
     rows = [
-        row([heading(label(one)), cell(one["status"], kind="text"), cell(one["reason"] or "no reason was given", kind="text")], data={})
+        row(
+            [heading(format_point(one)), cell(one["status"], kind="text"), cell(one["reason"] or "no reason was given", kind="text")],
+            data={},
+        )
         for one in found
     ]
     body = table(["setting", "what happened", "reason"], rows, label="Trials that did not finish", kind="text")
