@@ -2,13 +2,12 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+
+from pathspec import PathSpec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from ray_ue.sources.storage import is_local, normal
 
@@ -151,23 +150,8 @@ def _packed(path: Path, *, root: Path, ignored: tuple[Ignored, ...]) -> Iterator
 
 
 def _ignoring(lines: Sequence[str], *, root: Path) -> Ignored:
-    spec = _pathspec().PathSpec.from_lines("gitwildmatch", lines)
+    spec = PathSpec.from_lines(GitIgnoreSpecPattern, lines)
     return lambda path: spec.match_file(str(path.relative_to(root)))
-
-
-@cache
-def _pathspec() -> ModuleType:
-    """The copy of pathspec inside Ray, which decides what Ray leaves out; loaded from its file, because its name would import Ray."""
-    package = find_spec("ray")
-    assert package is not None
-    assert package.submodule_search_locations
-    home = Path(package.submodule_search_locations[0], "_private", "thirdparty", "pathspec")
-    spec = spec_from_file_location("ray_ue_pathspec", home / "__init__.py", submodule_search_locations=[str(home)])
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[spec.name] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _mib(size: int) -> str:
