@@ -60,10 +60,10 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     with show_progress(folder, name=name, steps=steps, before=before) as progress, restore_sigint():
         try:
             trainer.fit()
-            progress.total = progress.done = int(load_checkpoint(folder)[1]["steps"])
         except SystemExit:  # how Ray Train ends the process on Ctrl+C, with exit code 0
             raise KeyboardInterrupt from None
-    state, summary = load_checkpoint(folder)
+        state, summary = load_checkpoint(folder)
+        progress.total = progress.done = int(summary["steps"])
     assert summary["step"] == summary["steps"], f"{name} ended at step {summary['step']} of {summary['steps']}"
     folder.remove("ray-train")
     facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
