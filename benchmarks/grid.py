@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.measure import Bench, Measure
-from ray_ue.cli.demo import TRAIN, digits, with_noise, write_folder
+from ray_ue.cli.demo import TRAIN, load_digit_images, add_noise, write_folder
 from ray_ue.perturbations.budget import Budget
 
 MINUTE = 60.0  # the goal is a share of a cell of this length
@@ -18,10 +18,10 @@ POLL = 0.02
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
-    pixels, labels = digits()
+    pixels, labels = load_digit_images()
     folders = {name: bench.scratch / name for name in ("clean", "copy", "test")}
     write_folder(folders["clean"], pixels[:TRAIN], labels[:TRAIN])
-    write_folder(folders["copy"], with_noise(pixels[:TRAIN], Budget(levels=8)), labels[:TRAIN])
+    write_folder(folders["copy"], add_noise(pixels[:TRAIN], Budget(levels=8)), labels[:TRAIN])
     write_folder(folders["test"], pixels[TRAIN:], labels[TRAIN:])
     yield first(folders, bench.scratch / "first")
     yield beside(folders, bench.scratch / "beside", seeds=1 if bench.quick else 2)

@@ -1,1 +1,1 @@
-"""The command line: one command per pipeline, its flags, what it prints, and the doctor, preview, demo and job submission."""
+"""The command line: commands, their flags and output, and the doctor, preview, demo and job submission."""

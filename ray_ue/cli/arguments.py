@@ -1,4 +1,4 @@
-"""What can be asked on the command line: one value per verb, whose fields are its flags. Knows no work."""
+"""The flags of each command, as the fields of a frozen value."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -19,13 +19,13 @@ class ProtectArguments:
     source: Source
     """Images: a folder, Parquet files or tar shards; a path or URI, braces and * allowed."""
     output: Output
-    """Where the protected copy goes. What must stay private goes to OUTPUT.ray-ue beside it."""
+    """Where the protected copy is written. Files that must stay private are written to OUTPUT.ray-ue."""
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
     """Only print the plan: rows, passes, disk, devices."""
     preview: int = 0
-    """Only craft on a few images and show this many of them before and after, in OUTPUT.preview.html; the copy is not begun."""
+    """Craft on a few images only, and show this many of them before and after in OUTPUT.preview.html; no copy is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class EvaluateArguments:
     copies: Annotated[Positional[tuple[str, ...]], arg(metavar="COPY")]
     """Protected copies: folders, Parquet files or tar shards. Several copies of one source share their controls."""
     test: str
-    """Clean images that were never published: accuracy is measured on them."""
+    """Clean images that were never published, for measuring accuracy."""
     clean: str = ""
-    """The images that the copies were made from; empty takes what the work folder beside the first copy names."""
+    """The images that the copies were made from; if empty, taken from the work folder of the first copy."""
     results: str = ""
-    """Where results go; empty takes COPY.evaluation. The same folder continues, and shares finished cells."""
+    """Where results are written; if empty, COPY.evaluation. A later run with the same folder reuses its finished victims."""
     format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
-    """How copies, clean and test images are laid out."""
+    """Layout of copies, clean and test images."""
     grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
@@ -58,13 +58,13 @@ class EvaluateArguments:
 @dataclass(frozen=True, kw_only=True)
 class SweepArguments:
     source: Source = ""
-    """Images: a folder, Parquet files or tar shards. A part of the collection is enough to choose settings by."""
+    """Images: a folder, Parquet files or tar shards. A part of the collection is enough for choosing settings."""
     output: Output = ""
-    """The sweep's folder: it holds every copy, what made them, victims and results. Keep it private."""
+    """Folder of the sweep, with every copy, its perturbations, victims and results. Keep it private."""
     test: str = ""
-    """Clean images that were never published: accuracy is measured on them."""
+    """Clean images that were never published, for measuring accuracy."""
     resume: str = ""
-    """Continue the sweep in this folder with the flags that it was started with; it may have been moved."""
+    """Continue the sweep in this folder with its original flags; the folder may have been moved."""
     search: OmitArgPrefixes[Search] = field(default_factory=Search)
     evaluate: Grid = field(default_factory=Grid)
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
@@ -76,7 +76,7 @@ class SweepArguments:
 @dataclass(frozen=True, kw_only=True)
 class MeasureArguments:
     runs: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN")]
-    """Folders that ray-ue evaluate wrote. One table and one scatter over all of them, written into the first."""
+    """Folders that ray-ue evaluate wrote. One table and one scatter plot over all of them are written into the first."""
     measurement: OmitArgPrefixes[Measurement] = field(default_factory=Measurement)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
@@ -96,7 +96,7 @@ class PerturbationsArguments:
     output: Output
     """A copy that ray-ue protect wrote."""
     file: Annotated[Positional[str], arg(metavar="FILE")]
-    """Where its perturbations go: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
+    """Where its perturbations are written: a name that ends in .npy, .npz, .pt or .safetensors, or a folder for PNG files."""
     unit: Literal["levels", "fraction"] = "levels"
     """Whole 8-bit levels, or fractions of the full range."""
     dry_run: bool = False
@@ -105,16 +105,16 @@ class PerturbationsArguments:
 
 @dataclass(frozen=True, kw_only=True)
 class NoArguments:
-    """A verb without flags."""
+    """A command without flags."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorArguments:
     folder: Annotated[Positional[str], arg(metavar="FOLDER")] = "."
-    """Where copies will be written: a folder or an address, looked at for room and the right to write."""
+    """Where copies will be written, a folder or URI: checks free space and write permission."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionArguments:
     shell: Positional[Literal["bash", "zsh"]]
-    """Whose script to print."""
+    """The shell of the script."""

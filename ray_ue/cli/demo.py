@@ -40,18 +40,19 @@ ROWS = {
 }
 
 
-def digits(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
-    """All 1,797 digits, shuffled once, as uint8 `N side side 3`, and their labels."""
-    found = cast(Any, load_digits())
-    order = np.random.default_rng(0).permutation(len(found.target))
-    grown = [
-        Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC) for image in found.images[order]
+def load_digit_images(side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """All 1,797 digits in a fixed random order, as uint8 `N side side 3`, and their labels."""
+    data_set = cast(Any, load_digits())
+    order = np.random.default_rng(0).permutation(len(data_set.target))
+    images = [
+        Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        for image in data_set.images[order]
     ]
-    return np.stack([np.asarray(image.convert("RGB")) for image in grown]), found.target[order]
+    return np.stack([np.asarray(image.convert("RGB")) for image in images]), data_set.target[order]
 
 
 def write_folder(folder: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
-    """One PNG per image in a folder per class."""
+    """Write one PNG per image, in a folder per class."""
     for number, (image, label) in enumerate(zip(pixels, labels)):
         path = folder / str(label) / f"{number:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,31 +60,31 @@ def write_folder(folder: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
 
 
 def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """What an exploiter would read: pixels and the class folder's number, in the order of the images' numbers."""
+    """Read what an exploiter reads: pixels and class numbers, in the order of the file names."""
     files = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
     return np.stack([decode(path.read_bytes(), limits=Limits()).rgb for path in files]), np.array([int(path.parent.name) for path in files])
 
 
-def with_noise(pixels: np.ndarray, budget: Budget) -> np.ndarray:
-    """The control: every image with its own random noise at the same budget."""
+def add_noise(pixels: np.ndarray, budget: Budget) -> np.ndarray:
+    """Add different random noise at the same budget to each image, as a control."""
     rng = np.random.default_rng(0)
     return np.stack([noise_like(image, budget=budget, rng=rng) for image in pixels])
 
 
-def scores(folder: Path, test: tuple[np.ndarray, np.ndarray]) -> Iterator[float]:
+def victim_accuracies(folder: Path, test: tuple[np.ndarray, np.ndarray]) -> Iterator[float]:
     """Clean-test accuracy of one victim per seed, trained on `folder`."""
     pixels, labels = read_folder(folder)
     training = Training(pixels=pixels, clean=pixels, labels=labels, classes=CLASSES)
     for seed in SEEDS:
         net = classifier("plain", image_size=SIDE, classes=CLASSES, seed=seed)
-        follow = {"seed": seed, "device": torch.device("cpu"), "workers": Workers(), "resume": {}}
-        for _ in train(training, net=net, schedule=SCHEDULE, size=SIDE, flips=0.0, **follow):
+        run = {"seed": seed, "device": torch.device("cpu"), "workers": Workers(), "resume": {}}
+        for _ in train(training, net=net, schedule=SCHEDULE, size=SIDE, flips=0.0, **run):
             pass
         yield accuracy(net, *test, size=SIDE)
 
 
-def draw(folders: dict[str, Path], target: Path, *, columns: int = 10, zoom: int = 3) -> None:
-    """Rows of before, after, and their difference times 8 around grey."""
+def draw_examples(folders: dict[str, Path], target: Path, *, columns: int = 10, zoom: int = 3) -> None:
+    """Draw rows of images before, after, and their difference times 8 around grey."""
     clean, labels = read_folder(folders["clean"])
     protected, _ = read_folder(folders["classes"])
     chosen = [int(np.flatnonzero(labels == label)[0]) for label in range(columns)]
@@ -100,7 +101,7 @@ def draw(folders: dict[str, Path], target: Path, *, columns: int = 10, zoom: int
 
 
 def protect_twice(clean: Path, folders: dict[str, Path]) -> dict[str, Artifact]:
-    """By clusters and by classes; the second run starts from the first one's listing, surrogate and embeddings."""
+    """Protect by clusters and by classes; the second run reuses the listing, surrogate and embeddings of the first."""
     local = Resources(workers="local")
     protect(str(clean), str(folders["clusters"]), resources=local, **RECIPE)
     first, second = (Path(f"{folders[name]}.ray-ue") for name in ("clusters", "classes"))
@@ -111,21 +112,21 @@ def protect_twice(clean: Path, folders: dict[str, Path]) -> dict[str, Artifact]:
 
 
 def main(root: Path = Path("demo-out")) -> int:
-    """Run it all in `root`; prints the table on standard output."""
+    """Run the demo in `root`, and print its table."""
     began = time.monotonic()
-    pixels, labels = digits()
+    pixels, labels = load_digit_images()
     test = (pixels[TRAIN:], labels[TRAIN:])
     folders = {name: root / f"digits-{name}" for name in ROWS}
     write_folder(folders["clean"], pixels[:TRAIN], labels[:TRAIN])
-    write_folder(folders["noise"], with_noise(pixels[:TRAIN], Budget.parse(BUDGET)), labels[:TRAIN])
+    write_folder(folders["noise"], add_noise(pixels[:TRAIN], Budget.parse(BUDGET)), labels[:TRAIN])
     facts = protect_twice(folders["clean"], folders)["export"].facts
-    draw(folders, root / "before-after-noise.png")
+    draw_examples(folders, root / "before-after-noise.png")
     say(f"   victim  training {len(SEEDS)} on each of {len(ROWS)} copies")
     print(f"\nA small victim trained on {TRAIN:,} digits, tested on {len(test[1])} clean ones; chance is {100 // CLASSES} %.\n")
     print(f"| {'trained on':39} | clean-test accuracy, % |\n|{'-' * 41}|------------------------|")
     for name, title in ROWS.items():
-        found = 100 * np.array(list(scores(folders[name], test)))
-        print(f"| {title:39} | {found.mean():5.1f} ± {found.std(ddof=1):3.1f}  (n = {len(found)})  |", flush=True)
+        accuracies = 100 * np.array(list(victim_accuracies(folders[name], test)))
+        print(f"| {title:39} | {accuracies.mean():5.1f} ± {accuracies.std(ddof=1):3.1f}  (n = {len(accuracies)})  |", flush=True)
     print(CAUTION)
     print(f"protected copy  {folders['classes']}  (largest change {facts['most_levels']}/255, PSNR {facts['psnr_mean']} dB)")
     print(f"picture         {root / 'before-after-noise.png'}")
@@ -134,9 +135,9 @@ def main(root: Path = Path("demo-out")) -> int:
 
 
 CAUTION = """
-Read it with care. Class-wise perturbations hold only against an exploiter who uses the same labels, and digits are as easy as images
-get: clusters of a surrogate that was trained on 1,400 of them follow the classes too loosely to protect. For label-agnostic protection
-of photographs use a strong surrogate, such as --surrogate open_clip:RN50/openai, and measure. docs/log.md holds what was measured.
+Read these numbers with care. Class-wise perturbations protect only against an exploiter who uses the same labels. Digits are the
+easiest images: a surrogate trained on 1,400 of them gives clusters that predict the classes too weakly to protect. For label-agnostic
+protection of photographs use a strong surrogate, such as --surrogate open_clip:RN50/openai, and evaluate. docs/log.md has results.
 """
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-"""The command line: `ray-ue <verb>`. It parses, calls the pipeline and turns errors into one line; it does no work of its own."""
+"""The command line `ray-ue VERB`: parses, calls the pipelines, prints, and turns errors of the user into one line."""
 
-import errno
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -19,27 +17,20 @@ from ray_ue.cli.arguments import (
     SweepArguments,
     VerifyArguments,
 )
-from ray_ue.cli.output import print_copy, print_evaluation, print_plan, print_sweep
-from ray_ue.pipelines import evaluate, protect
-from ray_ue.pipelines import measure as measurement
-from ray_ue.results.tables import TRIALS
+from ray_ue.cli.output import print_copy, print_evaluation, print_measurement, print_plan, print_sweep
+from ray_ue.engine.errors import find_user_error
+from ray_ue.pipelines import evaluate, measure, protect
+from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
-from ray_ue.sweeps import request
+from ray_ue.sweeps import request as sweep_request
 from ray_ue.version import PACKAGES, installed
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-TOLD_ERRNO = re.compile(r"^\s*(?:OSError|PermissionError): \[Errno (\d+)\] (.+)$", re.MULTILINE)  # in what Ray keeps of a worker's error
-# What object store clients raise when nobody answers, after their own retries; Ray may leave only the text of it.
-UNREACHABLE = re.compile(
-    r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|HTTPClientError|ResponseParserError|"
-    r"ClientConnectorError|ClientOSError|ServerDisconnectedError|ConnectionRefusedError|ConnectionResetError)\b"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 (the copy is not as it should be), 2 (what was asked cannot work), 130 (Ctrl+C)."""
+    """Run one command; returns the exit code: 0, 1 (the copy fails verification), 2 (the request cannot work) or 130 (Ctrl+C)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(commands.usage())
@@ -48,201 +39,172 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"{name} {installed(name)}" for name in PACKAGES))
         return 0
     try:
-        return command(words)
-    except BrokenPipeError:  # `ray-ue … | head`: whoever read has read enough
+        return run_command(words)
+    except BrokenPipeError:  # as in `ray-ue … | head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nray-ue: stopped; the same line continues", file=sys.stderr)
+        print("\nray-ue: stopped; the same command continues", file=sys.stderr)
         return INTERRUPTED
-    except ValueError as error:
-        return fail(error)
     except Exception as error:
-        if (cause := blame(error) or blame(silence(words))) is None:
+        if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
-        return fail(cause)
+        return print_error(user_error)
 
 
-def command(words: list[str]) -> int:
-    name, rest = words[0], words[1:]
-    asked = commands.parse_arguments(name, rest)
-    match asked:
+def run_command(words: list[str]) -> int:
+    name = words[0]
+    arguments = commands.parse_arguments(name, words[1:])
+    match arguments:
         case VerifyArguments():
-            return check(asked, words)
+            return verify_copy(arguments, words)
         case EvaluateArguments():
-            return exploit(asked, words)
+            return evaluate_copies(arguments, words)
         case SweepArguments():
-            return sweep(asked, words)
+            return sweep_settings(arguments, words)
         case MeasureArguments():
-            return measure(asked, words)
+            return measure_information(arguments, words)
         case ReportArguments():
-            return print_plan(words, "", uris=(asked.run,)) if asked.dry_run else show(asked.run)
+            return print_plan(words, "", uris=(arguments.run,)) if arguments.dry_run else write_report(arguments.run)
         case PerturbationsArguments():
-            return take(asked, words)
+            return export_perturbations(arguments, words)
         case DoctorArguments():
-            return diagnose(asked)
+            return run_doctor(arguments)
         case CompletionArguments():
-            print(commands.completion(asked.shell))
+            print(commands.completion_script(arguments.shell))
             return 0
         case NoArguments():
             return list_methods()
         case ProtectArguments():
-            return copy(asked, words, until=commands.find_command(name).until)
-    raise AssertionError(f"nothing does {name}")
+            return protect_source(arguments, words, until=commands.find_command(name).until)
+    raise AssertionError(f"no function runs {name}")
 
 
-def copy(asked: ProtectArguments, words: Sequence[str], *, until: str) -> int:
-    """Run the stages of a copy, or only plan or preview them."""
-    made = protect.plan(asked.source, asked.output, recipe=asked.recipe, resources=asked.resources)
-    if asked.dry_run:
-        return print_plan(words, protect.describe(made), uris=(asked.source, asked.output, asked.recipe.embeddings))
-    if asked.preview:
+def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: str) -> int:
+    """Run the stages of a copy up to `until`, or only plan or preview them."""
+    job = protect.plan(arguments.source, arguments.output, recipe=arguments.recipe, resources=arguments.resources)
+    if arguments.dry_run:
+        return print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+    if arguments.preview:
         from ray_ue.cli.preview import preview
 
-        page = preview(made, count=asked.preview)
-        print(f"preview       {page}  (keep it private: it holds clean images)\nthe copy      the same line without --preview begins it")
+        page = preview(job, count=arguments.preview)
+        print(f"preview       {page}  (keep it private: it holds clean images)\nthe copy      run the same command without --preview")
         return 0
-    return print_copy(made, protect.run(made, until=until), until)
+    return print_copy(job, protect.run(job, until=until), until)
 
 
-def check(asked: VerifyArguments, words: Sequence[str]) -> int:
-    """Read a copy back."""
-    made = protect.reopen(asked.output, resources=asked.resources)
-    if asked.dry_run:
-        return print_plan(words, protect.describe(made), uris=(made.source.address, made.output.uri))
-    return print_copy(made, protect.run(made, until="verify"), "verify")
+def verify_copy(arguments: VerifyArguments, words: Sequence[str]) -> int:
+    """Read a copy back and verify it."""
+    job = protect.reopen(arguments.output, resources=arguments.resources)
+    if arguments.dry_run:
+        return print_plan(words, protect.describe(job), uris=(job.source.address, job.output.uri))
+    return print_copy(job, protect.run(job, until="verify"), "verify")
 
 
-def take(asked: PerturbationsArguments, words: Sequence[str]) -> int:
+def export_perturbations(arguments: PerturbationsArguments, words: Sequence[str]) -> int:
     """Write a copy's perturbations for other tools."""
-    if asked.dry_run:
-        return print_plan(words, "", uris=(asked.output, asked.file))
-    print(protect.take_perturbations(asked.output, asked.file, unit=asked.unit))
+    if arguments.dry_run:
+        return print_plan(words, "", uris=(arguments.output, arguments.file))
+    print(protect.take_perturbations(arguments.output, arguments.file, unit=arguments.unit))
     return 0
 
 
-def diagnose(asked: DoctorArguments) -> int:
-    """Print what the doctor finds; 1 if something is bad."""
+def run_doctor(arguments: DoctorArguments) -> int:
+    """Print the doctor's findings; 1 if there is a problem."""
     from ray_ue.cli import doctor
 
-    states = []
-    for finding in doctor.examine(asked.folder):
-        print(doctor.line(finding), flush=True)
-        states.append(finding.state)
-    bad = states.count("bad")
-    print(f"\n{f'{bad} to mend before ray-ue can work here' if bad else 'nothing stands in the way'}")
-    return 1 if bad else 0
+    problems = 0
+    for finding in doctor.examine(arguments.folder):
+        print(doctor.format_finding(finding), flush=True)
+        problems += finding.state == "bad"
+    print(f"\n{problems} problem{'s' if problems > 1 else ''} to fix" if problems else "\nready")
+    return 1 if problems else 0
 
 
-def exploit(asked: EvaluateArguments, words: Sequence[str]) -> int:
-    """Evaluate, and print the headline."""
-    made = evaluate.plan(
-        asked.copies,
-        clean=asked.clean,
-        test=asked.test,
-        results=asked.results,
-        grid=asked.grid,
-        format=asked.format,
-        resources=asked.resources,
+def evaluate_copies(arguments: EvaluateArguments, words: Sequence[str]) -> int:
+    """Evaluate copies, and print the headline."""
+    job = evaluate.plan(
+        arguments.copies,
+        clean=arguments.clean,
+        test=arguments.test,
+        results=arguments.results,
+        grid=arguments.grid,
+        format=arguments.format,
+        resources=arguments.resources,
     )
-    if asked.dry_run:
-        uris = (*asked.copies, asked.clean, asked.test, asked.results, *asked.grid.purified_folders())
-        return print_plan(words, evaluate.describe(made), uris=uris)
-    return print_evaluation(evaluate.run(made))
+    if arguments.dry_run:
+        uris = (*arguments.copies, arguments.clean, arguments.test, arguments.results, *arguments.grid.purified_folders())
+        return print_plan(words, evaluate.describe(job), uris=uris)
+    return print_evaluation(evaluate.run(job))
 
 
-def sweep(asked: SweepArguments, words: Sequence[str]) -> int:
-    """Sweep, and print the table."""
-    if asked.resume and asked != SweepArguments(resume=asked.resume, resources=asked.resources, dry_run=asked.dry_run):
-        raise ValueError(f"--resume {asked.resume} continues with the flags of that sweep; leave out all others but those of resources")
-    if asked.resume:
-        made = request.reopen(asked.resume, resources=asked.resources)
+def sweep_settings(arguments: SweepArguments, words: Sequence[str]) -> int:
+    """Sweep over settings, and print the table."""
+    resume = arguments.resume
+    if resume and arguments != SweepArguments(resume=resume, resources=arguments.resources, dry_run=arguments.dry_run):
+        raise ValueError(f"--resume {resume} continues with the flags of that sweep; leave out all others but those of resources")
+    if resume:
+        request = sweep_request.reopen(resume, resources=arguments.resources)
     else:
-        made = request.plan(
-            asked.source,
-            asked.output,
-            test=asked.test,
-            recipe=asked.recipe,
-            grid=asked.evaluate,
-            search=asked.search,
-            resources=asked.resources,
+        request = sweep_request.plan(
+            arguments.source,
+            arguments.output,
+            test=arguments.test,
+            recipe=arguments.recipe,
+            grid=arguments.evaluate,
+            search=arguments.search,
+            resources=arguments.resources,
         )
-    if asked.dry_run:
-        return print_plan(words, request.describe(made), uris=(made.source, made.home.uri, made.test, asked.resume, made.recipe.embeddings))
+    if arguments.dry_run:
+        uris = (request.source, request.home.uri, request.test, resume, request.recipe.embeddings)
+        return print_plan(words, sweep_request.describe(request), uris=uris)
     from ray_ue.sweeps.run import run
 
-    return print_sweep(run(made))
+    return print_sweep(run(request))
 
 
-def measure(asked: MeasureArguments, words: Sequence[str]) -> int:
-    """Measure, and print the correlations."""
-    made = measurement.plan(asked.runs, measurement=asked.measurement, resources=asked.resources)
-    if asked.dry_run:
-        return print_plan(words, f"  measure  {sum(map(len, made.lines.values()))} victims", uris=asked.runs)
-    run = measurement.run(made)
-    print(run.read("information.md").decode().split("\n## ")[1].partition("\n")[2].strip())
-    print(f"\nall lines     {run.path('information.md')}\npage          {run.path('report.html')}")
-    print(f"table         {run.path('information.parquet')}")
-    return 0
+def measure_information(arguments: MeasureArguments, words: Sequence[str]) -> int:
+    """Measure mutual information, and print the correlations."""
+    plan = measure.plan(arguments.runs, measurement=arguments.measurement, resources=arguments.resources)
+    if arguments.dry_run:
+        return print_plan(words, f"  measure  {sum(map(len, plan.lines.values()))} victims", uris=arguments.runs)
+    return print_measurement(measure.run(plan))
 
 
-def show(run: str) -> int:
-    """Write the page anew."""
+def write_report(run: str) -> int:
+    """Write the page of a run again."""
     folder = Folder.at(run)
     if folder.exists(TRIALS.name):
-        from ray_ue.report.sweep.page import write as rewrite
+        from ray_ue.report.sweep.page import write_sweep_page
 
-        rewrite(folder)
+        write_sweep_page(folder)
         return print_sweep(folder)
-    if not folder.exists("results.parquet"):
-        raise ValueError(f"{folder.uri} holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote, once it has finished")
-    from ray_ue.report import report as write  # it brings what draws curves
+    if not folder.exists(RESULTS.name):
+        raise ValueError(f"{folder.uri} holds no {RESULTS.name}; name a folder that ray-ue evaluate or sweep wrote, once it has finished")
+    from ray_ue.report import report  # imports what draws curves
 
-    write(folder)
+    report(folder)
     return print_evaluation(folder)
 
 
 def list_methods() -> int:
-    """Every method with its settings."""
-    from ray_ue.methods import describe  # brings torch
+    """Print every method with its settings."""
+    from ray_ue.methods import describe  # imports torch
 
     print(describe())
     return 0
 
 
-def silence(words: Sequence[str]) -> Exception | None:
-    """What the first object store that a command names, and that does not answer now, raises: clients may have taken that for "no file"."""
-    places = (word.rpartition("=")[2] if word.startswith("--") else word for word in words)
-    return next((error for place in places if "://" in place and (error := unanswered(place))), None)
+def find_unreachable_store(words: Sequence[str]) -> Exception | None:
+    """The error of the first object store in a command that does not answer: a client may report that as "no such file"."""
+    values = (word.rpartition("=")[2] if word.startswith("--") else word for word in words)
+    return next((error for uri in values if "://" in uri and (error := unanswered(uri))), None)
 
 
-def blame(error: BaseException | None) -> ValueError | None:
-    """The `ValueError`, or the full or locked disk, inside what Ray wrapped around it, if that is what went wrong."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        here = waiting.pop(0)
-        if here is None or id(here) in seen:
-            continue
-        seen.add(id(here))
-        if isinstance(here, ValueError):
-            return here
-        if isinstance(here, OSError) and here.errno in NO_ROOM:
-            return ValueError(f"{here.strerror}: {here.filename or 'while writing'}; mend that, then run the same line again: it continues")
-        if silent := UNREACHABLE.search(f"{type(here).__name__} {here}"):
-            return ValueError(f"an object store does not answer ({silent[0]}); mend that, then run the same line again: it continues")
-        if (full := TOLD_ERRNO.search(str(here))) and int(full[1]) in NO_ROOM:
-            return ValueError(f"{full[2]}; mend that, then run the same line again: it continues")
-        if told := re.findall(r"^ValueError: (.+)$", str(here), re.MULTILINE):
-            return ValueError(told[-1])  # an actor that died while it was made: Ray keeps only the text
-        waiting += [getattr(here, "cause", None), here.__cause__, here.__context__, *getattr(here, "worker_failures", {}).values()]
-    return None
-
-
-def fail(error: ValueError) -> int:
-    text = " ".join(str(error).split())
-    print(f"ray-ue: {text}", file=sys.stderr)
-    return VERIFY_ERROR if type(error).__name__ == "VerifyError" else USER_ERROR
+def print_error(error: ValueError) -> int:
+    print(f"ray-ue: {' '.join(str(error).split())}", file=sys.stderr)
+    return VERIFY_ERROR if type(error).__name__ == "VerifyError" else USER_ERROR  # importing the class would import Ray
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A preview: the method at work on a few images, before the long run. It writes one page and no copy."""
+"""A preview: a page with a few images protected by the method, before the long run."""
 
 import os
 from collections.abc import Iterator
@@ -24,113 +24,115 @@ from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
 
 MOST = 60  # images on the page
-SIDE = 512  # longest side of an image in a preview: photographs are shown at this size anyway
+SIDE = 512  # longest side of an image in a preview
 CRAFTED = 120  # images that a preview crafts on: enough for ten clusters
-SSL_STEPS, STEPS = 20, 60  # instead of hundreds; the budget is used up long before
+SSL_STEPS, STEPS = 20, 60  # instead of hundreds; the perturbation fills the budget earlier
 NOTE = (
-    "It looks like the copy will: the budget is the same and the method is the one you asked for. How well it protects cannot be seen: the "
-    "surrogate and the perturbation were trained for far fewer steps, on far fewer images. ray-ue evaluate measures protection."
+    "The copy will look like this: method and budget are the same. The preview does not show how well it protects: the surrogate and the "
+    "perturbation were trained for far fewer steps, on far fewer images. ray-ue evaluate measures protection."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """One image of the source, at most `SIDE` long, and its class or -1."""
+class SampledImage:
+    """An image of the source, reduced to at most `SIDE` pixels, and its class or -1."""
 
     rgb: Pixels
     label: int
 
 
-def preview(made: Job, *, count: int) -> str:
+def preview(job: Job, *, count: int) -> str:
     """Craft on a sample of the plan's source and write `OUTPUT.preview.html` with `count` images; returns its path.
 
-    Raises `ValueError` for a count that cannot be shown, a place that cannot be written, and whatever the pipeline refuses.
+    Raises `ValueError` for an invalid count, for a page that cannot be written, and for requests that the pipeline refuses.
     """
     if not 1 <= count <= MOST:
         raise ValueError(f"--preview shows 1 to {MOST} images, got {count}; 12 fill a page")
-    if not made.output.local:
-        raise ValueError(f"--preview writes a page beside the output, and {made.output.uri} is no local folder; name one for the preview")
-    page = Path(f"{made.output.uri}.preview.html")
+    if not job.output.local:
+        raise ValueError(
+            f"--preview writes a page next to the output, and {job.output.uri} is no local folder; name a local one for the preview"
+        )
+    page = Path(f"{job.output.uri}.preview.html")
     Folder(str(page.parent)).check_writable()
     with TemporaryDirectory(prefix="ray-ue-preview-") as root:
         before, after = Path(root, "before"), Path(root, "after")
         wanted = max(CRAFTED, count)
-        names = _lay_out(sample(made.source, count=wanted, limits=made.recipe.limits()), before)
-        if len(names) < made.recipe.clusters and requirements_of(made.recipe).groups == "kmeans":
-            raise ValueError(f"the preview found {len(names)} usable images for {made.recipe.clusters} clusters; ask for fewer --clusters")
-        say(f"  preview  crafting on {len(names)} images; the copy itself is not begun")
-        done = protect.run(
-            protect.plan(str(before), str(after), recipe=short(made.recipe), resources=Resources(workers="local")), until="export"
+        names = _write_images(sample_images(job.source, count=wanted, limits=job.recipe.limits()), before)
+        if len(names) < job.recipe.clusters and requirements_of(job.recipe).groups == "kmeans":
+            raise ValueError(f"the preview found {len(names)} usable images for {job.recipe.clusters} clusters; use fewer --clusters")
+        say(f"  preview  crafting on {len(names)} images; no copy is written")
+        artifacts = protect.run(
+            protect.plan(str(before), str(after), recipe=shorten_recipe(job.recipe), resources=Resources(workers="local")), until="export"
         )
-        shown = names[:: max(1, len(names) // count)][:count]
-        pairs = [_pair(before, after, name, number=number) for number, name in enumerate(shown, 1)]
-        _write(page, made, "".join(pairs), done["export"].facts, len(names))
+        chosen = names[:: max(1, len(names) // count)][:count]
+        pairs = [_pair_html(before, after, name, number=number) for number, name in enumerate(chosen, 1)]
+        _write_page(page, job, "".join(pairs), artifacts["export"].facts, len(names))
     return str(page)
 
 
-def short(recipe: Recipe) -> Recipe:
-    """The recipe with few steps and on a folder of PNGs; what shapes the look (method, groups, budget, size) stays."""
+def shorten_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with few steps, for a folder of PNGs; method, groups, budget and size stay."""
     steps = min(recipe.steps or STEPS, STEPS) if recipe.method == "uc" else recipe.steps
-    # Given embeddings belong to images by their names, which the sample does not keep.
+    # Imported embeddings refer to images by their names, which the sample does not keep.
     return replace(recipe, format="folder", embeddings="", ssl_steps=min(recipe.ssl_steps, SSL_STEPS), steps=steps, max_rejected=1.0)
 
 
-def sample(source: Source, *, count: int, limits: Limits) -> Iterator[Taken]:
-    """At most `count` usable images, spread over the source's shards and over the rows of each."""
+def sample_images(source: Source, *, count: int, limits: Limits) -> Iterator[SampledImage]:
+    """At most `count` usable images, spread over the shards of the source and over the rows of each."""
     shards = [shard for shard in source.shards() if shard.files == () or any(file.is_image for file in shard.files)]
-    found = 0
+    count_taken = 0
     chosen = shards[:: max(1, len(shards) // count)][:count]
     for left, shard in enumerate(chosen):
-        share = -(-(count - found) // (len(chosen) - left))
-        for taken in islice(_usable(source, shard, share, limits), share):
-            yield taken
-            found += 1
+        share = -(-(count - count_taken) // (len(chosen) - left))
+        for image in islice(_read_images(source, shard, share, limits), share):
+            yield image
+            count_taken += 1
 
 
-def _usable(source: Source, shard: Shard, share: int, limits: Limits) -> Iterator[Taken]:
+def _read_images(source: Source, shard: Shard, count: int, limits: Limits) -> Iterator[SampledImage]:
     rows = source.rows(shard)
-    rows = rows.take(list(range(0, len(rows), max(1, len(rows) // max(1, share)))))
+    rows = rows.take(list(range(0, len(rows), max(1, len(rows) // max(1, count)))))
     for data, label in zip(source.read(shard, rows), rows["label"].to_pylist()):
         try:
             image = Image.fromarray(decode(data, limits=limits).rgb)
         except Rejected:
             continue
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        yield Taken(rgb=np.asarray(image), label=-1 if label is None else label)
+        yield SampledImage(rgb=np.asarray(image), label=-1 if label is None else label)
 
 
-def _lay_out(images: Iterator[Taken], folder: Path) -> list[str]:
-    """Write the sample as PNG files, in class folders where there are labels; returns their names."""
+def _write_images(images: Iterator[SampledImage], folder: Path) -> list[str]:
+    """Write images as PNG files, in class folders if they have labels; returns their names."""
     names = []
-    for number, taken in enumerate(images):
-        path = folder / (f"class-{taken.label:06d}" if taken.label >= 0 else "") / f"{number:04d}.png"
+    for number, image in enumerate(images):
+        path = folder / (f"class-{image.label:06d}" if image.label >= 0 else "") / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(Picture(rgb=taken.rgb, alpha=None, exif=b"", icc=b""), format="png"))
+        path.write_bytes(encode(Picture(rgb=image.rgb, alpha=None, exif=b"", icc=b""), format="png"))
         names.append(os.path.relpath(path, folder))
     if not names:
         raise ValueError("the preview found no image that can be used; ray-ue protect … --dry-run says what was looked at")
     return names
 
 
-def _pair(before: Path, after: Path, name: str, *, number: int) -> str:
+def _pair_html(before: Path, after: Path, name: str, *, number: int) -> str:
     old, new = (decode((folder / name).read_bytes(), limits=Limits(min_side=1)).rgb for folder in (before, after))
     return pair(old, new, about=f"image {number}")
 
 
-def _write(page: Path, made: Job, pairs: str, exported: dict, crafted: int) -> None:
-    asked = {name: value for name, value in asdict(made.recipe).items() if value != getattr(Recipe(), name)}
-    told = facts(
+def _write_page(page: Path, job: Job, pairs: str, exported: dict, crafted: int) -> None:
+    changed = {name: value for name, value in asdict(job.recipe).items() if value != getattr(Recipe(), name)}
+    summary = facts(
         [
-            ("method", f"{made.recipe.method}, groups: {requirements_of(made.recipe).groups}"),
-            ("budget", str(made.recipe.levels())),
+            ("method", f"{job.recipe.method}, groups: {requirements_of(job.recipe).groups}"),
+            ("budget", str(job.recipe.levels())),
             ("largest change", f"{exported['most_levels']}/255"),
             ("PSNR", f"{exported['psnr_mean']} dB"),
             ("crafted on", f"{crafted} images"),
-            ("asked for", ", ".join(f"{name}={value}" for name, value in asked.items()) or "the defaults"),
+            ("settings", ", ".join(f"{name}={value}" for name, value in changed.items()) or "the defaults"),
         ]
     )
     note = f"before, difference times {GAIN} around grey, after; select one to enlarge"
-    body = told + figure("preview", f'<div class="pairs">{pairs}</div>', caption=escape(made.source.root), note=note)
+    body = summary + figure("preview", f'<div class="pairs">{pairs}</div>', caption=escape(job.source.root), note=note)
     text = document(
         "Preview",
         kind="ray-ue protect --preview",

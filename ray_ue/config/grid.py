@@ -22,8 +22,7 @@ class Grid:
     victims: str = "fast"
     """Networks that the exploiter trains, comma-separated: fast, resnet18, linear, simclr:resnet18, probe:open_clip:RN50/openai, …"""
     relabels: str = "auto"
-    """The exploiter's labels: identity, super:5, super:MAP.json, text:5, pseudo:10, finer:20, random:10; auto takes
-    identity, super and pseudo."""
+    """The exploiter's labels: identity, super:5, super:MAP.json, text:5, pseudo:10, finer:20, …; auto takes three of them."""
     defenses: str = "none,grayscale,jpeg:10,cutmix"
     """Defenses of the exploiter: none, jpeg:10, cutmix, at:4, ueraser:max, subtract:20, …; a+b applies both."""
     seeds: int = 3
@@ -41,8 +40,7 @@ class Grid:
     learning_rate: float = 0.0
     """Largest learning rate; 0 keeps the value of --training."""
     flips: float = 0.5
-    """Fraction of training images that are mirrored; use 0 where left and right differ, as in digits or text (contrastive views always
-    mirror)."""
+    """Fraction of mirrored training images; 0 where left and right differ, as in digits (contrastive views always mirror)."""
     image_size: int = 0
     """Side at which victims see images; 0 takes the side of the images up to 64 pixels, else 224."""
     train_rows: int = 0

@@ -26,15 +26,13 @@ class Recipe:
     surrogate: str = "ssl:small"
     """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""
     image_size: int = 32
-    """Side at which an ssl surrogate sees images, and at which mi-ue, em, tap, rem, tue, gue, lsp, ar and noise craft; use 224 for
-    photographs."""
+    """Side at which an ssl surrogate sees images, and at which mi-ue, em, tap, rem, tue, gue, lsp, ar and noise craft; use 224 for photographs."""  # noqa: E501
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
     embeddings: str = ""
     """A folder of clip-retrieval embeddings (img_emb, metadata) to cluster; if empty, the surrogate computes the embeddings."""
     groups: Literal["kmeans", "label"] = "kmeans"
-    """How images are grouped: kmeans by surrogate features (label-agnostic) or label by class folder (protects only against models trained
-    on these classes)."""
+    """How images are grouped: kmeans by surrogate features (label-agnostic) or label by class folder (protects only against models trained on these classes)."""  # noqa: E501
     per: Literal["auto", "group", "image"] = "auto"
     """One perturbation per group or per image; auto takes the method's default."""
     clusters: int = 10
@@ -54,8 +52,7 @@ class Recipe:
     aim: str = "shift"
     """The wrong centre that each group is pushed toward: shift, random or farthest."""
     steps: int = 0
-    """Optimisation steps. UC: total steps, so cost does not grow with the data set; others: PGD steps per update. 0: the method's
-    default."""
+    """Optimisation steps. UC: total steps, so cost does not grow with the data set; others: PGD steps per update. 0: the method's default."""  # noqa: E501
     batch: int = 0
     """Images per crafting or training step. 0: the method's default."""
     learning_rate: float = 0.0
@@ -67,8 +64,7 @@ class Recipe:
     loss: str = "kl"
     """Distance to the target centre: kl, l2 or cosine."""
     augment: Literal["before", "after"] = "before"
-    """Crop and flip images before the perturbation is added (as in the authors' code; better in our tests), or after (as an exploiter
-    does)."""
+    """Crop and flip before adding the perturbation (as the authors' code; better in our tests), or after (as an exploiter does)."""
     craft_sample: int = 20_000
     """Maximum number of images for crafting and for ssl training."""
     resize: int = 0

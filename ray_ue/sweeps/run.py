@@ -30,7 +30,7 @@ def run(made: SweepRequest) -> Folder:
     made.home.write_json(REQUEST, request(made) | {"spent": before.get("spent", 0.0)})
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
-    from ray_ue.report.sweep.page import write as report
+    from ray_ue.report.sweep.page import write_sweep_page as report
     from ray_ue.sweeps.tuning import follow
 
     follow(made)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from ray_ue.cli import doctor
-from ray_ue.cli.doctor import Finding, line
+from ray_ue.cli.doctor import Finding, format_finding
 from ray_ue.cli.main import main
 
 
 def looked(monkeypatch: pytest.MonkeyPatch, ray: Finding) -> None:
-    monkeypatch.setattr(doctor, "ray_starts", lambda: ray)
+    monkeypatch.setattr(doctor, "check_ray", lambda: ray)
 
 
 WELL = Finding(name="Ray", state="ok", found="started")
@@ -36,12 +36,12 @@ def test_what_stands_in_the_way_is_marked_and_is_the_exit_code(
 ) -> None:
     looked(monkeypatch, WELL)
     assert main(["doctor", str(tmp_path)]) == 0
-    assert "nothing stands in the way" in capsys.readouterr().out
+    assert "ready" in capsys.readouterr().out
     (tmp_path / "file").write_text("mine")
     assert main(["doctor", str(tmp_path / "file")]) == 1
     told = capsys.readouterr().out
     assert "BAD  writing" in told
-    assert "1 to mend before ray-ue can work here" in told
+    assert "1 problem to fix" in told
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -53,9 +53,9 @@ def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.M
 
     monkeypatch.setattr(session, "answers", refuse)
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
-    found = doctor.ray_starts()
+    found = doctor.check_ray()
     assert (found.state, found.found) == ("bad", "no head answers there")
-    assert "RAY_ADDRESS is 'ray-head:6379': is the head running" in line(found)
+    assert "RAY_ADDRESS is 'ray-head:6379': is the head running" in format_finding(found)
 
 
 def test_a_ray_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_faiss_that_puts_points_anywhere_is_bad(monkeypatch: pytest.MonkeyPatc
 
     honest = kmeans.KMeans.fit
     monkeypatch.setattr(kmeans.KMeans, "fit", lambda self, vectors: honest(self, vectors) + 5)
-    assert doctor.faiss_clusters().state == "bad"
+    assert doctor.check_faiss().state == "bad"
 
 
 def test_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -88,24 +88,24 @@ def test_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     import torchvision
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert doctor.weights("torchvision").state == "note"
+    assert doctor.check_weights("torchvision").state == "note"
     (tmp_path / "checkpoints").mkdir()
     name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
     (tmp_path / "checkpoints" / name).write_bytes(b"weights")
-    found = doctor.weights("torchvision")
+    found = doctor.check_weights("torchvision")
     assert (found.state, found.found) == ("ok", f"1 in {tmp_path}/checkpoints: resnet18/IMAGENET1K_V1")
 
 
 def test_little_room_is_a_note_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(total=10, used=9, free=1))
-    assert "--image-format webp" in line(doctor.room(str(tmp_path)))
-    assert "RAY_TMPDIR" in line(doctor.temporary())
+    assert "--image-format webp" in format_finding(doctor.check_disk(str(tmp_path)))
+    assert "RAY_TMPDIR" in format_finding(doctor.check_temporary_folder())
 
 
 @pytest.mark.ray
 def test_ray_runs_a_task(ray_session: None) -> None:
-    found = doctor.ray_starts()
+    found = doctor.check_ray()
     assert found.state == "ok", found.found
     assert "CPUs" in found.found
 
@@ -115,7 +115,7 @@ def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) ->
 
     here, _ = open_clip._clip_names("RN50", "openai")
     monkeypatch.setattr(open_clip, "try_to_load_from_cache", lambda repository, name: "/cache/file" if repository == here else None)
-    found = doctor.weights("open_clip")
+    found = doctor.check_weights("open_clip")
     assert found.state == "ok"
     assert "RN50/openai" in found.found
     assert "ViT-L-14" not in found.found

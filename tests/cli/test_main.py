@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_ue.cli.commands import COMMANDS, completion, parse_arguments
-from ray_ue.cli.main import blame, main, silence
+from ray_ue.cli.commands import COMMANDS, completion_script, parse_arguments
+from ray_ue.cli.main import find_unreachable_store, main
+from ray_ue.engine.errors import find_user_error
 
 EVALUATE = ["evaluate", "{photos}", "--clean", "{photos}", "--test", "{photos}"]
 WRONG = {
@@ -62,7 +63,10 @@ WRONG = {
     "strength": (["protect", "{photos}", "{out}", "--strength", "strong"], "write 16, 16/255, 0.0627, low, mid or high"),
     "preview of none": (["protect", "{photos}", "{out}", "--preview", "-1"], "--preview shows 1 to 60 images, got -1"),
     "preview of too many": (["protect", "{photos}", "{out}", "--preview", "61"], "--preview shows 1 to 60 images, got 61; 12 fill a page"),
-    "preview on a store": (["protect", "{photos}", "memory://out", "--preview", "3"], "is no local folder; name one for the preview"),
+    "preview on a store": (
+        ["protect", "{photos}", "memory://out", "--preview", "3"],
+        "is no local folder; name a local one for the preview",
+    ),
     "shell": (["completion", "fish"], "fish.*bash.*zsh"),
     "image format": (["protect", "{photos}", "{out}", "--image-format", "bmp"], "no image format is called 'bmp'"),
     "fraction": (["protect", "{photos}", "{out}", "--max-rejected", "5"], "fraction from 0 to 1"),
@@ -91,7 +95,10 @@ WRONG = {
     "evaluate flag": ([*EVALUATE, "--victim", "fast"], "--victim.*--victims"),
     "share of a GPU": ([*EVALUATE, "--gpus-per-victim", "0"], "--gpus-per-victim is above 0 and at most 8, got 0"),
     "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),
-    "results in the copy": ([*EVALUATE, "--results", "{photos}/results"], "overlap: one contains the other; write the results to a folder of their own"),
+    "results in the copy": (
+        [*EVALUATE, "--results", "{photos}/results"],
+        "overlap: one contains the other; write the results to a folder of their own",
+    ),
     "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote"),
     "nothing to measure": (["measure", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
     "no run to measure": (["measure"], "name at least one run|[Rr]uns.*required|required.*[Rr]uns"),
@@ -256,13 +263,13 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
     path = tmp_path_factory.mktemp("completion") / "ray-ue"
-    path.write_text(completion("bash"))
+    path.write_text(completion_script("bash"))
     return path
 
 
 def test_every_shell_has_a_script_that_names_every_verb() -> None:
     for shell in ("bash", "zsh"):
-        told = completion(shell)
+        told = completion_script(shell)
         assert all(verb in told for verb in COMMANDS)
 
 
@@ -274,31 +281,6 @@ def test_a_disk_that_cannot_hold_the_copy_is_refused_before_anything_starts(
     assert "GiB are free; free some room" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("error", "phrase"),
-    [(OSError(28, "No space left on device", "/x"), "No space left on device: /x; mend that"), (ValueError("plain"), "plain")],
-)
-def test_what_ray_wraps_is_still_one_line(error: Exception, phrase: str) -> None:
-    outer = RuntimeError("task failed")
-    outer.__cause__ = error
-    assert phrase in str(blame(outer))
-    assert blame(RuntimeError("a bug")) is None
-    assert str(blame(RuntimeError("The actor died\n  File x\nValueError: no weights\n"))) == "no weights"
-
-
-def test_a_full_disk_of_a_worker_is_one_line_though_ray_keeps_only_the_text() -> None:
-    told = (
-        "Traceback\n    with path.open(\"wb\") as file:\nOSError: [Errno 28] No space left on device: '/disk/copy'\n\nThe above exception"
-    )
-    assert "No space left on device: '/disk/copy'; mend that" in str(blame(RuntimeError(told)))
-    assert blame(RuntimeError("OSError: [Errno 5] Input/output error")) is None
-
-
-def test_an_object_store_that_is_gone_is_one_line() -> None:
-    told = "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL"
-    assert "does not answer (EndpointConnectionError)" in str(blame(RuntimeError(told)))
-
-
 def test_a_store_that_does_not_answer_is_found_though_its_client_said_no_such_file(monkeypatch: pytest.MonkeyPatch) -> None:
     s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -307,8 +289,8 @@ def test_a_store_that_does_not_answer_is_found_though_its_client_said_no_such_fi
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     s3fs.S3FileSystem.clear_instance_cache()
     try:
-        assert "does not answer" in str(blame(silence(["protect", "/here/photos", "s3://bucket/copy"])))
-        assert "does not answer" in str(blame(silence(["evaluate", "/here/photos", "--results=s3://bucket/a"])))
+        assert "does not answer" in str(find_user_error(find_unreachable_store(["protect", "/here/photos", "s3://bucket/copy"])))
+        assert "does not answer" in str(find_user_error(find_unreachable_store(["evaluate", "/here/photos", "--results=s3://bucket/a"])))
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
-    assert silence(["protect", "/here/photos", "memory://copy", "--clusters=3", "file:///nowhere"]) is None
+    assert find_unreachable_store(["protect", "/here/photos", "memory://copy", "--clusters=3", "file:///nowhere"]) is None

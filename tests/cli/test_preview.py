@@ -9,7 +9,7 @@ from conftest import CLASSES, image_bytes, write_classes
 from sources.source_makers import MAKERS
 
 from ray_ue.cli.main import main
-from ray_ue.cli.preview import SIDE, sample, short
+from ray_ue.cli.preview import SIDE, sample_images, shorten_recipe
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.codec import Limits
 from ray_ue.sources import open_source
@@ -17,7 +17,7 @@ from ray_ue.sources import open_source
 
 def test_a_sample_is_spread_over_the_classes_and_keeps_their_labels(tmp_path: Path) -> None:
     source = open_source(str(write_classes(tmp_path / "in", range(90))), format="auto")
-    taken = list(sample(source, count=30, limits=Limits()))
+    taken = list(sample_images(source, count=30, limits=Limits()))
     assert len(taken) == 30
     assert Counter(one.label for one in taken) == dict.fromkeys(range(len(CLASSES)), 10)
 
@@ -25,19 +25,19 @@ def test_a_sample_is_spread_over_the_classes_and_keeps_their_labels(tmp_path: Pa
 @pytest.mark.parametrize("format", MAKERS)
 def test_a_sample_can_be_taken_of_every_format(format: str, tmp_path: Path) -> None:
     source = open_source(str(MAKERS[format](tmp_path / "in")), format="auto")
-    assert [one.rgb.shape for one in sample(source, count=2, limits=Limits(min_side=1))] == [(8, 8, 3)] * 2
+    assert [one.rgb.shape for one in sample_images(source, count=2, limits=Limits(min_side=1))] == [(8, 8, 3)] * 2
 
 
 def test_photographs_are_made_small_and_broken_images_left_out(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(image_bytes(1, height=2 * SIDE, width=SIDE))
     (tmp_path / "broken.png").write_bytes(image_bytes(2)[:40])
-    taken = list(sample(open_source(str(tmp_path), format="auto"), count=5, limits=Limits()))
+    taken = list(sample_images(open_source(str(tmp_path), format="auto"), count=5, limits=Limits()))
     assert [one.rgb.shape for one in taken] == [(SIDE, SIDE // 2, 3)]
 
 
 def test_a_preview_keeps_what_shapes_the_look_and_drops_what_belongs_to_the_collection() -> None:
     asked = Recipe(format="parquet", embeddings="photos-clip", budget="high", clusters=7, groups="label", method="uc", steps=400)
-    made = short(asked)
+    made = shorten_recipe(asked)
     assert (made.format, made.embeddings) == ("folder", "")
     assert made.steps < asked.steps
     assert (made.budget, made.clusters, made.groups, made.method) == (asked.budget, asked.clusters, asked.groups, asked.method)
@@ -64,5 +64,5 @@ def test_a_preview_with_more_clusters_than_images_says_so(
     ray_session: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["protect", str(photos), str(tmp_path / "out"), "--clusters", "99", "--preview", "4"]) == 2
-    assert "60 usable images for 99 clusters; ask for fewer --clusters" in capsys.readouterr().err
+    assert "60 usable images for 99 clusters; use fewer --clusters" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))

@@ -11,7 +11,7 @@ import pytest
 
 from ray_ue import version
 from ray_ue.cli import submit
-from ray_ue.cli.submit import describe_submission, head_address, preflight, remarks, submit_line
+from ray_ue.cli.submit import check_upload, describe_submission, head_address, path_warnings, submit_line
 
 ROOT = Path(__file__).parents[2]
 TREE = {
@@ -64,7 +64,7 @@ def test_the_upload_is_what_ray_packs(project: Path, tmp_path: Path, monkeypatch
     monkeypatch.setenv(RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "1" if ignored else "0")
     package = tmp_path / "package.zip"
     create_package(str(project), package, include_gitignore=not ignored, excludes=get_runtime_env_default_excludes())
-    found = preflight(project)
+    found = check_upload(project)
     with zipfile.ZipFile(package) as packed:
         assert sorted(found.files) == sorted((info.filename, info.file_size) for info in packed.infolist())
     assert found.size == package.stat().st_size
@@ -78,7 +78,7 @@ def test_what_ray_leaves_out_by_itself_and_what_it_takes_are_ours(project: Path,
     assert ray_constants.RAY_RUNTIME_ENV_DEFAULT_EXCLUDES == submit.EXCLUDED
     assert ray_constants.DASHBOARD_CLIENT_MAX_SIZE == submit.LIMIT
     monkeypatch.setenv("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "images")
-    names = dict(preflight(project).files)
+    names = dict(check_upload(project).files)
     assert ".git/config" in names
     assert "images/photo.png" not in names
 
@@ -88,15 +88,15 @@ def test_an_upload_that_ray_refuses_is_named_with_its_largest_files(project: Pat
         with (project / name).open("wb") as file:
             file.truncate(mebibytes * 2**20)
     with pytest.raises(
-        ValueError, match=r"is 111.0 MiB to upload and Ray takes at most 100.0 MiB; its largest files are one.bin \(60.0 MiB\)"
+        ValueError, match=r"is 111.0 MiB to upload and Ray accepts at most 100.0 MiB; the largest files are one.bin \(60.0 MiB\)"
     ):
-        preflight(project)
+        check_upload(project)
     told = describe_submission("protect", ["s3://b/in", "s3://b/out"], uris=["s3://b/in"], folder=project)
     assert "upload  refused: " in told
-    assert "images/two.bin (50.0 MiB), three.bin (1.0 MiB): put data on storage that every node sees, or list it in .rayignore" in told
+    assert "images/two.bin (50.0 MiB), three.bin (1.0 MiB): move data to storage that every node can read, or list it in .rayignore" in told
     assert "four.bin" not in told
     (project / ".rayignore").write_text("*.bin\n")
-    assert preflight(project).size < 10_000
+    assert check_upload(project).size < 10_000
 
 
 def test_the_line_names_the_job_file_and_a_shell_reads_the_same_words_back(project: Path) -> None:
@@ -163,13 +163,13 @@ def test_local_paths_become_absolute_since_a_job_runs_elsewhere(project: Path) -
         "3",
     ]
     assert f"every node must see {images}, {out} under the same path" in told
-    assert f"is no way to bring images to nodes: {images}; keep images elsewhere" in told
+    assert f"{images} would be uploaded with the code, which is not meant for images; keep images elsewhere" in told
 
 
 def test_remarks_are_for_local_paths_alone(project: Path) -> None:
-    assert remarks(["s3://b/in", "gs://b/out"], folder=project) == []
-    assert len(remarks([str(project.parent / "photos"), "s3://b/out"], folder=project)) == 1
-    assert len(remarks(["file://" + str(project / "images")], folder=project)) == 2
+    assert path_warnings(["s3://b/in", "gs://b/out"], folder=project) == []
+    assert len(path_warnings([str(project.parent / "photos"), "s3://b/out"], folder=project)) == 1
+    assert len(path_warnings(["file://" + str(project / "images")], folder=project)) == 2
 
 
 @pytest.mark.parametrize(
@@ -191,15 +191,13 @@ def test_the_address_is_that_of_ray_job_submit(
 
 
 def test_the_core_of_a_submission_imports_no_ray() -> None:
-    code = (
-        "import sys; from pathlib import Path; from ray_ue.cli.submit import preflight; preflight(Path.cwd()); print('ray' in sys.modules)"
-    )
+    code = "import sys; from pathlib import Path; from ray_ue.cli import submit; submit.check_upload(Path.cwd()); print('ray' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
 
 
 def test_this_project_is_uploaded_with_its_code_and_without_results() -> None:
-    names = dict(preflight(ROOT).files)
+    names = dict(check_upload(ROOT).files)
     assert {"ray_ue/cli/main.py", "jobs/protect.py", "jobs/smoke.py", "pyproject.toml"} <= names.keys()
     assert not [name for name in names if name.startswith(("bench-out", "demo-out", "docs/images", ".venv")) or name.endswith(".parquet")]
 

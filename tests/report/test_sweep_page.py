@@ -13,7 +13,7 @@ from PIL import Image
 from report.test_evaluation_page import HOSTILE, Seen, browse, check_page
 
 from ray_ue.report.sweep.folder import SweepFolder, numeric
-from ray_ue.report.sweep.page import write
+from ray_ue.report.sweep.page import write_sweep_page
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 
@@ -85,7 +85,7 @@ def tried() -> tuple[list[dict], list[dict]]:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     run = lay(Folder.at(str(tmp_path_factory.mktemp("full"))), BOTH, *tried())
-    write(run)
+    write_sweep_page(run)
     return run
 
 
@@ -96,7 +96,7 @@ def page(full: Folder) -> str:
 
 def shown(run: Folder) -> Seen:
     """The page of a sweep's folder, checked."""
-    write(run)
+    write_sweep_page(run)
     return check_page(run.read("report.html").decode())
 
 
@@ -117,7 +117,7 @@ def test_the_order_of_trials_changes_nothing(full: Folder, page: str, tmp_path: 
     random.Random(0).shuffle(trials)
     random.Random(1).shuffle(victims)
     run = lay(Folder.at(str(tmp_path)), BOTH, trials, victims)
-    write(run)
+    write_sweep_page(run)
     assert run.read("report.html").decode() == page
     assert run.read("sweep.md") == full.read("sweep.md")
 

@@ -37,7 +37,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[SweepFolder], str]], ...] = (
 )
 
 
-def write(run: Folder) -> None:
+def write_sweep_page(run: Folder) -> None:
     """Write `report.html` and `sweep.md` into a folder with `sweep.json`, `sweep.parquet` and, if any trial finished, `evaluation/`."""
     of = SweepFolder.of(run)
     run.write(TEXT, markdown(of).encode())

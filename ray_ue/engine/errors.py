@@ -1,0 +1,60 @@
+"""Errors that a user can fix, found in what Ray raises."""
+
+import errno
+import re
+from collections.abc import Iterator
+
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+CONTINUES = "fix that, then run the same command again; it continues"
+# What clients of object stores raise, after their own retries, if the store does not answer.
+UNREACHABLE = re.compile(
+    r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|HTTPClientError|ResponseParserError|"
+    r"ClientConnectorError|ClientOSError|ServerDisconnectedError|ConnectionRefusedError|ConnectionResetError)\b"
+)
+# Ray keeps only the traceback's text of an error in a Ray Data function (UserCodeException) or in the constructor of an actor
+# (ActorDiedError).
+STORAGE_ERROR_IN_TEXT = re.compile(r"^\s*(?:OSError|PermissionError): \[Errno (\d+)\] (.+)$", re.MULTILINE)
+VALUE_ERROR_IN_TEXT = re.compile(r"^ValueError: (.+)$", re.MULTILINE)
+
+
+def find_user_error(error: BaseException | None) -> ValueError | None:
+    """The `ValueError`, or the full, locked or unreachable storage, that caused `error`; None for any other cause."""
+    return next((user_error for cause in _causes(error) if (user_error := _as_user_error(cause))), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and its causes; what Ray wraps comes before its wrapper, whose text is a traceback."""
+    waiting, visited = [error], set[int]()
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is None or id(cause) in visited:
+            continue
+        visited.add(id(cause))
+        yield from _unwrap(cause)
+        yield cause
+        waiting += [cause.__cause__, cause.__context__]
+
+
+def _unwrap(error: BaseException) -> list[BaseException]:
+    if not type(error).__module__.startswith("ray."):  # importing Ray takes seconds
+        return []
+    from ray.exceptions import RayTaskError
+    from ray.train import WorkerGroupError
+
+    if isinstance(error, RayTaskError):
+        return [error.cause]
+    return list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
+
+
+def _as_user_error(error: BaseException) -> ValueError | None:
+    text = str(error)
+    if isinstance(error, ValueError):
+        return error
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return ValueError(f"{error.strerror}: {error.filename or 'while writing'}; {CONTINUES}")
+    if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):
+        return ValueError(f"an object store does not answer ({unreachable[0]}); {CONTINUES}")
+    if (storage := STORAGE_ERROR_IN_TEXT.search(text)) and int(storage[1]) in STORAGE_ERRORS:
+        return ValueError(f"{storage[2]}; {CONTINUES}")
+    messages = VALUE_ERROR_IN_TEXT.findall(text)
+    return ValueError(messages[-1]) if messages else None

@@ -1,0 +1,71 @@
+"""A user's error is found in every form in which Ray passes it on."""
+
+import errno
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import RayTaskError
+
+from ray_ue.engine.errors import find_user_error
+
+FULL = "No space left on device: '/disk/copy'; fix that"
+
+
+def in_task(cause: Exception) -> Exception:
+    """What `ray.get` raises for a task that failed."""
+    text = f"Traceback (most recent call last):\n  File x\n{type(cause).__name__}: {cause}"
+    return RayTaskError("task", text, cause, pid=1, ip="127.0.0.1").as_instanceof_cause()
+
+
+def test_the_cause_of_a_task_is_its_own_line_and_no_traceback() -> None:
+    assert str(find_user_error(in_task(ValueError("no weights")))) == "no weights"
+    assert "No space left on device: /x; fix that" in str(find_user_error(in_task(OSError(errno.ENOSPC, "No space left on device", "/x"))))
+    assert find_user_error(in_task(KeyError("a bug"))) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [(OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: /x; fix that"), (ValueError("plain"), "plain")],
+)
+def test_a_chained_cause_is_found(error: Exception, phrase: str) -> None:
+    outer = RuntimeError("task failed")
+    outer.__cause__ = error
+    assert phrase in str(find_user_error(outer))
+    assert find_user_error(RuntimeError("a bug")) is None
+    assert find_user_error(None) is None
+
+
+def test_a_cause_of_which_only_the_text_is_left_is_found() -> None:
+    traceback = 'The actor died\n    with path.open("wb") as file:\n{}\n\nThe above exception'
+    assert str(find_user_error(RuntimeError(traceback.format("ValueError: no weights")))) == "no weights"
+    full = traceback.format("OSError: [Errno 28] No space left on device: '/disk/copy'")
+    assert FULL in str(find_user_error(RuntimeError(full)))
+    assert find_user_error(RuntimeError("OSError: [Errno 5] Input/output error")) is None
+
+
+def test_an_object_store_that_does_not_answer_is_named() -> None:
+    text = "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL"
+    assert "does not answer (EndpointConnectionError)" in str(find_user_error(RuntimeError(text)))
+
+
+@pytest.mark.ray
+def test_real_failures_of_tasks_actors_and_streams_are_found(ray_session: None) -> None:
+    def fail(batch: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", "/disk/copy")
+
+    class Broken:
+        def __init__(self) -> None:
+            raise ValueError("no weights in the constructor")
+
+        def work(self) -> None: ...
+
+    with pytest.raises(Exception, match="No space left") as task:
+        ray.get(ray.remote(fail).remote(None))
+    assert "No space left on device: /disk/copy; fix that" in str(find_user_error(task.value))
+    with pytest.raises(Exception, match="no weights") as actor:
+        ray.get(ray.remote(Broken).remote().work.remote())
+    assert str(find_user_error(actor.value)) == "no weights in the constructor"
+    with pytest.raises(Exception, match="No space left") as stream:
+        ray.data.range(2).map_batches(fail).take_all()
+    assert FULL in str(find_user_error(stream.value))
