@@ -8,9 +8,7 @@ from ray_ue.config.stages import STAGES
 from ray_ue.engine.session import Machines
 from ray_ue.progress import say
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, opened
-from ray_ue.version import installed
-
-PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pillow", "pyarrow", "numpy")
+from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,7 @@ def stage(
         say(f"{name:>9}  done before")
         return opened(folder)
     facts = build(folder)
-    versions = {package: installed(package) for package in PACKAGES}
+    versions = installed_versions(ARTIFACT_PACKAGES)
     return finish(
         folder,
         Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions),

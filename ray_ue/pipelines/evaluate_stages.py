@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict
 
 from ray_ue.engine.session import Machines, session
-from ray_ue.engine.stage import PACKAGES, Run
+from ray_ue.engine.stage import Run
 from ray_ue.exploiter.labels import Known
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
@@ -15,7 +15,7 @@ from ray_ue.stages.evaluate.figures import draw_figures
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.labels import classes_of, cluster_agreement, exploiter_labels, known_labels
 from ray_ue.storage.artifacts import Artifact
-from ray_ue.version import installed
+from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 REQUEST = "run.json"
 LIMITS = [
@@ -84,7 +84,7 @@ def describe(job: EvaluationJob, data: EvaluationData, labels: dict[str, Artifac
         "test": job.test,
         "request": asdict(job.grid) | {"schedule": asdict(job.grid.schedule())},
         "machine": {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes, "device": "gpu" if machines.gpus else "cpu"},
-        "versions": {package: installed(package) for package in PACKAGES},
+        "versions": installed_versions(ARTIFACT_PACKAGES),
         "chosen": {
             "train_rows": data.copies[0].match.facts["rows"],
             "test_rows": test_rows,

@@ -10,7 +10,6 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
-from ray_ue.engine.stage import PACKAGES
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.results import evaluation as results
@@ -21,7 +20,7 @@ from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finishe
 from ray_ue.sweeps import space
 from ray_ue.sweeps.request import CELLS, SHARED, SweepRequest
 from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, done, fail, identity, trial_folder
-from ray_ue.version import installed
+from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
 def planned(made: SweepRequest, name: str, recipe: Recipe, resources: Resources) -> Job:
@@ -66,7 +65,7 @@ def trial(config: dict, *, made: SweepRequest, resources: Resources) -> None:
         if seeds < made.grid.seeds:
             folder.write_json(PARTIAL, facts)
             tune.report(metrics(facts, seeds=seeds))
-    versions = {package: installed(package) for package in PACKAGES}
+    versions = installed_versions(ARTIFACT_PACKAGES)
     finish(folder, Manifest(stage="trial", fingerprint=identity(made, recipe), facts=facts, versions=versions))
     folder.remove(PARTIAL)
     tune.report(metrics(facts, seeds=made.grid.seeds))

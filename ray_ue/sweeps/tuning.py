@@ -15,7 +15,6 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import Recipe
 from ray_ue.engine.session import Machines, session
-from ray_ue.engine.stage import PACKAGES
 from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.pipelines.protect_stages import run_stages
 from ray_ue.progress import Progress, say
@@ -28,7 +27,7 @@ from ray_ue.sweeps.optuna_searcher import Distinct
 from ray_ue.sweeps.request import CELLS, CONTROLS, REQUEST, SweepRequest, alike
 from ray_ue.sweeps.trial import evaluated, planned, trial
 from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, done, fail, identity, rows, stopped, trial_folder
-from ray_ue.version import installed
+from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 TUNE = "ray-tune"
 RETRIES = 2  # of a trial whose process or node died
@@ -59,7 +58,7 @@ def close(made: SweepRequest, machines: Machines, *, seconds: float) -> None:
     """Write into the request what it took and where."""
     told = made.home.read_json(REQUEST)
     machine = {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes}
-    versions = {package: installed(package) for package in PACKAGES}
+    versions = installed_versions(ARTIFACT_PACKAGES)
     spent = told.get("spent", 0.0) + seconds
     made.home.write_json(REQUEST, told | {"spent": spent, "seconds": round(spent, 1), "machine": machine, "versions": versions})
 

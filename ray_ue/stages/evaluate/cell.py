@@ -22,14 +22,13 @@ from ray_ue.stages.evaluate.data import open_match
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished
-from ray_ue.version import installed
+from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 2
 CHECKPOINT = "checkpoint.safetensors"
 EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
 CURVES = ("epoch", "accuracy", "perturbed", "loss")
-PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "numpy")
 MIXED = ("protected", "clean-part")
 
 
@@ -153,7 +152,7 @@ def train_cell(job: CellJob, *, device: torch.device, workers: Workers, keep: bo
         if weights and keep:
             folder.write("net.safetensors", save(weights))
         folder.remove(CHECKPOINT)
-        versions = {package: installed(package) for package in PACKAGES}
+        versions = installed_versions(VICTIM_PACKAGES)
         manifest = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
         finish(folder, manifest)
     return facts

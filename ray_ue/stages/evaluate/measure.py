@@ -20,13 +20,13 @@ from ray_ue.exploiter.features import layers, revive
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.information import ETA, Estimator, groupwise
 from ray_ue.progress import Progress
-from ray_ue.stages.evaluate.cell import PACKAGES, PixelSet
+from ray_ue.stages.evaluate.cell import PixelSet
 from ray_ue.stages.evaluate.data import open_match
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.evaluate.trained_victims import RunContents, TrainedVictim
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
-from ray_ue.version import installed
+from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 1
 
@@ -155,7 +155,7 @@ def measure_cell(task: Task, *, device: torch.device) -> None:
             numbers |= tight[layer]
             layer_facts.append({"layer": layer, **{key: number if isfinite(number) else None for key, number in numbers.items()}})
         facts = {"layers": layer_facts, "seconds": round(time.monotonic() - began, 2)}
-        versions = {package: installed(package) for package in PACKAGES}
+        versions = installed_versions(VICTIM_PACKAGES)
         fields = task.identity(name)
         manifest = Manifest(stage="information", fingerprint=task.fingerprint(name), fields=fields, facts=facts, versions=versions)
         finish(task.folder(name), manifest)
