@@ -137,7 +137,7 @@ def main(root: Path = Path("demo-out")) -> int:
 CAUTION = """
 Read these numbers with care. Class-wise perturbations protect only against an exploiter who uses the same labels. Digits are the
 easiest images: a surrogate trained on 1,400 of them gives clusters that predict the classes too weakly to protect. For label-agnostic
-protection of photographs use a strong surrogate, such as --surrogate open_clip:RN50/openai, and evaluate. docs/log.md has results.
+protection of photographs use a strong surrogate, such as --surrogate open_clip:RN50/openai, and evaluate. docs/results.md has results.
 """
 
 if __name__ == "__main__":
