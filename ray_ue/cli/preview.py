@@ -16,9 +16,8 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines import protect
 from ray_ue.progress import say
-from ray_ue.report.evaluation.gallery import GAIN, pair
-from ray_ue.report.html import escape, facts, figure
-from ray_ue.report.shell import document
+from ray_ue.report.evaluation.gallery import GAIN, pair_button
+from ray_ue.report.html import facts, figure, render
 from ray_ue.sources import Shard, Source
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
@@ -27,10 +26,6 @@ MOST = 60  # images on the page
 SIDE = 512  # longest side of an image in a preview
 CRAFTED = 120  # images that a preview crafts on: enough for ten clusters
 SSL_STEPS, STEPS = 20, 60  # instead of hundreds; the perturbation fills the budget earlier
-NOTE = (
-    "The copy will look like this: method and budget are the same. The preview does not show how well it protects: the surrogate and the "
-    "perturbation were trained for far fewer steps, on far fewer images. ray-ue evaluate measures protection."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +111,7 @@ def _write_images(images: Iterator[SampledImage], folder: Path) -> list[str]:
 
 def _pair_html(before: Path, after: Path, name: str, *, number: int) -> str:
     old, new = (decode((folder / name).read_bytes(), limits=Limits(min_side=1)).rgb for folder in (before, after))
-    return pair(old, new, about=f"image {number}")
+    return pair_button(old, new, about=f"image {number}")
 
 
 def _write_page(page: Path, job: Job, pairs: str, exported: dict, crafted: int) -> None:
@@ -132,14 +127,8 @@ def _write_page(page: Path, job: Job, pairs: str, exported: dict, crafted: int) 
         ]
     )
     note = f"before, difference times {GAIN} around grey, after; select one to enlarge"
-    body = summary + figure("preview", f'<div class="pairs">{pairs}</div>', caption=escape(job.source.root), note=note)
-    text = document(
-        "Preview",
-        kind="ray-ue protect --preview",
-        told="What a protected copy will look like. Keep this page private: it holds clean images.",
-        first="the pictures",
-        shown=[("pictures", "Before and after", NOTE, body)],
-    )
+    body = summary + figure("preview", f'<div class="pairs">{pairs}</div>', caption=job.source.root, note=note)
+    text = render("preview.html", pictures=body)
     draft = page.with_name(f".draft-{page.name}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(page)

@@ -1,8 +1,22 @@
-"""Pieces of HTML as strings: escaped text, tables that scroll in their own box, figures. It knows the page's language, not its content."""
+"""HTML: templates with automatic escaping, and the small elements that sections are made of."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ray_ue.results.text import format_percent
+
+TEMPLATES = Environment(
+    loader=PackageLoader("ray_ue.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+)
+TEMPLATES.filters["percent"] = format_percent
+
+
+def render(template: str, **values: object) -> str:
+    """A template of this package with `values`; texts are escaped, finished HTML needs the filter `safe`."""
+    return TEMPLATES.get_template(template).render(values)
 
 
 def attributes(values: Mapping[str, str]) -> str:
@@ -11,17 +25,17 @@ def attributes(values: Mapping[str, str]) -> str:
 
 
 def cell(text: str, *, small: str = "", value: float = math.nan, column: str = "", kind: str = "", style: str = "") -> str:
-    """A table cell; a number also carries its raw `value`, so that a script (or a test) need not parse what people read."""
-    known = "" if math.isnan(value) else repr(float(value))
+    """A table cell; a number also has its raw `value` as an attribute, for scripts and tests."""
+    raw = "" if math.isnan(value) else repr(float(value))
     inner = escape(text) + (f" <small>{escape(small)}</small>" if small else "")
-    return f"<td{attributes({'data-column': column, 'data-value': known, 'class': kind, 'style': style})}>{inner}</td>"
+    return f"<td{attributes({'data-column': column, 'data-value': raw, 'class': kind, 'style': style})}>{inner}</td>"
 
 
 def heading(text: str, *, small: str = "", narrow: str = "") -> str:
-    """The cell that names its row; `narrow` is shown only where the screen is too narrow for the columns that say the same."""
-    more = f" <small>{escape(small)}</small>" if small else ""
-    under = f'<span class="narrow">{escape(narrow)}</span>' if narrow else ""
-    return f'<th scope="row">{escape(text)}{more}{under}</th>'
+    """The head cell of a row; `narrow` is shown only on screens that hide the columns with the same content."""
+    suffix = f" <small>{escape(small)}</small>" if small else ""
+    hint = f'<span class="narrow">{escape(narrow)}</span>' if narrow else ""
+    return f'<th scope="row">{escape(text)}{suffix}{hint}</th>'
 
 
 def row(cells: Iterable[str], *, kind: str = "", data: Mapping[str, str]) -> str:
@@ -30,7 +44,7 @@ def row(cells: Iterable[str], *, kind: str = "", data: Mapping[str, str]) -> str
 
 
 def table(head: Sequence[str], rows: Iterable[str], *, label: str, kind: str = "") -> str:
-    """`rows` are finished `<tr>`s; the box scrolls, and can be scrolled by keyboard."""
+    """A table in a box that scrolls, also by keyboard; `rows` are finished `<tr>` elements."""
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}"><table{attributes({"class": kind})}>'
@@ -45,20 +59,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def figure(name: str, body: str, *, caption: str, note: str = "", kind: str = "") -> str:
     """`body` is finished markup; `name` is the id."""
-    said = f"<figcaption><strong>{escape(caption)}</strong>{f' <span>{escape(note)}</span>' if note else ''}</figcaption>"
-    return f"<figure{attributes({'id': name, 'class': kind})}>{said}{body}</figure>"
+    title = f"<figcaption><strong>{escape(caption)}</strong>{f' <span>{escape(note)}</span>' if note else ''}</figcaption>"
+    return f"<figure{attributes({'id': name, 'class': kind})}>{title}{body}</figure>"
 
 
-def fold(title: str, body: str, *, open: bool) -> str:
+def details_html(title: str, body: str, *, open: bool) -> str:
     return f"<details{' open' if open else ''}><summary>{escape(title)}</summary>{body}</details>"
 
 
-def missing(what: str, how: str) -> str:
-    """One line for a piece that is not there."""
+def notice(what: str, how: str) -> str:
+    """A line in place of a missing element."""
     return f'<p class="missing"><strong>{escape(what)}</strong> {escape(how)}</p>'
-
-
-def section(name: str, title: str, body: str, *, lead: str) -> str:
-    told = f'<p class="lead">{escape(lead)}</p>' if lead else ""
-    head = f'<h2 id="{escape(name)}-title">{escape(title)}</h2>'
-    return f'<section id="{escape(name)}" aria-labelledby="{escape(name)}-title">{head}{told}{body}</section>'

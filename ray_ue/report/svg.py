@@ -1,4 +1,4 @@
-"""A matplotlib drawing as inline SVG that follows the page's theme. It knows figures and ids, not what is drawn.
+"""A matplotlib figure as inline SVG that follows the theme of the page.
 
 Colours are drawn as markers and replaced by the page's CSS variables, so that one drawing serves the light and the dark theme.
 """
@@ -16,7 +16,7 @@ from ray_ue.report.html import escape
 
 INK, GRID = "#010101", "#010102"
 COLORS = {"protected": "#010103", "clean": "#010104", "noise": "#010105", "part": "#010106"}
-SLOTS = tuple(f"#01020{number:x}" for number in range(10))  # as many hues as people tell apart
+SLOTS = tuple(f"#01020{number:x}" for number in range(10))  # the most hues that people can distinguish
 THEME = {INK: "currentColor", GRID: "var(--grid)"}
 THEME |= {mark: f"var(--{name})" for name, mark in COLORS.items()} | {mark: f"var(--slot-{number})" for number, mark in enumerate(SLOTS)}
 LEFT, TOP, TITLE = 0.56, 0.08, 0.28  # inches
@@ -43,27 +43,27 @@ RC: dict[Any, Any] = {
 }
 
 
-def svg(draw: Callable[[list[Axes]], None], *, name: str, label: str, size: tuple[float, float], columns: int) -> str:
-    """What `draw` puts on `columns` axes that share both scales; `size` is in inches, `name` makes the ids unique on the page."""
+def draw_svg(draw: Callable[[list[Axes]], None], *, name: str, label: str, size: tuple[float, float], columns: int) -> str:
+    """The SVG of what `draw` draws on `columns` axes with shared scales; `size` is in inches, `name` makes the ids unique on the page."""
     out = BytesIO()
     with rc_context(RC):
         figure = Figure(figsize=size)
         axes = figure.subplots(1, columns, sharex=True, sharey=True, squeeze=False)
-        width, height = size  # margins that hold our labels; measuring them for every drawing would double the time
+        width, height = size  # fixed margins, as computing them for every chart would double the time
         figure.subplots_adjust(
             left=LEFT / width, right=1 - 0.12 / width, bottom=0.46 / height, top=1 - (TITLE if columns > 1 else TOP) / height, wspace=0.06
         )
         draw(list(axes[0]))
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return inline(out.getvalue().decode(), name=name, label=label)
+    return inline_svg(out.getvalue().decode(), name=name, label=label)
 
 
-def inline(text: str, *, name: str, label: str) -> str:
-    """The `<svg>` element alone: no header, no name spaces, ids only where something refers to them, colours of the page."""
+def inline_svg(text: str, *, name: str, label: str) -> str:
+    """The `<svg>` element alone: without header and name spaces, with ids only where used, and with the colours of the page."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL).replace("xlink:href", "href")
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
     box = re.search(r'viewBox="[^"]+"', text)
     assert box, "matplotlib writes a viewBox"

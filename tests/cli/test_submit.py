@@ -191,7 +191,7 @@ def test_the_address_is_that_of_ray_job_submit(
 
 
 def test_the_core_of_a_submission_imports_no_ray() -> None:
-    code = "import sys; from pathlib import Path; from ray_ue.cli.submit import check_upload as u; u(Path.cwd()); print('ray' in sys.modules)"
+    code = "import sys, pathlib; from ray_ue.cli.submit import check_upload as u; u(pathlib.Path()); print('ray' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
 

@@ -46,7 +46,8 @@ def modules() -> set[str]:
 def test_the_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) -> None:
     names = contents(built["wheel"]).keys()
     assert {name for name in names if not name.startswith(f"{ABOUT}/")} == modules()
-    assert {"ray_ue/py.typed", "ray_ue/report/page.css", "ray_ue/report/page.js", f"{ABOUT}/licenses/LICENSE"} <= names
+    pages = {f"ray_ue/report/templates/{name}" for name in ("page.html", "page.css", "page.js")}
+    assert {"ray_ue/py.typed", f"{ABOUT}/licenses/LICENSE", *pages} <= names
 
 
 def test_the_sdist_holds_what_builds_the_same_wheel(built: dict[str, Path]) -> None:

@@ -19,7 +19,7 @@ from conftest import image_bytes
 from PIL import Image
 
 from ray_ue.report import Report, report
-from ray_ue.report.evaluation.geometry import measure, pairs, plane
+from ray_ue.report.evaluation.geometry import measure_geometry, pair_statistics, project_to_plane
 from ray_ue.results import information as gaps
 from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.storage.artifacts import Folder
@@ -310,10 +310,10 @@ def test_a_broken_look_costs_one_line(said: str, full: Folder, tmp_path: Path) -
 
 def test_uniformity_and_discrepancy_of_two_opposite_features() -> None:
     clean = np.array([[3, 0], [-1, 0]], np.float32)
-    kernel, distance = pairs(clean / np.abs(clean).max(1, keepdims=True))
+    kernel, distance = pair_statistics(clean / np.abs(clean).max(1, keepdims=True))
     assert kernel == pytest.approx(-8)  # log exp(-2 * 2^2)
     assert distance == pytest.approx(2)
-    found = measure(clean, -clean)
+    found = measure_geometry(clean, -clean)
     assert (found.moved, found.relative) == (pytest.approx(2), pytest.approx(1))
     assert found.protected_uniformity == pytest.approx(found.clean_uniformity)
 
@@ -321,14 +321,17 @@ def test_uniformity_and_discrepancy_of_two_opposite_features() -> None:
 def test_pairs_do_not_depend_on_blocks() -> None:
     vectors = np.random.default_rng(0).normal(size=(1100, 3)).astype(np.float32)
     gaps = np.linalg.norm(vectors[:, None].astype(float) - vectors[None], axis=2)[~np.eye(1100, dtype=bool)]
-    assert pairs(vectors) == (pytest.approx(math.log(np.exp(-2 * gaps**2).mean()), rel=1e-6), pytest.approx(gaps.mean(), rel=1e-6))
+    assert pair_statistics(vectors) == (
+        pytest.approx(math.log(np.exp(-2 * gaps**2).mean()), rel=1e-6),
+        pytest.approx(gaps.mean(), rel=1e-6),
+    )
 
 
 def test_the_map_is_fitted_on_the_clean_features() -> None:
     rng = np.random.default_rng(0)
     clean = rng.normal(size=(50, 6)).astype(np.float32)
-    first, _, _ = plane(clean, clean + 1)
-    again, _, _ = plane(clean, rng.normal(size=(50, 6)).astype(np.float32))
+    first, _, _ = project_to_plane(clean, clean + 1)
+    again, _, _ = project_to_plane(clean, rng.normal(size=(50, 6)).astype(np.float32))
     np.testing.assert_array_equal(first, again)
 
 

@@ -132,11 +132,11 @@ def test_the_headline_says_what_is_on_the_front_and_what_became_of_the_rest(page
     words, text = Seen(page).words, full.read("sweep.md").decode()
     for said in (
         "9 settings tried: 7 finished, 1 stopped early, 1 failed.",
-        "nothing else that was tried protects more at this visibility",
+        "no other tried setting protects more at this visibility",
     ):
         assert said in words
         assert said in text
-    assert "the worst of 1 victim, 2 labellings and 1 defense, and no more: it is no proof" in words
+    assert "the worst of 1 victim, 2 labellings and 1 defense, and no more" in words
     on = [told["data-trial"] for name, told in Seen(page).tags if name == "tr" and told.get("class") == "front"]
     assert on == ["clusters-20_budget-0.1255", "clusters-20_budget-16", "clusters-10_budget-8"]
     assert [told["data-trial"] for told in Seen(page).all("article")] == on
@@ -178,12 +178,12 @@ def pair(tmp_path: Path, *, spread: float, seeds: tuple[int, ...]) -> Seen:
 
 @pytest.mark.parametrize(("spread", "close"), [(0.02, True), (0.001, False)])
 def test_a_difference_within_the_seeds_spread_is_said(spread: float, close: bool, tmp_path: Path) -> None:
-    said = "Within the seeds' spread: clusters 10 cannot be told from the best one (clusters 5)"
+    said = "Within the seeds' spread: clusters 10 cannot be distinguished from the best one (clusters 5)"
     assert (said in pair(tmp_path, spread=spread, seeds=SEEDS).words) is close
 
 
 def test_one_seed_shows_no_order(tmp_path: Path) -> None:
-    assert "No order was shown: with one seed the spread is unknown" in pair(tmp_path, spread=0.01, seeds=(0,)).words
+    assert "The order is not significant: with one seed the spread is unknown" in pair(tmp_path, spread=0.01, seeds=(0,)).words
 
 
 def test_one_axis_has_no_heat_map(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_third_axis_shows_the_lowest_of_each_place(tmp_path: Path) -> None:
     ]
     words = shown(lay(Folder.at(str(tmp_path)), axes, trials, [])).words
     assert words.count("best of 2") == 4
-    assert "The evaluation of the copies is not at hand" in words
+    assert "The evaluation of the copies was not found" in words
 
 
 def test_no_finished_trial_is_said(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ray_ue.report.evaluation.association import markdown, sentence
+from ray_ue.report.evaluation.association import describe_association, markdown
 from ray_ue.results import information
 from ray_ue.results.evaluation import Score
 from ray_ue.results.tables import INFORMATION
@@ -48,7 +48,7 @@ def test_the_papers_table_gives_the_papers_correlation() -> None:
     assert (told.n, told.reason) == (10, "")
     assert told.spearman == pytest.approx(0.7818, abs=1e-4)
     assert told.pearson == pytest.approx(0.664, abs=1e-3)
-    assert sentence(told) == (
+    assert describe_association(told) == (
         "histogram (bins 30, slices 500), victim resnet18, relabel identity: accuracy gap against information gap has Spearman 0.78 and "
         "Pearson 0.66 over 10 points."
     )
@@ -74,7 +74,7 @@ def test_few_points_or_equal_ones_are_no_correlation() -> None:
     ]
     (flat,) = information.associations(information.lines(table(copies)))
     assert flat.reason == "one of the two gaps is equal for all methods"
-    assert "no correlation, for one of the two gaps" in sentence(flat)
+    assert "no correlation, because one of the two gaps" in describe_association(flat)
     assert information.associations(information.lines(table([row("a", "protected", 0.5, 0.5)]))) == [], (
         "without a clean control there is no gap"
     )
@@ -86,7 +86,7 @@ def test_victims_are_apart_and_together_and_in_their_order_of_depth() -> None:
     told = information.associations(found)
     assert [one.n for one in told] == [10] * 7 + [70]
     assert told[-1].among == "all victims and relabels together"
-    assert "mixed here" in sentence(told[-1])
+    assert "mixed here" in describe_association(told[-1])
     ordered = information.group_by_depth(found)
     assert len(ordered) == 10
     assert all([line.victim for line in mine] == [*information.DEPTH, "plain"] for mine in ordered.values())
@@ -116,7 +116,7 @@ def test_what_was_skipped_is_counted_by_reason_and_said() -> None:
     assert information.count_skipped(made) == [("no <weights>", 3)]
     told = markdown(made, title="a | b")
     assert "- no &lt;weights> (3x)" in told
-    assert "Nothing: no method was measured beside its clean control." in told
+    assert "Nothing: no method was measured together with its clean control." in told
     assert "a \\| b" in told
 
 

@@ -1,4 +1,4 @@
-"""What a run was and what it cost: visibility, passes and seconds, recipe, versions, limits. It knows run.json and sums, not accuracy."""
+"""Visibility, cost, provenance and limits of an evaluation."""
 
 import json
 import math
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.html import cell, escape, facts, figure, fold, heading, missing, row, table
+from ray_ue.report.html import cell, details_html, escape, facts, figure, heading, notice, row, table
 
 DATA = ("protected", "clean", "noise", "clean-part")
 
 
-def visibility(of: EvaluationFolder) -> str:
+def visibility(evaluation: EvaluationFolder) -> str:
     """Largest change, PSNR and SSIM of each copy."""
-    rows, absent = [], []
-    for _, copy in of.each():
-        about, found = of.about(copy), of.about(copy).get("facts") or {}
-        similar = distance(of, copy, absent)
-        if not found:
-            absent.append(missing(f"Unknown for {copy}:", "its private folder was not at hand, and with it what the export measured."))
+    rows, notices = [], []
+    for _, copy in evaluation.each():
+        description, facts_of_copy = evaluation.about(copy), evaluation.about(copy).get("facts") or {}
+        similar = mean_lpips(evaluation, copy, notices)
+        if not facts_of_copy:
+            notices.append(notice(f"Unknown for {copy}:", "its private folder, which has these measurements, was not found."))
             if similar is None:
                 continue
         fields = (("images", ",.0f"), ("most_levels", ".0f"), ("psnr_mean", ".2f"), ("ssim_mean", ".4f"))
-        cells = [number(found.get(name), form, column=name) for name, form in fields]
-        cells.insert(2, number(about.get("levels"), ".0f", column="levels"))
-        cells.append(number(similar, ".4f", column="lpips"))
+        cells = [number_cell(facts_of_copy.get(name), form, column=name) for name, form in fields]
+        cells.insert(2, number_cell(description.get("levels"), ".0f", column="levels"))
+        cells.append(number_cell(similar, ".4f", column="lpips"))
         rows.append(row([heading(copy), *cells], data={"copy": copy}))
     heads = [
         "copy",
@@ -41,58 +41,60 @@ def visibility(of: EvaluationFolder) -> str:
         if rows
         else ""
     )
-    return body + "".join(dict.fromkeys(absent))
+    return body + "".join(dict.fromkeys(notices))
 
 
-def distance(of: EvaluationFolder, copy: str, absent: list[str]) -> float | None:
-    """The mean LPIPS of the copy's pairs, or None and a line that says why there is none."""
-    looks = of.looks(copy)
-    if looks.exists("lpips.json"):
-        return float(looks.read_json("lpips.json")["mean"])
-    why = looks.read("lpips.txt").decode() if looks.exists("lpips.txt") else "LPIPS is not measured: this copy has no pictures here"
-    absent.append(missing("Not here:", why))
+def mean_lpips(evaluation: EvaluationFolder, copy: str, notices: list[str]) -> float | None:
+    """The mean LPIPS of the copy's pairs; None, and a notice with the reason, without one."""
+    figures = evaluation.looks(copy)
+    if figures.exists("lpips.json"):
+        return float(figures.read_json("lpips.json")["mean"])
+    why = figures.read("lpips.txt").decode() if figures.exists("lpips.txt") else "LPIPS is not measured: this copy has no pictures"
+    notices.append(notice("No LPIPS:", why))
     return None
 
 
-def number(value: float | None, form: str, *, column: str) -> str:
+def number_cell(value: float | None, form: str, *, column: str) -> str:
     """A cell with a number, or a dash."""
     if value is None or math.isnan(value):
         return cell("–", column=column)
     return cell("∞" if math.isinf(value) else format(value, form), value=float(value), column=column)
 
 
-def cost(of: EvaluationFolder) -> str:
-    """Image passes and seconds of crafting and of all victims; a control that stands beside several copies counts once."""
+def cost(evaluation: EvaluationFolder) -> str:
+    """Image passes and seconds of crafting and of all victims; a control that several copies share counts once."""
     sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-    seen: set[str] = set()
-    for one in of.table.select(["copy", "data", "cell", "images", "seconds"]).to_pylist():
-        if not one["cell"] or one["cell"] in seen:  # no cell: its labels could not be made, so it never ran
+    counted_cells: set[str] = set()
+    for row_values in evaluation.table.select(["copy", "data", "cell", "images", "seconds"]).to_pylist():
+        if not row_values["cell"] or row_values["cell"] in counted_cells:  # without a cell it never ran
             continue
-        seen.add(one["cell"])
-        mixed = one["data"] in ("protected", "clean-part")
-        total = sums[one["data"], one["copy"] if mixed else "all copies"]
-        for at, value in enumerate((1, one["images"] or 0, one["seconds"] or 0)):
-            total[at] += value
+        counted_cells.add(row_values["cell"])
+        mixed = row_values["data"] in ("protected", "clean-part")
+        total = sums[row_values["data"], row_values["copy"] if mixed else "all copies"]
+        for index, value in enumerate((1, row_values["images"] or 0, row_values["seconds"] or 0)):
+            total[index] += value
     rows = [
-        row([heading(f"victims on {data}", small=copy), cell(f"{count:,.0f}"), *spent(images, seconds)], data={"data": data})
-        for (data, copy), (count, images, seconds) in sorted(sums.items(), key=lambda found: (DATA.index(found[0][0]), found[0][1]))
+        row([heading(f"victims on {data}", small=copy), cell(f"{count:,.0f}"), *cost_cells(images, seconds)], data={"data": data})
+        for (data, copy), (count, images, seconds) in sorted(sums.items(), key=lambda entry: (DATA.index(entry[0][0]), entry[0][1]))
     ]
-    crafts = [(copy, of.about(copy).get("craft")) for copy in of.names]
-    made = [
-        row([heading("crafting", small=copy), cell("1"), *spent(*craft_cost(craft))], data={"data": "craft"})
+    crafts = [(copy, evaluation.about(copy).get("craft")) for copy in evaluation.names]
+    crafting_rows = [
+        row([heading("crafting", small=copy), cell("1"), *cost_cells(*craft_cost(craft))], data={"data": "craft"})
         for copy, craft in crafts
         if craft
     ]
     absent = "".join(
-        missing(f"Crafting cost of {copy} unknown:", "its private folder was not at hand.") for copy, craft in crafts if not craft
+        notice(f"Crafting cost of {copy} unknown:", "its private folder was not found.") for copy, craft in crafts if not craft
     )
-    body = table(["what", "runs", "image passes", "seconds"], [*made, *rows], label="Cost")
-    machine = of.run.get("machine", {})
-    told = [(name, f"{value}") for name, value in machine.items()] + [("wall time", clock(of.run.get("seconds")))]
+    body = table(["what", "runs", "image passes", "seconds"], [*crafting_rows, *rows], label="Cost")
+    machine = evaluation.run.get("machine", {})
+    machine_facts = [(name, f"{value}") for name, value in machine.items()] + [
+        ("wall time", format_duration(evaluation.run.get("seconds")))
+    ]
     return (
-        figure("cost-table", body, caption="Sums over all runs", note="reused results count with what they once took")
+        figure("cost-table", body, caption="Sums over all runs", note="reused results count with their original cost")
         + absent
-        + facts(told)
+        + facts(machine_facts)
     )
 
 
@@ -100,60 +102,68 @@ def craft_cost(craft: Mapping[str, Any]) -> tuple[float, float]:
     return float(craft["images"]), float(craft["seconds"])
 
 
-def spent(images: float, seconds: float) -> list[str]:
+def cost_cells(images: float, seconds: float) -> list[str]:
     return [cell(f"{images:,.0f}", value=images, column="images"), cell(f"{seconds:,.0f}", value=seconds, column="seconds")]
 
 
-def clock(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d} h"
 
 
-def made(of: EvaluationFolder) -> str:
-    """Request, copies with recipes and fingerprints, relabels, versions."""
-    run = of.run
+def provenance(evaluation: EvaluationFolder) -> str:
+    """The request, recipes and fingerprints of the copies, relabels, versions."""
+    run = evaluation.run
     parts = [
-        fold("What was asked", facts(said({"clean images": run["clean"], "test images": run["test"], **run.get("request", {})})), open=True)
+        details_html(
+            "Request",
+            facts(format_pairs({"clean images": run["clean"], "test images": run["test"], **run.get("request", {})})),
+            open=True,
+        )
     ]
-    parts.append(fold("Chosen by the run", facts(said(run.get("chosen", {}))), open=True))
-    for found in run["copies"]:
-        recipe = found.get("recipe")
+    parts.append(details_html("Chosen automatically", facts(format_pairs(run.get("chosen", {}))), open=True))
+    for copy in run["copies"]:
+        recipe = copy.get("recipe")
         body = (
-            facts([("place", str(found.get("uri", "unknown"))), *said(recipe)])
+            facts([("place", str(copy.get("uri", "unknown"))), *format_pairs(recipe)])
             if recipe
-            else missing("Recipe unknown:", "its private folder was not at hand.")
+            else notice("Recipe unknown:", "its private folder was not found.")
         )
         prints = (
-            facts(said(found["fingerprints"]))
-            if found.get("fingerprints")
-            else missing("Fingerprints unknown:", "its private folder was not at hand.")
+            facts(format_pairs(copy["fingerprints"]))
+            if copy.get("fingerprints")
+            else notice("Fingerprints unknown:", "its private folder was not found.")
         )
-        parts.append(fold(f"Recipe of {found['name']}", body, open=False) + fold(f"Fingerprints of {found['name']}", prints, open=False))
+        parts.append(
+            details_html(f"Recipe of {copy['name']}", body, open=False)
+            + details_html(f"Fingerprints of {copy['name']}", prints, open=False)
+        )
     relabels = [
         row([heading(r["spec"]), cell(str(r["classes"])), cell(f"{100 * r['chance']:.1f}")], data={}) for r in run.get("relabels", [])
     ]
     if relabels:
-        parts.append(fold("Labels of the exploiter", table(["relabel", "classes", "chance, %"], relabels, label="Relabels"), open=False))
-    parts.append(fold("Versions", facts(said(run.get("versions", {}))), open=False))
+        parts.append(
+            details_html("Labels of the exploiter", table(["relabel", "classes", "chance, %"], relabels, label="Relabels"), open=False)
+        )
+    parts.append(details_html("Versions", facts(format_pairs(run.get("versions", {}))), open=False))
     return "".join(parts)
 
 
-def said(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, plain(value)) for name, value in values.items()]
+def format_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, format_value(value)) for name, value in values.items()]
 
 
-def plain(value: object) -> str:
+def format_value(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return ", ".join(f"{name} {plain(found)}" for name, found in value.items())
-    return ", ".join(map(plain, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{name} {format_value(entry)}" for name, entry in value.items())
+    return ", ".join(map(format_value, value)) if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
 
 
-def limits(of: EvaluationFolder) -> str:
-    told = of.run.get("limits", [])
-    return (
-        f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in told)}</ul>" if told else missing("No limits:", "the evaluation stated none.")
-    )
+def limits(request: Mapping[str, Any]) -> str:
+    """The limits that an evaluation or a sweep states."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in request.get("limits", []))
+    return f"<ul>{items}</ul>" if items else notice("No limits:", "none were stated.")

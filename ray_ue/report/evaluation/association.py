@@ -1,4 +1,4 @@
-"""Mutual information in words: the correlation's sentence, what it does not show, and the Markdown page. It knows lines, no files."""
+"""Mutual information in words: correlations, their limits, and the Markdown page."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -31,24 +31,24 @@ def format_information(score: Score) -> str:
     return f"{format_nats(score.mean)} ± {format_nats(score.spread)} ({score.n})" if score.n > 1 else f"{format_nats(score.mean)} (1)"
 
 
-def named(estimator: str, settings: str) -> str:
+def describe_estimator(estimator: str, settings: str) -> str:
     """`histogram (bins 30, slices 500)`."""
     return f"{estimator} ({', '.join(f'{name} {value}' for name, value in json.loads(settings).items())})"
 
 
-def sentence(found: Association) -> str:
-    """The correlation and its n; why there is none."""
-    start = f"{named(found.estimator, found.settings)}, {found.among}"
-    if found.reason:
-        return f"{start}: no correlation, for {found.reason}."
-    mixed = "; victims with features of another kind are mixed here" if found.among.startswith("all") else ""
+def describe_association(association: Association) -> str:
+    """A sentence with the correlation and its n, or with the reason why there is none."""
+    start = f"{describe_estimator(association.estimator, association.settings)}, {association.among}"
+    if association.reason:
+        return f"{start}: no correlation, because {association.reason}."
+    mixed = "; victims with features of another kind are mixed here" if association.among.startswith("all") else ""
     return (
-        f"{start}: accuracy gap against information gap has Spearman {found.spearman:.2f} and Pearson {found.pearson:.2f} "
-        f"over {found.n} points{mixed}.".replace("-", "−")
+        f"{start}: accuracy gap against information gap has Spearman {association.spearman:.2f} and Pearson {association.pearson:.2f} "
+        f"over {association.n} points{mixed}.".replace("-", "−")
     )
 
 
-def entries(line: InformationLine) -> dict[str, str]:
+def row_texts(line: InformationLine) -> dict[str, str]:
     """A line as texts under COLUMNS: nats, percent and points."""
     return {
         "labels": line.relabel,
@@ -67,34 +67,34 @@ def entries(line: InformationLine) -> dict[str, str]:
     }
 
 
-def columns(mine: Iterable[InformationLine]) -> list[str]:
-    """Those of COLUMNS that say something."""
-    texts = [entries(line) for line in mine]
+def informative_columns(lines: Iterable[InformationLine]) -> list[str]:
+    """The columns with values."""
+    texts = [row_texts(line) for line in lines]
     layered = any(text["layer"] != LAYER for text in texts)
-    shown = [name for name in COLUMNS if name not in ("corrected", "± slices", "layer") or any(text[name] != "–" for text in texts)]
-    return [name for name in shown if name != "layer" or layered]
+    names = [name for name in COLUMNS if name not in ("corrected", "± slices", "layer") or any(text[name] != "–" for text in texts)]
+    return [name for name in names if name != "layer" or layered]
 
 
-def by_estimator(found: Iterable[InformationLine]) -> dict[str, list[InformationLine]]:
-    """The lines under each estimator with its settings, which alone may be compared."""
-    split: dict[str, list[InformationLine]] = {}
-    for line in found:
-        split.setdefault(named(line.estimator, line.settings), []).append(line)
-    return split
+def group_by_estimator(lines: Iterable[InformationLine]) -> dict[str, list[InformationLine]]:
+    """The lines of each estimator with its settings; only these may be compared with each other."""
+    groups: dict[str, list[InformationLine]] = {}
+    for line in lines:
+        groups.setdefault(describe_estimator(line.estimator, line.settings), []).append(line)
+    return groups
 
 
-def depths(found: Iterable[InformationLine]) -> list[list[str]]:
-    """A table with its head: the two gaps of each method from the shallowest victim on; empty with fewer than two victims."""
+def depth_rows(lines: Iterable[InformationLine]) -> list[list[str]]:
+    """A table with its head: both gaps of each method from the shallowest victim on; empty for fewer than two victims."""
     rows = [
-        [*key[2:], named(*key[:2]), line.victim, format_percent(line.accuracy_gap), format_nats(line.gap)]
-        for key, mine in group_by_depth(found).items()
-        for line in mine
+        [*key[2:], describe_estimator(*key[:2]), line.victim, format_percent(line.accuracy_gap), format_nats(line.gap)]
+        for key, group in group_by_depth(lines).items()
+        for line in group
     ]
     return [["trained on", "labels", "estimator", "victim", "accuracy gap", "information gap"], *rows] if rows else []
 
 
-def key(rows: Sequence[int]) -> str:
-    from ray_ue.information import ETA  # it brings torch, which a page without measurements does not need
+def explanation(rows: Sequence[int]) -> str:
+    from ray_ue.information import ETA  # imports torch, which a page without measurements does not need
 
     pairs = f"{min(rows):,}" if min(rows) == max(rows) else f"{min(rows):,} to {max(rows):,}"
     return (
@@ -106,25 +106,25 @@ def key(rows: Sequence[int]) -> str:
 
 
 def markdown(table: pa.Table, *, title: str) -> str:
-    """Correlations first, then all lines, the order of depth, and what was skipped."""
-    found = lines(table)
+    """Correlations, all lines, gaps by depth, and skipped cells."""
+    result_lines = lines(table)
     pairs = [count for count in table.column("rows").to_pylist() if count]
-    text = [f"# Mutual information: {escape_markdown(title)}", "", *([key(pairs), ""] if pairs else [])]
+    text = [f"# Mutual information: {escape_markdown(title)}", "", *([explanation(pairs), ""] if pairs else [])]
     text += ["## Does accuracy fall where information falls?", ""]
-    text += [f"- {escape_markdown(sentence(one))}" for one in associations(found)] or [
-        "- Nothing: no method was measured beside its clean control."
+    text += [f"- {escape_markdown(describe_association(association))}" for association in associations(result_lines)] or [
+        "- Nothing: no method was measured together with its clean control."
     ]
     text += ["", LIMIT, ""]
-    for name, mine in by_estimator(found).items():
-        shown = columns(mine)
+    for name, group in group_by_estimator(result_lines).items():
+        names = informative_columns(group)
         text += [
             f"## {escape_markdown(name)}",
             "",
-            *markdown_table([shown, *([entries(line)[column] for column in shown] for line in mine)]),
+            *markdown_table([names, *([row_texts(line)[column] for column in names] for line in group)]),
             "",
         ]
-    if table_of := depths(found):
+    if table_of := depth_rows(result_lines):
         text += ["## By depth", "", *markdown_table(table_of), ""]
-    if left := count_skipped(table):
-        text += ["## Skipped", "", *(f"- {escape_markdown(reason)} ({count}x)" for reason, count in left), ""]
+    if reasons := count_skipped(table):
+        text += ["## Skipped", "", *(f"- {escape_markdown(reason)} ({count}x)" for reason, count in reasons), ""]
     return "\n".join(text)

@@ -1,4 +1,4 @@
-"""Figures of accuracy: over the epochs, and over the share of clean rows. It knows the table, not the page around it."""
+"""Charts of accuracy over the epochs, and over the fraction of clean rows."""
 
 import math
 from collections import defaultdict
@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
-from ray_ue.report.html import escape, figure, fold, missing
-from ray_ue.report.svg import COLORS, INK, svg
+from ray_ue.report.html import details_html, escape, figure, notice
+from ray_ue.report.svg import COLORS, INK, draw_svg
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
 from ray_ue.results.text import format_percent
 
@@ -23,75 +23,79 @@ DATA = ("clean", "noise", "protected")
 Curves = Mapping[tuple[str, ...], Mapping[int, Score]]
 
 
-def read(of: EvaluationFolder) -> Curves:
-    """All curves of finished, unmixed victims."""
+def read_curves(evaluation: EvaluationFolder) -> Curves:
+    """All curves of finished victims without mixtures."""
     place = ["copy", "data", "victim", "relabel", "defense"]
     raw: dict[tuple, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for found in of.table.select([*place, "fraction", "status", "curve_epoch", "curve_accuracy", "curve_perturbed"]).to_pylist():
-        if found["status"] != "done" or found["fraction"]:
+    for row in evaluation.table.select([*place, "fraction", "status", "curve_epoch", "curve_accuracy", "curve_perturbed"]).to_pylist():
+        if row["status"] != "done" or row["fraction"]:
             continue
         for kind in STYLES:
-            for epoch, value in zip(found["curve_epoch"] or [], found[f"curve_{kind}"] or [], strict=False):
-                raw[(*(found[name] for name in place), kind)][epoch].append(value)
-    return {key: {epoch: Score.of(values) for epoch, values in sorted(every.items())} for key, every in raw.items()}
+            for epoch, value in zip(row["curve_epoch"] or [], row[f"curve_{kind}"] or [], strict=False):
+                raw[(*(row[name] for name in place), kind)][epoch].append(value)
+    return {key: {epoch: Score.of(values) for epoch, values in sorted(scores.items())} for key, scores in raw.items()}
 
 
-def curves(of: EvaluationFolder) -> str:
-    """A panel per line, folded by copy, victim and relabel; the first fold of each copy is open."""
-    found = read(of)
-    if not found:
-        return missing("No curves:", "no victim recorded any epoch.")
-    worst = [line for copy in of.names for line in of.headline(copy).lines[:1]]
-    every = [line for copy in of.names for line in of.pure(copy)]
-    drawn = every if len(every) <= MOST_PANELS else [line for line in every if line.defense == UNDEFENDED or line in worst]
+def curves(evaluation: EvaluationFolder) -> str:
+    """A chart per line, grouped by copy, victim and relabel; the first group of each copy is open."""
+    all_curves = read_curves(evaluation)
+    if not all_curves:
+        return notice("No curves:", "no victim recorded any epoch.")
+    worst = [line for copy in evaluation.names for line in evaluation.headline(copy).lines[:1]]
+    pure_lines = [line for copy in evaluation.names for line in evaluation.pure(copy)]
+    drawn = pure_lines if len(pure_lines) <= MOST_PANELS else [line for line in pure_lines if line.defense == UNDEFENDED or line in worst]
     blocks = []
-    for number, copy in of.each():
-        mine = [line for line in drawn if line.copy == copy]
+    for number, copy in evaluation.each():
+        lines_of_copy = [line for line in drawn if line.copy == copy]
         blocks.append(f"<h3>{escape(copy)}</h3>")
-        groups = [(victim, relabel) for victim in victims(mine) for relabel in relabels(mine)]
+        groups = [(victim, relabel) for victim in victims(lines_of_copy) for relabel in relabels(lines_of_copy)]
         for place, (victim, relabel) in enumerate(groups):
-            chosen = {line.defense: line for line in mine if (line.victim, line.relabel) == (victim, relabel)}
+            chosen = {line.defense: line for line in lines_of_copy if (line.victim, line.relabel) == (victim, relabel)}
             names = [(f"curve-{number}-{place}-{at}", chosen[defense]) for at, defense in enumerate(defenses(chosen.values()))]
-            panels = "".join(panel(name, line, found) for name, line in names)
+            panels = "".join(panel(name, line, all_curves) for name, line in names)
             if panels:
-                blocks.append(fold(f"victim {victim}, relabel {relabel}", f'<div class="grid">{panels}</div>', open=not place))
-    less = f"{len(drawn)} of {len(every)} panels are drawn: undefended and worst cases. The rest is in results.parquet."
-    return KEY + "".join(blocks) + ("" if len(drawn) == len(every) else missing("Shortened:", less))
+                blocks.append(details_html(f"victim {victim}, relabel {relabel}", f'<div class="grid">{panels}</div>', open=not place))
+    note = f"{len(drawn)} of {len(pure_lines)} panels are drawn: undefended and worst cases. The rest is in results.parquet."
+    return LEGEND + "".join(blocks) + ("" if len(drawn) == len(pure_lines) else notice("Shortened:", note))
 
 
-KEY = (
+LEGEND = (
     '<p class="key"><i class="line protected"></i> protected <i class="line clean"></i> clean <i class="line noise"></i> noise'
     "<span>solid: clean test rows; dotted: perturbed test rows; band: one standard deviation over seeds; grey line: chance</span></p>"
 )
 
 
-def panel(name: str, line: ResultLine, found: Curves) -> str:
-    """One drawing, or a line that says why there is none."""
+def panel(name: str, line: ResultLine, all_curves: Curves) -> str:
+    """One chart, or a notice that says why there is none."""
     place = (line.victim, line.relabel, line.defense)
-    mine = {(data, kind): found.get((line.copy, data, *place, kind), {}) for data in DATA for kind in STYLES}
-    if not any(mine.values()):
-        return figure(name, missing("No curve:", "no victim of this line finished."), caption=line.defense)
+    curves_of_line = {(data, kind): all_curves.get((line.copy, data, *place, kind), {}) for data in DATA for kind in STYLES}
+    if not any(curves_of_line.values()):
+        return figure(name, notice("No curve:", "no victim of this line finished."), caption=line.defense)
 
     def draw(axes: list[Axes]) -> None:
-        for (data, kind), points in mine.items():
-            band(axes[0], points, color=COLORS[data], style=STYLES[kind], filled=kind == "accuracy")
+        for (data, kind), points in curves_of_line.items():
+            draw_band(axes[0], points, color=COLORS[data], style=STYLES[kind], filled=kind == "accuracy")
         if not math.isnan(line.chance):
             axes[0].axhline(100 * line.chance, color=INK, alpha=0.45, linewidth=0.8)
         axes[0].set(ylim=(0, 100), xlabel="epoch", ylabel="accuracy, %")
         axes[0].margins(x=0.02)
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
 
-    ends = [f"{data} ends at {format_percent(last(mine[data, 'accuracy']))} %" for data in DATA if mine[data, "accuracy"]]
+    ends = [
+        f"{data} ends at {format_percent(final_accuracy(curves_of_line[data, 'accuracy']))} %"
+        for data in DATA
+        if curves_of_line[data, "accuracy"]
+    ]
     label = f"Accuracy on clean test rows per epoch, {line.place}: {', '.join(ends)}"
-    return figure(name, svg(draw, name=name, label=label, size=SIZE, columns=1), caption=line.defense)
+    return figure(name, draw_svg(draw, name=name, label=label, size=SIZE, columns=1), caption=line.defense)
 
 
-def last(points: Mapping[int, Score]) -> float:
+def final_accuracy(points: Mapping[int, Score]) -> float:
     return points[max(points)].mean
 
 
-def band(axes: Axes, points: Mapping[int, Score], *, color: str, style: object, filled: bool) -> None:
-    """Mean over seeds, with one standard deviation to each side where it is known."""
+def draw_band(axes: Axes, points: Mapping[int, Score], *, color: str, style: object, filled: bool) -> None:
+    """Mean over seeds, with one standard deviation to each side if known."""
     if not points:
         return
     epochs = np.array(list(points), dtype=float)
@@ -102,20 +106,22 @@ def band(axes: Axes, points: Mapping[int, Score], *, color: str, style: object, 
         axes.fill_between(epochs, mean - np.nan_to_num(spread), mean + np.nan_to_num(spread), color=color, alpha=0.18, linewidth=0)
 
 
-def mixtures(of: EvaluationFolder) -> str:
-    """Accuracy over the share of clean rows: the mixture, and its clean rows alone."""
+def mixtures(evaluation: EvaluationFolder) -> str:
+    """Accuracy over the fraction of clean rows: the mixture, and its clean rows alone."""
     drawn = []
-    for number, copy in of.each():
-        mine = [line for line in of.lines if line.copy == copy]
-        places = sorted({(line.victim, line.relabel, line.defense) for line in mine if line.fraction})
+    for number, copy in evaluation.each():
+        lines_of_copy = [line for line in evaluation.lines if line.copy == copy]
+        places = sorted({(line.victim, line.relabel, line.defense) for line in lines_of_copy if line.fraction})
         for at, place in enumerate(places):
-            drawn.append(mixture(f"mixture-{number}-{at}", [line for line in mine if (line.victim, line.relabel, line.defense) == place]))
+            drawn.append(
+                mixture(f"mixture-{number}-{at}", [line for line in lines_of_copy if (line.victim, line.relabel, line.defense) == place])
+            )
     if not drawn:
-        return missing("No mixtures:", "no clean rows were mixed in; ask for fractions above 0.")
-    return f'{MIXTURE_KEY}<div class="grid">{"".join(drawn)}</div>'
+        return notice("No mixtures:", "no clean rows were mixed in; use --clean-fraction with values above 0.")
+    return f'{MIXTURE_LEGEND}<div class="grid">{"".join(drawn)}</div>'
 
 
-MIXTURE_KEY = (
+MIXTURE_LEGEND = (
     '<p class="key"><i class="line protected"></i> protected and clean rows together <i class="line part"></i> the clean rows alone'
     '<i class="line clean"></i> all rows clean<span>bars: one standard deviation over seeds</span></p>'
 )
@@ -123,24 +129,25 @@ MIXTURE_KEY = (
 
 def mixture(name: str, lines: list[ResultLine]) -> str:
     lines = sorted(lines, key=lambda line: line.fraction)
-    one = lines[0]
+    first = lines[0]
 
     def draw(axes: list[Axes]) -> None:
-        bars(axes[0], [(line.fraction, line.protected) for line in lines], color=COLORS["protected"])
-        bars(axes[0], [(line.fraction, line.part) for line in lines], color=COLORS["part"])
-        if one.clean.n:
-            axes[0].axhline(100 * one.clean.mean, color=COLORS["clean"])
+        draw_bars(axes[0], [(line.fraction, line.protected) for line in lines], color=COLORS["protected"])
+        draw_bars(axes[0], [(line.fraction, line.part) for line in lines], color=COLORS["part"])
+        if first.clean.n:
+            axes[0].axhline(100 * first.clean.mean, color=COLORS["clean"])
         axes[0].set(ylim=(0, 100), xlabel="clean rows, %", ylabel="accuracy, %")
 
-    told = "; ".join(
-        f"{format_percent(line.fraction)} % clean rows: {format_percent(line.protected.mean)} %, they alone {format_percent(line.part.mean)} %"
+    values = "; ".join(
+        f"{format_percent(line.fraction)} % clean rows: {format_percent(line.protected.mean)} %, "
+        f"clean rows alone {format_percent(line.part.mean)} %"
         for line in lines
     )
-    body = svg(draw, name=name, label=f"Accuracy over the share of clean rows, {one.place}: {told}", size=SIZE, columns=1)
-    return figure(name, body, caption=f"{one.copy}: {one.victim}, {one.relabel}, {one.defense}")
+    body = draw_svg(draw, name=name, label=f"Accuracy over the share of clean rows, {first.place}: {values}", size=SIZE, columns=1)
+    return figure(name, body, caption=f"{first.copy}: {first.victim}, {first.relabel}, {first.defense}")
 
 
-def bars(axes: Axes, points: Iterable[tuple[float, Score]], *, color: str) -> None:
+def draw_bars(axes: Axes, points: Iterable[tuple[float, Score]], *, color: str) -> None:
     known = [(100 * at, 100 * score.mean, 0.0 if math.isnan(score.spread) else 100 * score.spread) for at, score in points if score.n]
     if known:
         x, y, error = zip(*known, strict=True)

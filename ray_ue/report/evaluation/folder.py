@@ -1,4 +1,4 @@
-"""A run folder, read once: its table, what was asked, and which looks there are. It knows files, not how they are shown."""
+"""An evaluation's folder, read once: its table, its request, and the folders of its figures."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ray_ue.storage.artifacts import Folder
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationFolder:
-    """What a page is made from."""
+    """The input of the page."""
 
     folder: Folder
     table: pa.Table
@@ -37,11 +37,11 @@ class EvaluationFolder:
         return [line for line in self.lines if line.copy == copy and line.fraction == 0]
 
     def about(self, copy: str) -> dict[str, Any]:
-        """What run.json says of a copy; empty when it says nothing."""
-        return next((found for found in self.run["copies"] if found["name"] == copy), {})
+        """The entry of a copy in run.json; empty without one."""
+        return next((description for description in self.run["copies"] if description["name"] == copy), {})
 
     def relabel(self, spec: str) -> dict[str, Any]:
-        return next((found for found in self.run.get("relabels", []) if found["spec"] == spec), {})
+        return next((description for description in self.run.get("relabels", []) if description["spec"] == spec), {})
 
     def looks(self, copy: str) -> Folder:
         return self.folder.child("looks").child(copy)
@@ -55,7 +55,7 @@ def victims(lines: Iterable[ResultLine]) -> list[str]:
 
 
 def relabels(lines: Iterable[ResultLine]) -> list[str]:
-    """Random ones last: they are a sanity check."""
+    """Random relabels, a sanity check, last."""
     return [name for _, name in sorted({(line.is_sanity_check, line.relabel) for line in lines})]
 
 

@@ -1,81 +1,98 @@
-"""The section on mutual information: its scatter, its table, its correlation and its limits. It knows lines of measurements, no network."""
+"""The section on mutual information: correlations, scatter plots, tables and limits."""
 
 from collections.abc import Sequence
 
 import pyarrow as pa
 from matplotlib.axes import Axes
 
-from ray_ue.report.evaluation.association import LIMIT, by_estimator, columns, depths, entries, format_nats, key, sentence
+from ray_ue.report.evaluation.association import (
+    LIMIT,
+    depth_rows,
+    describe_association,
+    explanation,
+    format_nats,
+    group_by_estimator,
+    informative_columns,
+    row_texts,
+)
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.html import cell, escape, figure, heading, missing, row, table
-from ray_ue.report.svg import COLORS, INK, svg
+from ray_ue.report.html import cell, escape, figure, heading, notice, row, table
+from ray_ue.report.svg import COLORS, INK, draw_svg
 from ray_ue.results import information as gaps
 from ray_ue.results.information import InformationLine, lines_with_gaps
 from ray_ue.results.tables import INFORMATION
 from ray_ue.results.text import format_percent
 
-MOST_NAMED = 24  # points that get their name written beside them
+MOST_NAMED = 24  # points with their names next to them
 SIZE = (4.6, 3.2)
 
 
-def information(of: EvaluationFolder) -> str:
-    """Nothing where nothing was measured."""
-    measured = INFORMATION.read_if_present(of.folder)
-    if not measured.num_rows:
+def information(evaluation: EvaluationFolder) -> str:
+    """The whole section; empty without measurements."""
+    measurements = INFORMATION.read_if_present(evaluation.folder)
+    if not measurements.num_rows:
         return ""
-    found = gaps.lines(measured)
-    told = "".join(f"<li>{escape(sentence(one))}</li>" for one in gaps.associations(found))
-    pairs = [count for count in measured.column("rows").to_pylist() if count]
-    body = f"<p>{escape(key(pairs))}</p>" if pairs else ""
-    body += f'<ul id="correlations">{told}</ul>' if told else missing("No correlation:", "no method was measured beside its clean control.")
+    result_lines = gaps.lines(measurements)
+    sentences = "".join(f"<li>{escape(describe_association(association))}</li>" for association in gaps.associations(result_lines))
+    pairs = [count for count in measurements.column("rows").to_pylist() if count]
+    body = f"<p>{escape(explanation(pairs))}</p>" if pairs else ""
+    body += (
+        f'<ul id="correlations">{sentences}</ul>'
+        if sentences
+        else notice("No correlation:", "no method was measured together with its clean control.")
+    )
     body += f'<p class="doubt">{escape(LIMIT)}</p>'
-    split = by_estimator(found)
+    split = group_by_estimator(result_lines)
     drawn = "".join(
-        scatter(f"gaps-{number}", name, lines_with_gaps(mine)) for number, (name, mine) in enumerate(split.items()) if lines_with_gaps(mine)
+        scatter(f"gaps-{number}", name, lines_with_gaps(group))
+        for number, (name, group) in enumerate(split.items())
+        if lines_with_gaps(group)
     )
     body += f'<div class="grid">{drawn}</div>' if drawn else ""
-    body += "".join(figure(f"information-{number}", numbers(mine, name), caption=name) for number, (name, mine) in enumerate(split.items()))
-    return body + deep(found) + left_out(measured)
+    body += "".join(
+        figure(f"information-{number}", information_table(group, name), caption=name) for number, (name, group) in enumerate(split.items())
+    )
+    return body + depth_table(result_lines) + skipped_notices(measurements)
 
 
-def scatter(name: str, estimator: str, mine: Sequence[InformationLine]) -> str:
-    """A point per method and victim: how far below the clean control its accuracy and its information lie."""
+def scatter(name: str, estimator: str, lines: Sequence[InformationLine]) -> str:
+    """A point per method and victim: the gaps of its accuracy and information to the clean control."""
 
-    many = [column for column in ("victim", "relabel") if len({getattr(line, column) for line in mine}) > 1]
-    middle = (min(line.gap for line in mine) + max(line.gap for line in mine)) / 2
+    varying = [column for column in ("victim", "relabel") if len({getattr(line, column) for line in lines}) > 1]
+    middle = (min(line.gap for line in lines) + max(line.gap for line in lines)) / 2
 
     def draw(axes: list[Axes]) -> None:
-        for line in mine:
+        for line in lines:
             place, left = (line.gap, 100 * line.accuracy_gap), line.gap > middle
             axes[0].plot(*place, "o", color=COLORS[line.data], markersize=5)
-            if len(mine) <= MOST_NAMED:
-                text = ", ".join([line.name, *(getattr(line, column) for column in many)])
-                beside = {"xytext": (-5, 3) if left else (5, 3), "ha": "right" if left else "left", "textcoords": "offset points"}
-                axes[0].annotate(text, place, **beside, fontsize=7, parse_math=False)  # type: ignore[arg-type]
+            if len(lines) <= MOST_NAMED:
+                text = ", ".join([line.name, *(getattr(line, column) for column in varying)])
+                style = {"xytext": (-5, 3) if left else (5, 3), "ha": "right" if left else "left", "textcoords": "offset points"}
+                axes[0].annotate(text, place, **style, fontsize=7, parse_math=False)  # type: ignore[arg-type]
         axes[0].axhline(0, color=INK, alpha=0.45, linewidth=0.8)
         axes[0].axvline(0, color=INK, alpha=0.45, linewidth=0.8)
         axes[0].margins(0.18)
         axes[0].set(xlabel="information below the clean control, nats", ylabel="accuracy below it, points")
 
-    told = "; ".join(
-        f"{line.name}, {line.victim}: {format_nats(line.gap)} nats, {format_percent(line.accuracy_gap)} points" for line in mine
+    values_text = "; ".join(
+        f"{line.name}, {line.victim}: {format_nats(line.gap)} nats, {format_percent(line.accuracy_gap)} points" for line in lines
     )
-    body = svg(draw, name=name, label=f"Accuracy gap over information gap, {estimator}: {told}", size=SIZE, columns=1)
-    return figure(name, body, caption=estimator, note=f"{len(mine)} points; orange: protected, grey: noise", kind="map")
+    body = draw_svg(draw, name=name, label=f"Accuracy gap over information gap, {estimator}: {values_text}", size=SIZE, columns=1)
+    return figure(name, body, caption=estimator, note=f"{len(lines)} points; orange: protected, grey: noise", kind="map")
 
 
-def numbers(mine: Sequence[InformationLine], name: str) -> str:
-    shown = [column for column in columns(mine) if column != "trained on"]
+def information_table(lines: Sequence[InformationLine], name: str) -> str:
+    names = [column for column in informative_columns(lines) if column != "trained on"]
     rows = []
-    for line in mine:
-        texts, raw = entries(line), values(line)
-        cells = [cell(texts[column], value=raw.get(column, float("nan")), column=column) for column in shown]
+    for line in lines:
+        texts, raw = row_texts(line), raw_values(line)
+        cells = [cell(texts[column], value=raw.get(column, float("nan")), column=column) for column in names]
         place = {"method": line.name, "victim": line.victim, "relabel": line.relabel, "layer": line.layer}
         rows.append(row([heading(line.name), *cells], data=place))
-    return table(["trained on", *shown], rows, label=f"Mutual information by {name}")
+    return table(["trained on", *names], rows, label=f"Mutual information by {name}")
 
 
-def values(line: InformationLine) -> dict[str, float]:
+def raw_values(line: InformationLine) -> dict[str, float]:
     """The raw number of each column that has one."""
     return {
         "information": line.information.mean,
@@ -90,14 +107,16 @@ def values(line: InformationLine) -> dict[str, float]:
     }
 
 
-def deep(found: Sequence[InformationLine]) -> str:
-    if not (every := depths(found)):
+def depth_table(lines: Sequence[InformationLine]) -> str:
+    if not (texts_of_rows := depth_rows(lines)):
         return ""
-    head, *rest = every
+    head, *rest = texts_of_rows
     rows = [row([heading(texts[0]), *(cell(text) for text in texts[1:])], data={"victim": texts[3]}) for texts in rest]
     body = table(head, rows, label="Gaps by depth of the victim")
     return figure("depth", body, caption="From the shallowest victim on", note="MI-UE's order of depth; others follow by name")
 
 
-def left_out(measured: pa.Table) -> str:
-    return "".join(missing(f"{count} victim{'s' if count > 1 else ''} skipped:", reason) for reason, count in gaps.count_skipped(measured))
+def skipped_notices(measurements: pa.Table) -> str:
+    return "".join(
+        notice(f"{count} victim{'s' if count > 1 else ''} skipped:", reason) for reason, count in gaps.count_skipped(measurements)
+    )

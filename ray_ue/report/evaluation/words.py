@@ -1,4 +1,4 @@
-"""An evaluation in words: the headline's sentences, what must be said beside them, and the Markdown page. It knows results, no files."""
+"""An evaluation in words: the headline, doubts, warnings, and the Markdown page."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,8 +9,8 @@ from ray_ue.parameters import list_some
 from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, copy_names, headline, summary
 from ray_ue.results.text import escape_markdown, format_percent, format_score, format_score_in_sentence, markdown_table
 
-NAMED = 3  # places listed in a sentence before it says how many more
-SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim a few points at most
+NAMED = 3  # entries that a sentence names before it counts the others
+SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim only a few points
 
 
 def verdict(head: Headline) -> list[str]:
@@ -19,33 +19,34 @@ def verdict(head: Headline) -> list[str]:
         return [f"There is no headline for {head.copy}: nothing could be compared."]
     worst, noise = head.worst, head.worst.noise
     first = f"Worst case of {len(head.lines)}: {worst.place}." if len(head.lines) > 1 else f"The only case: {worst.place}."
-    found = [
-        f"{first} Victims reach {format_score_in_sentence(worst.protected)} on clean test images; the best victim on clean copies without a "
-        f"defense reaches {format_score_in_sentence(worst.undefended)}, and chance is {format_percent(worst.chance)} %.",
-        f"That is {_fall(head.drop)}, and {format_percent(worst.kept)} % of what clean images teach is kept.",
+    sentences = [
+        f"{first} Victims reach {format_score_in_sentence(worst.protected)} on clean test images; "
+        f"the best victim on clean copies without a defense reaches {format_score_in_sentence(worst.undefended)}, "
+        f"and chance is {format_percent(worst.chance)} %.",
+        f"That is {_describe_drop(head.drop)}, and {format_percent(worst.kept)} % of what clean images teach is kept.",
     ]
     if noise.n:
         share = "" if math.isnan(head.noise_share) else f", {format_percent(head.noise_share)} % of that drop"
-        found.append(f"Against the same defense, random noise at the same budget gives {_fall(head.noise_drop)}{share}.")
+        sentences.append(f"Against the same defense, random noise at the same budget gives {_describe_drop(head.noise_drop)}{share}.")
     else:
-        found.append("No noise control finished beside it, so nobody knows what the same budget of random noise would have done.")
-    return found
+        sentences.append("No noise control finished, so the effect of random noise at this budget is unknown.")
+    return sentences
 
 
-def _fall(drop: float) -> str:
+def _describe_drop(drop: float) -> str:
     return f"a drop of {format_percent(drop)} points" if drop >= 0 else f"no drop but a gain of {format_percent(-drop)} points"
 
 
 def doubts(head: Headline) -> Iterator[str]:
-    """What must be said beside the headline: nothing shown, a defense that owns clean images, what was not compared."""
+    """Reservations about the headline: weak evidence, a defense that needs clean images, lines that were not compared."""
     if head.lines:
-        yield from _weak(head)
+        yield from _significance_doubts(head)
     for why, lines in head.left_out:
         more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
         yield f"Not compared, because {why}: {'; '.join(line.place for line in lines[:NAMED])}{more}."
 
 
-def _weak(head: Headline) -> Iterator[str]:
+def _significance_doubts(head: Headline) -> Iterator[str]:
     worst = head.worst
     if math.isnan(worst.protected.spread + worst.undefended.spread):
         yield "Nothing was shown: with one seed the spread is unknown. Run two or more seeds."
@@ -57,11 +58,11 @@ def _weak(head: Headline) -> Iterator[str]:
         cost = format_percent(worst.undefended.mean - worst.clean.mean)
         yield f"Beyond what this victim and defense cost on clean images too ({cost} points), nothing was shown."
     if worst.needs_clean_images:
-        yield f"The defense {worst.defense} assumes that the exploiter owns clean images.{_otherwise(head)}"
+        yield f"The defense {worst.defense} assumes that the exploiter owns clean images.{_worst_without_clean_images(head)}"
 
 
-def _otherwise(head: Headline) -> str:
-    """The worst case among the defenses that need no clean images."""
+def _worst_without_clean_images(head: Headline) -> str:
+    """A sentence on the worst case among the defenses that need no clean images."""
     for line in head.lines:
         if not line.needs_clean_images:
             return f" Without such defenses: {line.place}, {format_score_in_sentence(line.protected)}, {format_percent(line.kept)} % kept."
@@ -69,18 +70,18 @@ def _otherwise(head: Headline) -> str:
 
 
 def warnings(lines: Iterable[ResultLine]) -> list[str]:
-    """What makes a whole copy's numbers suspect: noise that hurts as a crafted perturbation should; the worst line is named."""
-    plain = [
+    """Copies whose numbers are suspect because random noise alone lowers accuracy much; names the worst line."""
+    suspicious = [
         line
         for line in lines
         if line.defense == UNDEFENDED and line.fraction == 0 and not line.is_sanity_check and line.noise_drop > SUSPECT
     ]
-    same: dict[str, list[str]] = {}  # copies of one source and budget share their controls
-    for copy in sorted({line.copy for line in plain}):
-        worst = max((line for line in plain if line.copy == copy), key=lambda line: line.noise_drop)
-        same.setdefault(f"{format_percent(worst.noise_drop)} points below the clean one ({worst.place})", []).append(copy)
+    copies_of: dict[str, list[str]] = {}  # copies of one source and budget share their controls
+    for copy in sorted({line.copy for line in suspicious}):
+        worst = max((line for line in suspicious if line.copy == copy), key=lambda line: line.noise_drop)
+        copies_of.setdefault(f"{format_percent(worst.noise_drop)} points below the clean one ({worst.place})", []).append(copy)
     suspect = f"More than {format_percent(SUSPECT)} means that the harness or the budget is suspect."
-    return [f"The noise control of {list_some(names)} lies {how}. {suspect}" for how, names in same.items()]
+    return [f"The noise control of {list_some(names)} lies {how}. {suspect}" for how, names in copies_of.items()]
 
 
 PLACE = ("victim", "relabel", "defense")
@@ -88,7 +89,7 @@ COLUMNS = (*PLACE, "clean rows", "kept", "protected", "clean part", "clean", "dr
 COLUMNS += ("chance", "AMI", "purity", "failed")
 
 
-def entries(line: ResultLine) -> dict[str, str]:
+def row_texts(line: ResultLine) -> dict[str, str]:
     """A line as texts under COLUMNS, in percent and points."""
     return {
         "victim": line.victim,
@@ -110,9 +111,9 @@ def entries(line: ResultLine) -> dict[str, str]:
     }
 
 
-def columns(lines: Iterable[ResultLine]) -> list[str]:
-    """Those of COLUMNS that say something: nothing was mixed in without clean rows, clusters may be unknown, and little fails."""
-    texts = [entries(line) for line in lines]
+def informative_columns(lines: Iterable[ResultLine]) -> list[str]:
+    """The columns with values; mixtures, clusters and failures may be absent."""
+    texts = [row_texts(line) for line in lines]
     return [name for name in COLUMNS if name in ALWAYS or any(text[name] not in ("–", "0", "0.0") for text in texts)]
 
 
@@ -124,16 +125,21 @@ def markdown(table: pa.Table, run: Mapping) -> str:
     lines = summary(table)
     text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
     for copy in copy_names(table, run):
-        text += [f"## {escape_markdown(copy)}", "", *(f"- {escape_markdown(line)}" for line in _said(headline(lines, copy))), ""]
+        text += [
+            f"## {escape_markdown(copy)}",
+            "",
+            *(f"- {escape_markdown(line)}" for line in _headline_sentences(headline(lines, copy))),
+            "",
+        ]
     text += ["## All lines", "", "Percent; mean ± sample standard deviation over seeds (n). Drops in points against the same defense.", ""]
     for copy in copy_names(table, run):
-        mine = [line for line in lines if line.copy == copy]
-        shown = columns(mine)
-        rows = [[entries(line)[name] for name in shown] for line in mine]
-        text += [f"### {escape_markdown(copy)}", "", *markdown_table([shown, *rows]), ""]
+        lines_of_copy = [line for line in lines if line.copy == copy]
+        names = informative_columns(lines_of_copy)
+        rows = [[row_texts(line)[name] for name in names] for line in lines_of_copy]
+        text += [f"### {escape_markdown(copy)}", "", *markdown_table([names, *rows]), ""]
     failed = [f"- {escape_markdown(line.place)}: {escape_markdown(reason)} ({count}x)" for line in lines for reason, count in line.failed]
     return "\n".join([*text, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
-def _said(head: Headline) -> list[str]:
+def _headline_sentences(head: Headline) -> list[str]:
     return [*verdict(head), *doubts(head)]

@@ -1,4 +1,4 @@
-"""A sweep's folder, read once: its trials, front and axes, and the evaluation of all copies. It knows files, not how they are shown."""
+"""A sweep's folder, read once: its trials, front and axes, and the evaluation of all copies."""
 
 import math
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ REQUEST, EVALUATION = "sweep.json", "evaluation"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SweepFolder:
-    """What a page is made from."""
+    """The input of the page."""
 
     folder: Folder
     request: dict[str, Any]
     rows: tuple[Row, ...]
     best: tuple[str, ...]  # names on the front
-    lines: tuple[ResultLine, ...]  # of the evaluation; none where nothing was evaluated
+    lines: tuple[ResultLine, ...]  # of the evaluation, if there is one
 
     @classmethod
     def of(cls, folder: Folder) -> "SweepFolder":
@@ -44,22 +44,24 @@ class SweepFolder:
         return [row for row in pareto.rank_trials(self.rows) if is_comparable(row)]
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """All values of each axis: numbers in their order, others in the order of the request. The trials know the order of the axes."""
-        asked = self.request["axes"]
-        names = dict.fromkeys([*(axis for row in self.rows for axis in parse_point(row)), *asked])
-        found: dict[str, dict[Any, None]] = {axis: dict.fromkeys(asked.get(axis, ())) for axis in names}
+        """All values of each axis: numbers sorted, others in the order of the request."""
+        requested = self.request["axes"]
+        names = dict.fromkeys([*(axis for row in self.rows for axis in parse_point(row)), *requested])
+        values_of: dict[str, dict[Any, None]] = {axis: dict.fromkeys(requested.get(axis, ())) for axis in names}
         for row in self.rows:
             for axis, value in parse_point(row).items():
-                found.setdefault(axis, {})[value] = None
-        return {axis: in_order(axis, values) for axis, values in found.items()}
+                values_of.setdefault(axis, {})[value] = None
+        return {axis: in_order(axis, values) for axis, values in values_of.items()}
 
     def varied(self) -> dict[str, tuple[Any, ...]]:
         """The axes with more than one value."""
         return {axis: values for axis, values in self.axes().items() if len(values) > 1}
 
     def score(self, row: Row) -> Score:
-        """`kept` with the spread of its victims in the same unit; nan where the controls are not at hand."""
-        line = next((one for one in self.pure(row) if (one.victim, one.relabel, one.defense) == place(row)), None)
+        """`kept` with the spread over its victims in the same unit; nan without the controls."""
+        line = next(
+            (candidate for candidate in self.pure(row) if (candidate.victim, candidate.relabel, candidate.defense) == place(row)), None
+        )
         whole = math.nan if line is None else line.undefended.mean - line.chance
         spread = number_or_nan(row["spread"]) / whole if whole > 0 else math.nan
         return Score(mean=number_or_nan(row["kept"]), spread=spread, n=row["n"] or 0)
@@ -69,18 +71,18 @@ class SweepFolder:
         return [line for line in self.lines if line.copy == row["name"] and line.fraction == 0 and not line.is_sanity_check]
 
     def plainly(self, row: Row) -> list[ResultLine]:
-        """Those without a defense; of the first defense where that was not asked for."""
-        mine = self.pure(row)
-        return [line for line in mine if line.defense == (defenses(mine) or [UNDEFENDED])[0]]
+        """Those without a defense, or with the first defense if all have one."""
+        lines = self.pure(row)
+        return [line for line in lines if line.defense == (defenses(lines) or [UNDEFENDED])[0]]
 
 
 def place(row: Row) -> tuple[str, str, str]:
-    """Victim, relabel and defense of the worst case; empty where there is none."""
+    """Victim, relabel and defense of the worst case; empty without one."""
     return row["victim"] or "", row["relabel"] or "", row["defense"] or ""
 
 
 def numeric(axis: str, value: object) -> float:
-    """The number that an axis value is; nan where it is a word. A budget, however written, is its levels."""
+    """An axis value as a number; nan for a word. A budget counts in levels."""
     try:
         return float(Budget.parse(str(value)).levels) if axis == "budget" else float(str(value))
     except ValueError:
@@ -88,6 +90,8 @@ def numeric(axis: str, value: object) -> float:
 
 
 def in_order(axis: str, values: Iterable[Any]) -> tuple[Any, ...]:
-    found = list(values)
-    numbers = [numeric(axis, value) for value in found]
-    return tuple(found if any(map(math.isnan, numbers)) else [value for _, value in sorted(zip(numbers, found), key=lambda one: one[0])])
+    entries = list(values)
+    numbers = [numeric(axis, value) for value in entries]
+    return tuple(
+        entries if any(map(math.isnan, numbers)) else [value for _, value in sorted(zip(numbers, entries), key=lambda pair: pair[0])]
+    )

@@ -8,7 +8,6 @@ from ray_ue.engine.lanes import train_all
 from ray_ue.engine.session import Machines
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
-from ray_ue.results import evaluation
 from ray_ue.stages.evaluate.cell import CellJob, PixelSet
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
