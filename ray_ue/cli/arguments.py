@@ -8,7 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines.measure import Measurement
-from ray_ue.sweeps.request import Search
+from ray_ue.sweeps.search import Search
 
 Source = Annotated[Positional[str], arg(metavar="SOURCE")]
 Output = Annotated[Positional[str], arg(metavar="OUTPUT")]

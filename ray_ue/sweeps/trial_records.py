@@ -1,4 +1,4 @@
-"""Records of a sweep: the folder of each trial, and what it says of it. They are what a sweep goes on from. It knows no Ray."""
+"""The folder of each trial, from which a sweep continues."""
 
 import json
 from dataclasses import asdict
@@ -13,47 +13,47 @@ VERSION = 1
 FAILED, PARTIAL, STOPPED = "failed.json", "partial.json", "stopped.json"
 
 
-def trial_folder(made: SweepRequest, name: str) -> Folder:
-    return made.home.child(TRIALS).child(name)
+def trial_folder(request: SweepRequest, name: str) -> Folder:
+    return request.home.child(TRIALS).child(name)
 
 
-def identity(made: SweepRequest, recipe: Recipe) -> str:
-    """What a trial's result is a function of."""
-    fields = {"recipe": recipe.values(FIELDS), "grid": asdict(made.grid), "clean": made.digests[0], "test": made.digests[1]}
+def trial_fingerprint(request: SweepRequest, recipe: Recipe) -> str:
+    """The fingerprint of everything that determines the result of a trial."""
+    fields = {"recipe": recipe.values(FIELDS), "grid": asdict(request.grid), "clean": request.digests[0], "test": request.digests[1]}
     return fingerprint("trial", version=VERSION, fields=fields, inputs={})
 
 
-def done(made: SweepRequest, name: str, recipe: Recipe) -> bool:
-    folder = trial_folder(made, name)
-    return finished(folder) and opened(folder).fingerprint == identity(made, recipe)
+def is_done(request: SweepRequest, name: str, recipe: Recipe) -> bool:
+    folder = trial_folder(request, name)
+    return finished(folder) and opened(folder).fingerprint == trial_fingerprint(request, recipe)
 
 
-def stopped(made: SweepRequest, name: str, recipe: Recipe) -> bool:
-    """Whether an earlier call stopped this very trial early."""
-    folder = trial_folder(made, name)
-    return folder.exists(STOPPED) and folder.read_json(STOPPED)["identity"] == identity(made, recipe)
+def is_stopped(request: SweepRequest, name: str, recipe: Recipe) -> bool:
+    """Whether an earlier call stopped this trial early."""
+    folder = trial_folder(request, name)
+    return folder.exists(STOPPED) and folder.read_json(STOPPED)["identity"] == trial_fingerprint(request, recipe)
 
 
-def fail(made: SweepRequest, name: str, reason: str) -> None:
-    """Keep why a setting failed; the next call tries it again."""
-    told = " ".join(reason.split())[-500:]
-    trial_folder(made, name).write_json(FAILED, {"reason": told})
-    say(f"  failed   {name}: {told}")
+def record_failure(request: SweepRequest, name: str, reason: str) -> None:
+    """Store why a setting failed; the next call tries it again."""
+    text = " ".join(reason.split())[-500:]
+    trial_folder(request, name).write_json(FAILED, {"reason": text})
+    say(f"  failed   {name}: {text}")
 
 
-def rows(made: SweepRequest) -> list[dict]:
-    """One row per setting that was tried, in the sweep's order."""
-    found, recipes = [], made.recipes()
-    for point in made.points():
-        name = space.name_of(point)
-        folder = trial_folder(made, name)
+def trial_rows(request: SweepRequest) -> list[dict]:
+    """One row per tried setting, in the order of the sweep."""
+    result, recipes = [], request.recipes()
+    for point in request.points():
+        name = space.point_name(point)
+        folder = trial_folder(request, name)
         row = {"name": name, "point": json.dumps(point), "reason": "", "fingerprint": ""}
-        if done(made, name, recipes[name]):
+        if is_done(request, name, recipes[name]):
             artifact = opened(folder)
-            found.append(row | artifact.facts | {"status": "done", "fingerprint": artifact.fingerprint})
+            result.append(row | artifact.facts | {"status": "done", "fingerprint": artifact.fingerprint})
         elif folder.exists(FAILED):
-            found.append(row | {"status": "failed", "reason": folder.read_json(FAILED)["reason"]})
-        elif stopped(made, name, recipes[name]):
+            result.append(row | {"status": "failed", "reason": folder.read_json(FAILED)["reason"]})
+        elif is_stopped(request, name, recipes[name]):
             facts = {key: value for key, value in folder.read_json(STOPPED).items() if key != "identity"}
-            found.append(row | facts | {"status": "stopped", "reason": f"protected less than others after {facts['n']} seed(s)"})
-    return found
+            result.append(row | facts | {"status": "stopped", "reason": f"protected less than others after {facts['n']} seed(s)"})
+    return result

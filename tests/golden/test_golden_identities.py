@@ -23,8 +23,9 @@ from ray_ue.stages.evaluate.cell import CellJob, PixelSet
 from ray_ue.stages.evaluate.measure import Task
 from ray_ue.stages.evaluate.trained_victims import TrainedVictim
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
-from ray_ue.sweeps.request import Search, plan
-from ray_ue.sweeps.trial_records import identity
+from ray_ue.sweeps.request import plan
+from ray_ue.sweeps.search import Search
+from ray_ue.sweeps.trial_records import trial_fingerprint
 
 WITH_FILES = ("given", "concept")
 FACTS = {"rows": 60, "asked": 60, "of": 60, "canvas": 32, "rejected": 0, "most": 16}
@@ -156,5 +157,5 @@ def test_trials(source: Path, tmp_path: Path) -> None:
     for search in SEARCHES:
         asked: dict[str, Any] = {"recipe": Recipe(ssl_steps=2), "grid": GRID, "search": search, "resources": Resources()}
         made = plan(str(source), str(tmp_path / "sweep"), test=str(source / "cats"), **asked)
-        values |= {name: identity(made, recipe) for name, recipe in made.recipes().items()}
+        values |= {name: trial_fingerprint(made, recipe) for name, recipe in made.recipes().items()}
     compare("trials", values)

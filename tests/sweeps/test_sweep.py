@@ -19,7 +19,7 @@ from ray_ue.pipelines import protect
 from ray_ue.results import evaluation, pareto
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
-from ray_ue.sweeps import request, run
+from ray_ue.sweeps import request, run, search
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -210,9 +210,9 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(swept: Path, photos: 
 
 
 def test_mlflow_needs_a_local_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "refuse_absent", lambda package, *, asked: None)
+    monkeypatch.setattr(search, "refuse_absent", lambda package, *, flag: None)
     asked: dict[str, Any] = {"test": str(photos / "test"), "grid": GRID, "resources": AUTOMATIC, "recipe": base()}
-    with pytest.raises(ValueError, match="keeps its runs in a local folder, and s3://bucket/sweep is none"):
+    with pytest.raises(ValueError, match="needs a local folder, and s3://bucket/sweep is none"):
         request.plan(str(photos / "photos"), "s3://bucket/sweep", search=request.Search(vary=VARY, loggers="mlflow"), **asked)
 
 
@@ -220,7 +220,7 @@ def test_perturbations_per_image_are_counted_once_for_each_setting(photos: Path)
     def work(**changes: Any) -> float:
         asked: dict[str, Any] = {"test": str(photos / "test"), "grid": GRID, "resources": AUTOMATIC}
         made = request.plan(str(photos / "photos"), str(photos / "p"), recipe=base(**changes), search=request.Search(vary=VARY), **asked)
-        return request.room(made)[2]
+        return request.estimate_disk(made)[2]
 
     tap = {"method": "tap", "groups": "label", "steps": 0, "craft_sample": 60}
     assert work(**tap) - work(per="group", **tap) == 2 * 60 * 32**2 * 3 + 2 * 2 * 60 * 32**2 * 3, "a bank each, and a table"
