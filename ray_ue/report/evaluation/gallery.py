@@ -86,11 +86,11 @@ def cluster_samples(evaluation: EvaluationFolder, number: int, copy: str) -> str
     bars = size_chart(f"sizes-{number}", counts, caption=copy)
     names_of_files = set(looks.names())
     named = [(int(digits[-1]), name) for name in description.get("samples", []) if (digits := re.findall(r"\d+", name))]
-    names = sorted((cluster_samples, name) for cluster_samples, name in named if name in names_of_files and cluster_samples < len(counts))
+    names = sorted((cluster, name) for cluster, name in named if name in names_of_files and cluster < len(counts))
     samples = []
-    for cluster_samples, name in names[:MOST_SAMPLES]:
+    for cluster, name in names[:MOST_SAMPLES]:
         try:
-            samples.append(sample_html(read_picture(looks, name), cluster_samples, counts[cluster_samples]))
+            samples.append(sample_html(read_picture(looks, name), cluster, counts[cluster]))
         except Rejected as error:
             samples.append(notice(f"{name} is not shown:", str(error)))
     if not samples:
