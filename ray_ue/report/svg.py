@@ -5,8 +5,8 @@ Colours are drawn as markers and replaced by the page's CSS variables, so that o
 
 import re
 from collections.abc import Callable
+from importlib.resources import as_file, files
 from io import BytesIO
-from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -20,33 +20,13 @@ SLOTS = tuple(f"#01020{number:x}" for number in range(10))  # the most hues that
 THEME = {INK: "currentColor", GRID: "var(--grid)"}
 THEME |= {mark: f"var(--{name})" for name, mark in COLORS.items()} | {mark: f"var(--slot-{number})" for number, mark in enumerate(SLOTS)}
 LEFT, TOP, TITLE = 0.56, 0.08, 0.28  # inches
-RC: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ray-ue",
-    "font.size": 9,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6,
-    "text.color": INK,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
+STYLE = files("ray_ue.report").joinpath("templates", "charts.mplstyle")
 
 
 def draw_svg(draw: Callable[[list[Axes]], None], *, name: str, label: str, size: tuple[float, float], columns: int) -> str:
     """The SVG of what `draw` draws on `columns` axes with shared scales; `size` is in inches, `name` makes the ids unique on the page."""
     out = BytesIO()
-    with rc_context(RC):
+    with as_file(STYLE) as style, rc_context(fname=style):
         figure = Figure(figsize=size)
         axes = figure.subplots(1, columns, sharex=True, sharey=True, squeeze=False)
         width, height = size  # fixed margins, as computing them for every chart would double the time

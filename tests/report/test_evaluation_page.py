@@ -278,7 +278,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     for said in (
         "There is no headline for uc", "No heat map of mi <b>&ue</b>:", "No mixtures:", "No pictures of uc:", "No clusters of uc:",
         "No map of uc: no weights at hand <i>", "No map of mi <b>&ue</b>: the evaluation wrote none.", "Unknown for uc:",
-        "LPIPS is not measured", "Crafting cost of uc unknown:", "Recipe unknown:", "Every victim finished.",
+        "LPIPS is not measured", "Crafting cost of uc unknown:", "Recipe of uc unknown:", "Every victim finished.",
     ):  # fmt: skip
         assert said in words
 

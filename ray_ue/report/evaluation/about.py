@@ -12,36 +12,27 @@ from ray_ue.report.html import cell, details_html, escape, facts, figure, headin
 DATA = ("protected", "clean", "noise", "clean-part")
 
 
+HEADS = ("copy", "images", "largest change, of 255", "budget, of 255", "PSNR, dB (mean)", "SSIM (mean)", "LPIPS (of the pictures shown)")
+
+
 def visibility(evaluation: EvaluationFolder) -> str:
     """Largest change, PSNR and SSIM of each copy."""
     rows, notices = [], []
-    for _, copy in evaluation.each():
-        description, facts_of_copy = evaluation.about(copy), evaluation.about(copy).get("facts") or {}
-        similar = mean_lpips(evaluation, copy, notices)
-        if not facts_of_copy:
+    for copy in evaluation.names:
+        description = evaluation.about(copy)
+        measured, lpips = description.get("facts") or {}, mean_lpips(evaluation, copy, notices)
+        if not measured:
             notices.append(notice(f"Unknown for {copy}:", "its private folder, which has these measurements, was not found."))
-            if similar is None:
-                continue
-        fields = (("images", ",.0f"), ("most_levels", ".0f"), ("psnr_mean", ".2f"), ("ssim_mean", ".4f"))
-        cells = [number_cell(facts_of_copy.get(name), form, column=name) for name, form in fields]
-        cells.insert(2, number_cell(description.get("levels"), ".0f", column="levels"))
-        cells.append(number_cell(similar, ".4f", column="lpips"))
-        rows.append(row([heading(copy), *cells], data={"copy": copy}))
-    heads = [
-        "copy",
-        "images",
-        "largest change, of 255",
-        "budget, of 255",
-        "PSNR, dB (mean)",
-        "SSIM (mean)",
-        "LPIPS (of the pictures shown)",
-    ]
-    body = (
-        figure("visibility-table", table(heads, rows, label="How visible the change is"), caption="Measured on the exported images")
-        if rows
-        else ""
-    )
-    return body + "".join(dict.fromkeys(notices))
+        if measured or lpips is not None:
+            values = measured | {"levels": description.get("levels"), "lpips": lpips}
+            cells = [number_cell(values.get(name), form, column=name) for name, form in VISIBILITY]
+            rows.append(row([heading(copy), *cells], data={"copy": copy}))
+    body = table(HEADS, rows, label="How visible the change is")
+    shown = figure("visibility-table", body, caption="Measured on the exported images") if rows else ""
+    return shown + "".join(dict.fromkeys(notices))
+
+
+VISIBILITY = (("images", ",.0f"), ("most_levels", ".0f"), ("levels", ".0f"), ("psnr_mean", ".2f"), ("ssim_mean", ".4f"), ("lpips", ".4f"))
 
 
 def mean_lpips(evaluation: EvaluationFolder, copy: str, notices: list[str]) -> float | None:
@@ -64,42 +55,32 @@ def number_cell(value: float | None, form: str, *, column: str) -> str:
 def cost(evaluation: EvaluationFolder) -> str:
     """Image passes and seconds of crafting and of all victims; a control that several copies share counts once."""
     sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-    counted_cells: set[str] = set()
-    for row_values in evaluation.table.select(["copy", "data", "cell", "images", "seconds"]).to_pylist():
-        if not row_values["cell"] or row_values["cell"] in counted_cells:  # without a cell it never ran
-            continue
-        counted_cells.add(row_values["cell"])
-        mixed = row_values["data"] in ("protected", "clean-part")
-        total = sums[row_values["data"], row_values["copy"] if mixed else "all copies"]
-        for index, value in enumerate((1, row_values["images"] or 0, row_values["seconds"] or 0)):
-            total[index] += value
-    rows = [
-        row([heading(f"victims on {data}", small=copy), cell(f"{count:,.0f}"), *cost_cells(images, seconds)], data={"data": data})
-        for (data, copy), (count, images, seconds) in sorted(sums.items(), key=lambda entry: (DATA.index(entry[0][0]), entry[0][1]))
-    ]
-    crafts = [(copy, evaluation.about(copy).get("craft")) for copy in evaluation.names]
-    crafting_rows = [
-        row([heading("crafting", small=copy), cell("1"), *cost_cells(*craft_cost(craft))], data={"data": "craft"})
-        for copy, craft in crafts
-        if craft
-    ]
-    absent = "".join(
-        notice(f"Crafting cost of {copy} unknown:", "its private folder was not found.") for copy, craft in crafts if not craft
+    cells = {victim["cell"]: victim for victim in reversed(evaluation.table.select(COST_FIELDS).to_pylist()) if victim["cell"]}
+    for victim in cells.values():  # without a cell it never ran
+        total = sums[victim["data"], victim["copy"] if victim["data"] in ("protected", "clean-part") else "all copies"]
+        total[:] = total[0] + 1, total[1] + (victim["images"] or 0), total[2] + (victim["seconds"] or 0)
+    crafts = {copy: evaluation.about(copy).get("craft") for copy in evaluation.names}
+    rows = []
+    for copy, craft in crafts.items():
+        if craft:
+            cells_of_row = [heading("crafting", small=copy), cell("1"), *cost_cells(float(craft["images"]), float(craft["seconds"]))]
+            rows.append(row(cells_of_row, data={"data": "craft"}))
+    for (data, copy), (count, images, seconds) in sorted(sums.items(), key=lambda entry: (DATA.index(entry[0][0]), entry[0][1])):
+        cells_of_row = [heading(f"victims on {data}", small=copy), cell(f"{count:,.0f}"), *cost_cells(images, seconds)]
+        rows.append(row(cells_of_row, data={"data": data}))
+    body = figure(
+        "cost-table",
+        table(["what", "runs", "image passes", "seconds"], rows, label="Cost"),
+        caption="Sums over all runs",
+        note="reused results count with their original cost",
     )
-    body = table(["what", "runs", "image passes", "seconds"], [*crafting_rows, *rows], label="Cost")
-    machine = evaluation.run.get("machine", {})
-    machine_facts = [(name, f"{value}") for name, value in machine.items()] + [
-        ("wall time", format_duration(evaluation.run.get("seconds")))
-    ]
-    return (
-        figure("cost-table", body, caption="Sums over all runs", note="reused results count with their original cost")
-        + absent
-        + facts(machine_facts)
-    )
+    unknown = [copy for copy, craft in crafts.items() if not craft]
+    body += "".join(notice(f"Crafting cost of {copy} unknown:", "its private folder was not found.") for copy in unknown)
+    machine = [(name, f"{value}") for name, value in evaluation.run.get("machine", {}).items()]
+    return body + facts([*machine, ("wall time", format_duration(evaluation.run.get("seconds")))])
 
 
-def craft_cost(craft: Mapping[str, Any]) -> tuple[float, float]:
-    return float(craft["images"]), float(craft["seconds"])
+COST_FIELDS = ["copy", "data", "cell", "images", "seconds"]
 
 
 def cost_cells(images: float, seconds: float) -> list[str]:
@@ -116,39 +97,23 @@ def format_duration(seconds: float | None) -> str:
 def provenance(evaluation: EvaluationFolder) -> str:
     """The request, recipes and fingerprints of the copies, relabels, versions."""
     run = evaluation.run
-    parts = [
-        details_html(
-            "Request",
-            facts(format_pairs({"clean images": run["clean"], "test images": run["test"], **run.get("request", {})})),
-            open=True,
-        )
-    ]
-    parts.append(details_html("Chosen automatically", facts(format_pairs(run.get("chosen", {}))), open=True))
+    request = {"clean images": run["clean"], "test images": run["test"], **run.get("request", {})}
+    parts = [collapsible("Request", request, open=True), collapsible("Chosen automatically", run.get("chosen", {}), open=True)]
     for copy in run["copies"]:
-        recipe = copy.get("recipe")
-        body = (
-            facts([("place", str(copy.get("uri", "unknown"))), *format_pairs(recipe)])
-            if recipe
-            else notice("Recipe unknown:", "its private folder was not found.")
-        )
-        prints = (
-            facts(format_pairs(copy["fingerprints"]))
-            if copy.get("fingerprints")
-            else notice("Fingerprints unknown:", "its private folder was not found.")
-        )
-        parts.append(
-            details_html(f"Recipe of {copy['name']}", body, open=False)
-            + details_html(f"Fingerprints of {copy['name']}", prints, open=False)
-        )
-    relabels = [
-        row([heading(r["spec"]), cell(str(r["classes"])), cell(f"{100 * r['chance']:.1f}")], data={}) for r in run.get("relabels", [])
-    ]
-    if relabels:
-        parts.append(
-            details_html("Labels of the exploiter", table(["relabel", "classes", "chance, %"], relabels, label="Relabels"), open=False)
-        )
-    parts.append(details_html("Versions", facts(format_pairs(run.get("versions", {}))), open=False))
-    return "".join(parts)
+        recipe, fingerprints = copy.get("recipe"), copy.get("fingerprints")
+        parts.append(collapsible(f"Recipe of {copy['name']}", {"place": copy.get("uri", "unknown"), **recipe} if recipe else None))
+        parts.append(collapsible(f"Fingerprints of {copy['name']}", fingerprints or None))
+    if relabels := run.get("relabels"):
+        rows = [row([heading(one["spec"]), cell(str(one["classes"])), cell(f"{100 * one['chance']:.1f}")], data={}) for one in relabels]
+        body = table(["relabel", "classes", "chance, %"], rows, label="Relabels")
+        parts.append(details_html("Labels of the exploiter", body, open=False))
+    return "".join([*parts, collapsible("Versions", run.get("versions", {}))])
+
+
+def collapsible(title: str, values: Mapping[str, Any] | None, *, open: bool = False) -> str:
+    """Names and values that can be collapsed; a notice in place of None."""
+    body = notice(f"{title} unknown:", "the copy's private folder was not found.") if values is None else facts(format_pairs(values))
+    return details_html(title, body, open=open)
 
 
 def format_pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:

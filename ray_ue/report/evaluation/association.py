@@ -1,13 +1,15 @@
 """Mutual information in words: correlations, their limits, and the Markdown page."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
+from ray_ue.report.evaluation.words import Entry, percent_entry, score_entry
 from ray_ue.results.evaluation import Score
 from ray_ue.results.information import LAYER, Association, InformationLine, associations, count_skipped, group_by_depth, lines
-from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score, markdown_table
+from ray_ue.results.text import escape_markdown, format_number, format_percent, markdown_table
 
 LIMIT = (
     "A correlation over a few methods shows whether copies that lower this estimate also lower accuracy; it does not show that the one "
@@ -48,31 +50,30 @@ def describe_association(association: Association) -> str:
     )
 
 
-def row_texts(line: InformationLine) -> dict[str, str]:
-    """A line as texts under COLUMNS: nats, percent and points."""
+def row_entries(line: InformationLine) -> dict[str, Entry]:
+    """A line as texts, in nats, percent and points, and raw numbers under COLUMNS."""
     return {
-        "labels": line.relabel,
-        "victim": line.victim,
-        "trained on": line.name,
-        "layer": line.layer,
-        "information": format_information(line.information),
-        "corrected": format_information(line.corrected),
-        "± slices": format_nats(line.stderr),
-        "gap": format_nats(line.gap),
-        "accuracy": format_score(line.accuracy),
-        "accuracy gap": format_percent(line.accuracy_gap),
-        "log det": format_number(line.logdet.mean, ".1f"),
-        "intra": format_number(line.intra.mean, ".3f"),
-        "inter": format_number(line.inter.mean, ".3f"),
+        "labels": (line.relabel, math.nan),
+        "victim": (line.victim, math.nan),
+        "trained on": (line.name, math.nan),
+        "layer": (line.layer, math.nan),
+        "information": (format_information(line.information), line.information.mean),
+        "corrected": (format_information(line.corrected), line.corrected.mean),
+        "± slices": (format_nats(line.stderr), line.stderr),
+        "gap": (format_nats(line.gap), line.gap),
+        "accuracy": score_entry(line.accuracy),
+        "accuracy gap": percent_entry(line.accuracy_gap),
+        "log det": (format_number(line.logdet.mean, ".1f"), line.logdet.mean),
+        "intra": (format_number(line.intra.mean, ".3f"), line.intra.mean),
+        "inter": (format_number(line.inter.mean, ".3f"), line.inter.mean),
     }
 
 
 def informative_columns(lines: Iterable[InformationLine]) -> list[str]:
     """The columns with values."""
-    texts = [row_texts(line) for line in lines]
-    layered = any(text["layer"] != LAYER for text in texts)
-    names = [name for name in COLUMNS if name not in ("corrected", "± slices", "layer") or any(text[name] != "–" for text in texts)]
-    return [name for name in names if name != "layer" or layered]
+    rows = [row_entries(line) for line in lines]
+    empty = {"corrected": "–", "± slices": "–", "layer": LAYER}
+    return [name for name in COLUMNS if name not in empty or any(row[name][0] != empty[name] for row in rows)]
 
 
 def group_by_estimator(lines: Iterable[InformationLine]) -> dict[str, list[InformationLine]]:
@@ -120,7 +121,7 @@ def markdown(table: pa.Table, *, title: str) -> str:
         text += [
             f"## {escape_markdown(name)}",
             "",
-            *markdown_table([names, *([row_texts(line)[column] for column in names] for line in group)]),
+            *markdown_table([names, *([row_entries(line)[column][0] for column in names] for line in group)]),
             "",
         ]
     if table_of := depth_rows(result_lines):

@@ -97,10 +97,7 @@ def cluster_samples(evaluation: EvaluationFolder, number: int, copy: str) -> str
         return bars + notice(f"No samples of {copy}:", "no image of a cluster was written.")
     note = f"{len(samples)} of {len(counts)} clusters"
     return bars + figure(
-        f"samples-{number}",
-        f'<div class="samples">{"".join(samples)}</div>',
-        caption=f"{copy}: one image of each cluster",
-        note=note,
+        f"samples-{number}", f'<div class="samples">{"".join(samples)}</div>', caption=f"{copy}: one image of each cluster", note=note
     )
 
 

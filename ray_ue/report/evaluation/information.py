@@ -13,7 +13,7 @@ from ray_ue.report.evaluation.association import (
     format_nats,
     group_by_estimator,
     informative_columns,
-    row_texts,
+    row_entries,
 )
 from ray_ue.report.evaluation.folder import EvaluationFolder
 from ray_ue.report.html import cell, escape, figure, heading, notice, row, table
@@ -81,30 +81,15 @@ def scatter(name: str, estimator: str, lines: Sequence[InformationLine]) -> str:
     return figure(name, body, caption=estimator, note=f"{len(lines)} points; orange: protected, grey: noise", kind="map")
 
 
-def information_table(lines: Sequence[InformationLine], name: str) -> str:
+def information_table(lines: Sequence[InformationLine], estimator: str) -> str:
     names = [column for column in informative_columns(lines) if column != "trained on"]
     rows = []
     for line in lines:
-        texts, raw = row_texts(line), raw_values(line)
-        cells = [cell(texts[column], value=raw.get(column, float("nan")), column=column) for column in names]
+        entries = row_entries(line)
+        cells = [cell(entries[name][0], value=entries[name][1], column=name) for name in names]
         place = {"method": line.name, "victim": line.victim, "relabel": line.relabel, "layer": line.layer}
         rows.append(row([heading(line.name), *cells], data=place))
-    return table(["trained on", *names], rows, label=f"Mutual information by {name}")
-
-
-def raw_values(line: InformationLine) -> dict[str, float]:
-    """The raw number of each column that has one."""
-    return {
-        "information": line.information.mean,
-        "corrected": line.corrected.mean,
-        "± slices": line.stderr,
-        "gap": line.gap,
-        "accuracy": line.accuracy.mean,
-        "accuracy gap": line.accuracy_gap,
-        "log det": line.logdet.mean,
-        "intra": line.intra.mean,
-        "inter": line.inter.mean,
-    }
+    return table(["trained on", *names], rows, label=f"Mutual information by {estimator}")
 
 
 def depth_table(lines: Sequence[InformationLine]) -> str:

@@ -6,32 +6,12 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
-from ray_ue.report.evaluation.words import informative_columns, row_texts
+from ray_ue.report.evaluation.words import informative_columns, row_entries
 from ray_ue.report.html import cell, details_html, figure, heading, notice, row, table
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
 from ray_ue.results.text import format_percent
 
 MOST_CLASSES = 200  # rows of a table of classes
-
-
-def raw_values(line: ResultLine) -> dict[str, float]:
-    """The raw value of each column that has one."""
-    scores = {
-        "protected": line.protected,
-        "clean": line.clean,
-        "noise": line.noise,
-        "clean part": line.part,
-        "perturbed test": line.perturbed,
-    }
-    drops = {"drop": line.drop, "noise drop": line.noise_drop, "kept": math.nan if line.is_sanity_check else line.kept}
-    rest = {
-        "clean rows": line.fraction,
-        "chance": line.chance,
-        "AMI": line.ami,
-        "purity": line.purity,
-        "failed": float(sum(count for _, count in line.failed)),
-    }
-    return {**{name: score.mean for name, score in scores.items()}, **drops, **rest}
 
 
 def lines(evaluation: EvaluationFolder) -> str:
@@ -54,15 +34,16 @@ def line_table(result_lines: Sequence[ResultLine], worst: Sequence[ResultLine], 
 
 
 def line_row(line: ResultLine, names: Sequence[str], *, worst: bool) -> str:
-    values, texts = raw_values(line), row_texts(line)
+    entries = row_entries(line)
     cells = []
     for name in names:
-        first, mark, rest = texts[name].partition(" ± " if "±" in texts[name] else " (")
+        text, value = entries[name]
+        first, mark, rest = text.partition(" ± " if "±" in text else " (")
         small = f"{mark}{rest}".strip()
         if name == "victim":
-            cells.append(heading(first, small="worst case" if worst else "", narrow=f"{texts['relabel']}, {texts['defense']}"))
+            cells.append(heading(first, small="worst case" if worst else "", narrow=f"{entries['relabel'][0]}, {entries['defense'][0]}"))
         else:
-            cells.append(cell(first, small=small, value=values.get(name, math.nan), column=name))
+            cells.append(cell(first, small=small, value=value, column=name))
     kind = "worst" if worst else "floor" if line.is_sanity_check else ""
     return row(
         cells, kind=kind, data={"victim": line.victim, "relabel": line.relabel, "defense": line.defense, "fraction": repr(line.fraction)}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import pyarrow as pa
 
 from ray_ue.parameters import list_some
-from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, copy_names, headline, summary
-from ray_ue.results.text import escape_markdown, format_percent, format_score, format_score_in_sentence, markdown_table
+from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, Score, copy_names, headline, summary
+from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score, format_score_in_sentence, markdown_table
 
 NAMED = 3  # entries that a sentence names before it counts the others
 SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim only a few points
@@ -84,37 +84,38 @@ def warnings(lines: Iterable[ResultLine]) -> list[str]:
     return [f"The noise control of {list_some(names)} lies {how}. {suspect}" for how, names in copies_of.items()]
 
 
+Entry = tuple[str, float]  # text and raw number
 PLACE = ("victim", "relabel", "defense")
 COLUMNS = (*PLACE, "clean rows", "kept", "protected", "clean part", "clean", "drop", "noise", "noise drop", "perturbed test")
 COLUMNS += ("chance", "AMI", "purity", "failed")
 
 
-def row_texts(line: ResultLine) -> dict[str, str]:
-    """A line as texts under COLUMNS, in percent and points."""
+def row_entries(line: ResultLine) -> dict[str, Entry]:
+    """A line as texts, in percent and points, and raw numbers under COLUMNS."""
     return {
-        "victim": line.victim,
-        "relabel": f"{line.relabel} (sanity floor)" if line.is_sanity_check else line.relabel,
-        "defense": f"{line.defense} (owns clean images)" if line.needs_clean_images else line.defense,
-        "clean rows": format_percent(line.fraction),
-        "kept": "–" if line.is_sanity_check else format_percent(line.kept),
-        "protected": format_score(line.protected),
-        "clean part": format_score(line.part),
-        "clean": format_score(line.clean),
-        "drop": format_percent(line.drop),
-        "noise": format_score(line.noise),
-        "noise drop": format_percent(line.noise_drop),
-        "perturbed test": format_score(line.perturbed),
-        "chance": format_percent(line.chance),
-        "AMI": "–" if math.isnan(line.ami) else f"{line.ami:.2f}",
-        "purity": format_percent(line.purity),
-        "failed": str(sum(count for _, count in line.failed)),
+        "victim": (line.victim, math.nan),
+        "relabel": (f"{line.relabel} (sanity floor)" if line.is_sanity_check else line.relabel, math.nan),
+        "defense": (f"{line.defense} (owns clean images)" if line.needs_clean_images else line.defense, math.nan),
+        "clean rows": percent_entry(line.fraction),
+        "kept": percent_entry(math.nan if line.is_sanity_check else line.kept),
+        "protected": score_entry(line.protected),
+        "clean part": score_entry(line.part),
+        "clean": score_entry(line.clean),
+        "drop": percent_entry(line.drop),
+        "noise": score_entry(line.noise),
+        "noise drop": percent_entry(line.noise_drop),
+        "perturbed test": score_entry(line.perturbed),
+        "chance": percent_entry(line.chance),
+        "AMI": (format_number(line.ami, ".2f"), line.ami),
+        "purity": percent_entry(line.purity),
+        "failed": (str(sum(count for _, count in line.failed)), float(sum(count for _, count in line.failed))),
     }
 
 
 def informative_columns(lines: Iterable[ResultLine]) -> list[str]:
     """The columns with values; mixtures, clusters and failures may be absent."""
-    texts = [row_texts(line) for line in lines]
-    return [name for name in COLUMNS if name in ALWAYS or any(text[name] not in ("–", "0", "0.0") for text in texts)]
+    rows = [row_entries(line) for line in lines]
+    return [name for name in COLUMNS if name in ALWAYS or any(row[name][0] not in ("–", "0", "0.0") for row in rows)]
 
 
 ALWAYS = (*PLACE, "kept", "protected", "clean", "drop", "noise", "noise drop", "chance")
@@ -125,21 +126,22 @@ def markdown(table: pa.Table, run: Mapping) -> str:
     lines = summary(table)
     text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
     for copy in copy_names(table, run):
-        text += [
-            f"## {escape_markdown(copy)}",
-            "",
-            *(f"- {escape_markdown(line)}" for line in _headline_sentences(headline(lines, copy))),
-            "",
-        ]
+        worst = headline(lines, copy)
+        sentences = [f"- {escape_markdown(sentence)}" for sentence in (*verdict(worst), *doubts(worst))]
+        text += [f"## {escape_markdown(copy)}", "", *sentences, ""]
     text += ["## All lines", "", "Percent; mean ± sample standard deviation over seeds (n). Drops in points against the same defense.", ""]
     for copy in copy_names(table, run):
         lines_of_copy = [line for line in lines if line.copy == copy]
         names = informative_columns(lines_of_copy)
-        rows = [[row_texts(line)[name] for name in names] for line in lines_of_copy]
+        rows = [[row_entries(line)[name][0] for name in names] for line in lines_of_copy]
         text += [f"### {escape_markdown(copy)}", "", *markdown_table([names, *rows]), ""]
     failed = [f"- {escape_markdown(line.place)}: {escape_markdown(reason)} ({count}x)" for line in lines for reason, count in line.failed]
     return "\n".join([*text, *(["## Failed", "", *failed, ""] if failed else [])])
 
 
-def _headline_sentences(head: Headline) -> list[str]:
-    return [*verdict(head), *doubts(head)]
+def percent_entry(fraction: float) -> Entry:
+    return format_percent(fraction), fraction
+
+
+def score_entry(score: Score) -> Entry:
+    return format_score(score), score.mean

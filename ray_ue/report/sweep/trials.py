@@ -1,17 +1,16 @@
 """The trials of a sweep: the front as cards, finished ones as a table, others with their reasons; cost and request."""
 
 import math
-from typing import Any
 
 from ray_ue.report.evaluation import about
-from ray_ue.report.html import cell, details_html, escape, facts, figure, heading, notice, render, row, table
+from ray_ue.report.html import cell, escape, facts, figure, heading, notice, render, row, table
 from ray_ue.report.sweep.advice import EXPLANATION, count_trials, doubts, front_sentences
 from ray_ue.report.sweep.folder import SweepFolder, place
 from ray_ue.results.pareto import Row, accuracy, format_point, number_or_nan, rank_trials, unfinished_trials
 from ray_ue.results.text import format_number, format_percent, format_score, format_score_in_sentence
 
 MOST_CARDS = 6
-PARTS = ("recipe", "grid", "machine", "versions")  # of the request, each collapsed by itself
+PARTS = {"recipe": "Base recipe, before the axes", "grid": "Evaluation of every copy", "machine": "Machine", "versions": "Versions"}
 APART = (*PARTS, "limits", "seconds", "spent")
 NUMBERS = (  # head, field, form
     ("budget, of 255", "levels", ".0f"),
@@ -52,27 +51,22 @@ def finished_table(sweep: SweepFolder) -> str:
     if not rows:
         return notice("No table:", "no trial finished.")
     heads = ["setting", "kept, %", "accuracy, %", "worst case", *(head for head, _, _ in NUMBERS), "images", "name"]
-    return figure("trials-table", table(heads, rows, label="Finished trials"), caption="Best first", note="green: on the front") + (
-        f'<p class="missing">{escape(EXPLANATION)}</p>'
-    )
+    body = figure("trials-table", table(heads, rows, label="Finished trials"), caption="Best first", note="green: on the front")
+    return f'{body}<p class="missing">{escape(EXPLANATION)}</p>'
 
 
 def trial_row(sweep: SweepFolder, trial: Row) -> str:
-    best, score = trial["name"] in sweep.best, sweep.score(trial)
+    on_front, spread = trial["name"] in sweep.best, format_spread(sweep.score(trial).spread)
     first, mark, rest = format_score(accuracy(trial)).partition(" ± ")
-    case = ", ".join(word for word in place(trial) if word) or "–"
     cells = [
-        heading(format_point(trial), small="on the front" if best else ""),
-        cell(format_percent(trial["kept"]), small=format_spread(score.spread), value=number_or_nan(trial["kept"]), column="kept"),
+        heading(format_point(trial), small="on the front" if on_front else ""),
+        cell(format_percent(trial["kept"]), small=spread, value=number_or_nan(trial["kept"]), column="kept"),
         cell(first, small=f"{mark}{rest}".strip(), value=number_or_nan(trial["accuracy"]), column="accuracy"),
-        cell(case, column="case"),
-        *(
-            cell(format_number(trial[name], form), value=number_or_nan(trial[name]), column=name)
-            for _, name, form in (*NUMBERS, ("", "images", ",.0f"))
-        ),
-        cell(trial["name"], column="name"),
+        cell(", ".join(word for word in place(trial) if word) or "–", column="case"),
     ]
-    return row(cells, kind="front" if best else "", data={"trial": trial["name"]})
+    for _, name, form in (*NUMBERS, ("", "images", ",.0f")):
+        cells.append(cell(format_number(trial[name], form), value=number_or_nan(trial[name]), column=name))
+    return row([*cells, cell(trial["name"], column="name")], kind="front" if on_front else "", data={"trial": trial["name"]})
 
 
 def format_spread(spread: float) -> str:
@@ -81,39 +75,26 @@ def format_spread(spread: float) -> str:
 
 def unfinished_table(sweep: SweepFolder) -> str:
     """Stopped and failed trials with their reasons."""
-    trials = unfinished_trials(sweep.rows)
-    if not trials:
-        return "<p>Every trial finished.</p>"
-    rows = [
-        row(
-            [heading(format_point(trial)), cell(trial["status"], kind="text"), cell(trial["reason"] or "no reason was given", kind="text")],
-            data={},
-        )
-        for trial in trials
-    ]
+    rows = []
+    for trial in unfinished_trials(sweep.rows):
+        reason = cell(trial["reason"] or "no reason was given", kind="text")
+        rows.append(row([heading(format_point(trial)), cell(trial["status"], kind="text"), reason], data={}))
     body = table(["setting", "what happened", "reason"], rows, label="Trials that did not finish", kind="text")
-    return figure("unfinished-table", body, caption="They are not compared.")
+    return figure("unfinished-table", body, caption="They are not compared.") if rows else "<p>Every trial finished.</p>"
 
 
 def cost(sweep: SweepFolder) -> str:
     """Sums over all trials, and the machines of the sweep."""
-    sums = [
-        (head, sum(trial[name] or 0 for trial in sweep.rows))
-        for head, name in (("image passes of crafting", "passes"), ("images exported", "images"))
-    ]
-    facts_of_sweep = [(head, f"{total:,}") for head, total in sums]
-    facts_of_sweep += [("time of all trials", about.format_duration(sum(trial["seconds"] or 0.0 for trial in sweep.rows)))]
-    facts_of_sweep += [("wall time", about.format_duration(sweep.request.get("seconds")))]
-    facts_of_sweep += [(name, about.format_value(value)) for name, value in sweep.request.get("machine", {}).items()]
-    return facts(facts_of_sweep) + notice("Note:", "trials that run concurrently or share stages take less wall time than their sum.")
+    sums = {name: sum(trial[name] or 0 for trial in sweep.rows) for name in ("passes", "images", "seconds")}
+    pairs = [("image passes of crafting", f"{sums['passes']:,}"), ("images exported", f"{sums['images']:,}")]
+    pairs += [("time of all trials", about.format_duration(sums["seconds"]))]
+    pairs += [("wall time", about.format_duration(sweep.request.get("seconds")))]
+    pairs += about.format_pairs(sweep.request.get("machine", {}))
+    return facts(pairs) + notice("Note:", "trials that run concurrently or share stages take less wall time than their sum.")
 
 
 def provenance(sweep: SweepFolder) -> str:
     """Request, base recipe, grid and versions."""
     request = {name: value for name, value in sweep.request.items() if name not in APART}
-    parts = [details_html("Request", facts(about.format_pairs(request)), open=True)]
-    titles = {"recipe": "Base recipe, before the axes", "grid": "Evaluation of every copy", "machine": "Machine", "versions": "Versions"}
-    for part in PARTS:
-        values: dict[str, Any] = sweep.request.get(part, {})
-        parts.append(details_html(titles[part], facts(about.format_pairs(values)), open=False) if values else "")
-    return "".join(parts)
+    parts = [about.collapsible(title, sweep.request[name]) for name, title in PARTS.items() if sweep.request.get(name)]
+    return "".join([about.collapsible("Request", request, open=True), *parts])
