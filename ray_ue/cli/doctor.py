@@ -33,7 +33,7 @@ class Finding:
 
     name: str
     state: Literal["ok", "note", "bad"]
-    found: str
+    result: str
     advice: str = ""
 
 
@@ -63,13 +63,13 @@ def check_python() -> Finding:
     return Finding(
         name="Python",
         state="ok" if good else "bad",
-        found=f"{version} on {platform.system()} {platform.machine()}",
+        result=f"{version} on {platform.system()} {platform.machine()}",
         advice="use 3.11 or 3.12",
     )
 
 
 def list_packages() -> Finding:
-    return Finding(name="packages", state="ok", found=", ".join(f"{name} {installed(name)}" for name in PACKAGES))
+    return Finding(name="packages", state="ok", result=", ".join(f"{name} {installed(name)}" for name in PACKAGES))
 
 
 def check_processors() -> Finding:
@@ -78,7 +78,7 @@ def check_processors() -> Finding:
     return Finding(
         name="processors",
         state="ok" if memory >= MEMORY else "note",
-        found=f"{cores} cores, {memory:.0f} GiB of memory",
+        result=f"{cores} cores, {memory:.0f} GiB of memory",
         advice=f"Ray and torch together need {MEMORY} GiB or more: close other programs, or use --workers local",
     )
 
@@ -90,7 +90,7 @@ def check_gpu() -> Finding:
         return Finding(
             name="GPU",
             state="note",
-            found=f"torch {torch.__version__} sees none",
+            result=f"torch {torch.__version__} sees none",
             advice="all work runs on the CPU, which suits small surrogates and thousands of images; CLIP takes hours. If this machine has "
             "a GPU, nvidia-smi must list it and its driver must support torch's CUDA",
         )
@@ -100,7 +100,7 @@ def check_gpu() -> Finding:
     return Finding(
         name="GPU",
         state="ok" if value == 512 else "bad",
-        found=names,
+        result=names,
         advice=f"a product of matrices of ones gave {value} instead of 512: reinstall the driver or torch",
     )
 
@@ -120,9 +120,9 @@ def check_ray() -> Finding:
             if address
             else "free memory and disk space in the temporary folder, and read its ray/session_latest/logs"
         )
-        return Finding(name="Ray", state="bad", found=message, advice=advice)
+        return Finding(name="Ray", state="bad", result=message, advice=advice)
     kind = f"joined {address or 'the cluster of this job'}" if joins_a_cluster() else "started and stopped"
-    return Finding(name="Ray", state="ok", found=f"{kind}: {machines.cpus} CPUs, {machines.gpus} GPUs, {machines.nodes} node(s)")
+    return Finding(name="Ray", state="ok", result=f"{kind}: {machines.cpus} CPUs, {machines.gpus} GPUs, {machines.nodes} node(s)")
 
 
 def check_faiss() -> Finding:
@@ -138,7 +138,7 @@ def check_faiss() -> Finding:
     return Finding(
         name="faiss",
         state="ok" if good else "bad",
-        found=f"version {faiss.__version__} on {device}, clusters correctly",
+        result=f"version {faiss.__version__} on {device}, clusters correctly",
         advice=f"it found the centres {centers.round(2)} instead of 0 and 9: install only one of faiss-cpu and faiss-gpu",
     )
 
@@ -150,7 +150,7 @@ def check_weights(kind: str) -> Finding:
     return Finding(
         name=f"{kind} weights",
         state="ok" if names else "note",
-        found=listing,
+        result=listing,
         advice=f"the first run with --surrogate {kind}:… downloads them; without network use {kind}:ARCH@FILE; ssl:small needs none",
     )
 
@@ -160,7 +160,7 @@ def check_disk(folder: str) -> Finding:
     return Finding(
         name="disk",
         state="ok" if free >= ROOM else "note",
-        found=f"{'an object store' if free == float('inf') else f'{free:.1f} GiB free'} for {Folder.at(folder).uri}",
+        result=f"{'an object store' if free == float('inf') else f'{free:.1f} GiB free'} for {Folder.at(folder).uri}",
         advice="ray-ue protect … --dry-run shows how much a copy needs; --image-format webp and --resize reduce it",
     )
 
@@ -171,11 +171,11 @@ def check_writing(folder: str) -> Finding:
     try:
         target.check_writable()
     except (ValueError, ImportError) as error:
-        return Finding(name="writing", state="bad", found=" ".join(str(error).split()), advice="")
+        return Finding(name="writing", state="bad", result=" ".join(str(error).split()), advice="")
     finally:
         if not existed and target.local and Path(target.uri).is_dir():
             Path(target.uri).rmdir()
-    return Finding(name="writing", state="ok", found=f"a test file in {target.uri} could be written and removed")
+    return Finding(name="writing", state="ok", result=f"a test file in {target.uri} could be written and removed")
 
 
 def check_temporary_folder() -> Finding:
@@ -184,7 +184,7 @@ def check_temporary_folder() -> Finding:
     return Finding(
         name="temporary",
         state="ok" if free >= WORK_ROOM else "note",
-        found=f"{free:.1f} GiB free in {gettempdir()}",
+        result=f"{free:.1f} GiB free in {gettempdir()}",
         advice="Ray writes to it; set RAY_TMPDIR to a folder on a larger disk",
     )
 
@@ -193,12 +193,12 @@ def check_shared_memory() -> Finding:
     """Ray keeps its object store in /dev/shm on Linux."""
     folder = Path("/dev/shm")
     if not folder.is_dir():
-        return Finding(name="shared memory", state="ok", found="none; Ray uses the temporary folder")
+        return Finding(name="shared memory", state="ok", result="none; Ray uses the temporary folder")
     free = shutil.disk_usage(folder).free / 2**30
     return Finding(
         name="shared memory",
         state="ok" if free >= SHARED_ROOM else "note",
-        found=f"{free:.1f} GiB free in {folder}",
+        result=f"{free:.1f} GiB free in {folder}",
         advice="Ray uses the slower disk instead: start the container with --shm-size=4g",
     )
 
@@ -210,12 +210,12 @@ def check_open_files() -> Finding:
     return Finding(
         name="open files",
         state="ok" if soft >= FILES else "note",
-        found=f"at most {soft:,} per process",
+        result=f"at most {soft:,} per process",
         advice=f"Ray needs many: run ulimit -n {8 * FILES}",
     )
 
 
 def format_finding(finding: Finding) -> str:
     """A finding as text, with its advice unless the state is ok."""
-    text = f"{MARKS[finding.state]} {finding.name:<19} {finding.found}"
+    text = f"{MARKS[finding.state]} {finding.name:<19} {finding.result}"
     return text + (f"\n{'':25}-> {finding.advice}" if finding.advice and finding.state != "ok" else "")

@@ -15,7 +15,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, ray: Finding) -> None:
     monkeypatch.setattr(doctor, "check_ray", lambda: ray)
 
 
-WELL = Finding(name="Ray", state="ok", found="started")
+WELL = Finding(name="Ray", state="ok", result="started")
 
 
 def test_every_look_tells_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_every_look_tells_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
         *("Python", "packages", "processors", "GPU", "Ray", "faiss", "open_clip weights", "torchvision weights", "disk", "writing"),
         *("temporary", "shared memory", "open files"),
     }
-    assert all(finding.found for finding in found.values())
+    assert all(finding.result for finding in found.values())
     assert all(finding.advice for finding in found.values() if finding.state == "note")
     assert found["faiss"].state == found["writing"].state == "ok"
     assert not (tmp_path / "copies" / "new").exists()
@@ -54,7 +54,7 @@ def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.M
     monkeypatch.setattr(session, "answers", refuse)
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
     found = doctor.check_ray()
-    assert (found.state, found.found) == ("bad", "no head answers there")
+    assert (found.state, found.result) == ("bad", "no head answers there")
     assert "RAY_ADDRESS is 'ray-head:6379': is the head running" in format_finding(found)
 
 
@@ -93,7 +93,7 @@ def test_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
     (tmp_path / "checkpoints" / name).write_bytes(b"weights")
     found = doctor.check_weights("torchvision")
-    assert (found.state, found.found) == ("ok", f"1 in {tmp_path}/checkpoints: resnet18/IMAGENET1K_V1")
+    assert (found.state, found.result) == ("ok", f"1 in {tmp_path}/checkpoints: resnet18/IMAGENET1K_V1")
 
 
 def test_little_room_is_a_note_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_little_room_is_a_note_with_a_way_out(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.ray
 def test_ray_runs_a_task(ray_session: None) -> None:
     found = doctor.check_ray()
-    assert found.state == "ok", found.found
-    assert "CPUs" in found.found
+    assert found.state == "ok", found.result
+    assert "CPUs" in found.result
 
 
 def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,5 +117,5 @@ def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(open_clip, "try_to_load_from_cache", lambda repository, name: "/cache/file" if repository == here else None)
     found = doctor.check_weights("open_clip")
     assert found.state == "ok"
-    assert "RN50/openai" in found.found
-    assert "ViT-L-14" not in found.found
+    assert "RN50/openai" in found.result
+    assert "ViT-L-14" not in found.result

@@ -28,8 +28,8 @@ def visibility(evaluation: EvaluationFolder) -> str:
             cells = [number_cell(values.get(name), form, column=name) for name, form in VISIBILITY]
             rows.append(row([heading(copy), *cells], data={"copy": copy}))
     body = table(HEADS, rows, label="How visible the change is")
-    shown = figure("visibility-table", body, caption="Measured on the exported images") if rows else ""
-    return shown + "".join(dict.fromkeys(notices))
+    drawn = figure("visibility-table", body, caption="Measured on the exported images") if rows else ""
+    return drawn + "".join(dict.fromkeys(notices))
 
 
 VISIBILITY = (("images", ",.0f"), ("most_levels", ".0f"), ("levels", ".0f"), ("psnr_mean", ".2f"), ("ssim_mean", ".4f"), ("lpips", ".4f"))
@@ -104,7 +104,9 @@ def provenance(evaluation: EvaluationFolder) -> str:
         parts.append(collapsible(f"Recipe of {copy['name']}", {"place": copy.get("uri", "unknown"), **recipe} if recipe else None))
         parts.append(collapsible(f"Fingerprints of {copy['name']}", fingerprints or None))
     if relabels := run.get("relabels"):
-        rows = [row([heading(one["spec"]), cell(str(one["classes"])), cell(f"{100 * one['chance']:.1f}")], data={}) for one in relabels]
+        rows = [
+            row([heading(label["spec"]), cell(str(label["classes"])), cell(f"{100 * label['chance']:.1f}")], data={}) for label in relabels
+        ]
         body = table(["relabel", "classes", "chance, %"], rows, label="Relabels")
         parts.append(details_html("Labels of the exploiter", body, open=False))
     return "".join([*parts, collapsible("Versions", run.get("versions", {}))])
