@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.measure import Bench, Measure
-from ray_ue.cli.demo import TRAIN, load_digit_images, add_noise, write_folder
+from ray_ue.cli.demo import TRAIN, add_noise, load_digit_images, write_folder
 from ray_ue.perturbations.budget import Budget
 
 MINUTE = 60.0  # the goal is a share of a cell of this length

@@ -1,4 +1,4 @@
-"""What long loops share: their place among equal workers and the steps that they yield. Knows tensors, not what is trained."""
+"""What long loops share: their place among equal workers and the steps that they yield."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,30 +41,30 @@ class Step:
 
 
 def sum_in_place(values: Iterable[Tensor], workers: Workers) -> None:
-    """Replace tensors on all workers, in place, by their sum: one flat message, whatever their number."""
-    every = [value for value in values if value.is_floating_point()]
-    if workers.world == 1 or not every:
+    """Replace tensors on all workers, in place, by their sum: one flat message for all of them."""
+    floats = [value for value in values if value.is_floating_point()]
+    if workers.world == 1 or not floats:
         return
-    flat = workers.all_reduce(torch.cat([value.detach().float().flatten() for value in every]))
-    for value, total in zip(every, flat.split([value.numel() for value in every]), strict=True):
+    flat = workers.all_reduce(torch.cat([value.detach().float().flatten() for value in floats]))
+    for value, total in zip(floats, flat.split([value.numel() for value in floats]), strict=True):
         value.copy_(total.view_as(value))
 
 
 def average_in_place(values: Iterable[Tensor], workers: Workers) -> None:
     """Make tensors equal on all workers, in place, by their mean."""
-    every = [value for value in values if value.is_floating_point()]
-    sum_in_place(every, workers)
-    for value in every if workers.world > 1 else []:
+    floats = [value for value in values if value.is_floating_point()]
+    sum_in_place(floats, workers)
+    for value in floats if workers.world > 1 else []:
         value.div_(workers.world)
 
 
 def optimiser_state(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
     """The network's tensors as `net.NAME` and the optimiser's momentum as `momentum.I`, copied to the CPU."""
-    found = {f"net.{name}": value for name, value in net.state_dict().items()}
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for i, entry in optimiser.state_dict()["state"].items():
         if entry["momentum_buffer"] is not None:
-            found[f"momentum.{i}"] = entry["momentum_buffer"]
-    return {name: value.detach().cpu().clone() for name, value in found.items()}
+            tensors[f"momentum.{i}"] = entry["momentum_buffer"]
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
 def restore_optimiser(net: nn.Module, optimiser: torch.optim.SGD, state: Mapping[str, Tensor]) -> None:

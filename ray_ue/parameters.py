@@ -1,4 +1,4 @@
-"""Values inside a name such as `jpeg:10`: their ranges, defaults and errors. Knows words and numbers, not what they are for."""
+"""Values inside a name such as `jpeg:10`: their ranges, defaults and errors."""
 
 import math
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Integer:
     high: int
 
     def read(self, text: str, *, of: str) -> int:
-        found = _number(text, of=of, about=self.about, example=f"{self.default}")
-        if found != int(found) or not self.low <= found <= self.high:
+        number = _number(text, of=of, about=self.about, example=f"{self.default}")
+        if number != int(number) or not self.low <= number <= self.high:
             raise ValueError(f"{of}: the {self.about} is a whole number from {self.low} to {self.high}, got {text}")
-        return int(found)
+        return int(number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ class Real:
     high: float
 
     def read(self, text: str, *, of: str) -> float:
-        found = _number(text, of=of, about=self.about, example=f"{self.default:g}")
-        if not self.above < found <= self.high:
+        number = _number(text, of=of, about=self.about, example=f"{self.default:g}")
+        if not self.above < number <= self.high:
             raise ValueError(f"{of}: the {self.about} is above {self.above:g} and at most {self.high:g}, got {text}")
-        return found
+        return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ Parameter = Integer | Real | Choice
 
 def _number(text: str, *, of: str, about: str, example: str) -> float:
     try:
-        found = float(text)
+        number = float(text)
     except ValueError:
         raise ValueError(f"{of}: the {about} is a number such as {example}, got {text!r}") from None
-    if not math.isfinite(found):
+    if not math.isfinite(number):
         raise ValueError(f"{of}: the {about} is a number such as {example}, got {text!r}")
-    return found
+    return number
 
 
 def list_some(kinds: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Progress: a live line in a terminal, plain lines elsewhere. It knows counts and clocks, nothing of the work."""
+"""Progress: a live line in a terminal, plain lines elsewhere."""
 
 import sys
 import time

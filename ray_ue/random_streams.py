@@ -1,6 +1,6 @@
-"""The random streams by name: a stream's number enters the seed sequence beside the run's seed, so that no two streams are the same.
+"""The random streams by name: a stream's number enters the seed sequence together with the run's seed, so that streams differ.
 
-Numbers are part of the results: none ever changes. A few older streams share one; they are told apart by the rest of their key.
+Numbers are part of the results: none ever changes. A few older streams share one; the rest of their key keeps them apart.
 """
 
 STREAMS = {

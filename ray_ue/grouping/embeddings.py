@@ -1,7 +1,6 @@
 """Embeddings that clip-retrieval has written: their parts, their content's identity, and which of them belongs to which image.
 
 A folder holds `img_emb/img_emb_N.npy` (float16 or float32, one row an image) and `metadata/metadata_N.parquet` (`image_path`, or `key`).
-It knows names and vectors, nothing of the images, of clusters or of Ray.
 """
 
 import hashlib
@@ -64,13 +63,13 @@ class GivenEmbeddings:
 
     def vectors(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
         """The vectors of some rows, in their order; of each part only what is asked for is read."""
-        found = np.empty((len(rows), self.width), np.float32)
+        vectors = np.empty((len(rows), self.width), np.float32)
         edges = np.cumsum([0, *(part.rows for part in self.parts)])
         for number, part in enumerate(self.parts):
-            here = np.flatnonzero((rows >= edges[number]) & (rows < edges[number + 1]))
-            if len(here):
-                found[here] = _mapped(part.vectors)[rows[here] - edges[number]]
-        return found
+            inside = np.flatnonzero((rows >= edges[number]) & (rows < edges[number + 1]))
+            if len(inside):
+                vectors[inside] = _mapped(part.vectors)[rows[inside] - edges[number]]
+        return vectors
 
 
 def open_given(folder: str) -> GivenEmbeddings:
@@ -88,14 +87,14 @@ def open_given(folder: str) -> GivenEmbeddings:
     parts = tuple(_part(vectors[number], metadata[number]) for number in sorted(vectors))
     widths = {_mapped(part.vectors).shape[1]: part.vectors.name for part in parts}
     if len(widths) > 1:
-        told = " and ".join(f"{width} in {name}" for width, name in widths.items())
-        raise ValueError(f"--embeddings {root}: the vectors have {told} numbers; give those of one model")
+        reason = " and ".join(f"{width} in {name}" for width, name in widths.items())
+        raise ValueError(f"--embeddings {root}: the vectors have {reason} numbers; give those of one model")
     return GivenEmbeddings(folder=str(root), parts=parts, width=next(iter(widths)))
 
 
 def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
-    found = ((pattern.match(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
-    return {int(match[1]): path for match, path in found if match}
+    paths = ((pattern.match(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
+    return {int(match[1]): path for match, path in paths if match}
 
 
 def _part(vectors: Path, metadata: Path) -> EmbeddingPart:
@@ -148,10 +147,10 @@ def match(names: Sequence[str], keys: Sequence[str], *, folder: str) -> Int64[np
     for of_key, of_name in _ways(names, keys):
         tokens = [of_name(name) for name in names]
         row_of = {token: row for row, token in enumerate(tokens)}
-        asked = [of_key(key) for key in keys]
-        if any(token in row_of for token in asked):
-            _refuse_doubles(tokens, asked, names=names, keys=keys, folder=folder)
-            return np.array([row_of.get(token, -1) for token in asked], np.int64)
+        wanted = [of_key(key) for key in keys]
+        if any(token in row_of for token in wanted):
+            _refuse_doubles(tokens, wanted, names=names, keys=keys, folder=folder)
+            return np.array([row_of.get(token, -1) for token in wanted], np.int64)
     return np.full(len(keys), -1, np.int64)
 
 
@@ -176,14 +175,14 @@ def _prefix(names: Sequence[str], keys: set[str]) -> str:
     return max(["", *above], key=lambda prefix: sum(name.removeprefix(prefix) in keys for name in names))
 
 
-def _refuse_doubles(tokens: Sequence[str], asked: Sequence[str], *, names: Sequence[str], keys: Sequence[str], folder: str) -> None:
-    rows, images = Counter(tokens), Counter(asked)
+def _refuse_doubles(tokens: Sequence[str], wanted: Sequence[str], *, names: Sequence[str], keys: Sequence[str], folder: str) -> None:
+    rows, images = Counter(tokens), Counter(wanted)
     both = [token for token in images if token in rows and (rows[token] > 1 or images[token] > 1)]
     if not both:
         return
-    mine = [key for key, token in zip(keys, asked) if token == both[0]][:2]
+    own = [key for key, token in zip(keys, wanted) if token == both[0]][:2]
     theirs = [name for name, token in zip(names, tokens) if token == both[0]][:2]
     raise ValueError(
         f"{len(both):,} names in --embeddings {folder} fit more than one image or occur more than once, such as "
-        f"{' and '.join(map(repr, theirs))} for {' and '.join(map(repr, mine))}; embed the source as it is given here, once"
+        f"{' and '.join(map(repr, theirs))} for {' and '.join(map(repr, own))}; embed the source as it is given here, once"
     )

@@ -1,4 +1,4 @@
-"""Groups: which slot of the bank each row uses, by k-means over embeddings or by label. It knows vectors, not files or Ray."""
+"""Groups: which slot of the bank each row uses, by k-means over embeddings or by label."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Int32, Int64
 from ray_ue.types import Centers, SlotOf, Vectors
 
 BLOCK = 16_384  # vectors
-NO_SLOT = -1  # a row that was set aside: it has no vector
+NO_SLOT = -1  # a rejected row: it has no vector
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Groups:
-    """`slot_of` maps a dense row id to its slot (-1: the row was set aside); `centers` is the mean embedding of each slot."""
+    """`slot_of` maps a dense row id to its slot (-1: the row was rejected); `centers` is the mean embedding of each slot."""
 
     slot_of: SlotOf
     centers: Centers

@@ -1,4 +1,4 @@
-"""Random samples of row ids. Knows counts and seeds, nothing of rows."""
+"""Random samples of row ids."""
 
 import numpy as np
 from jaxtyping import Int64

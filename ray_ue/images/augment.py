@@ -1,4 +1,4 @@
-"""Pure batch functions that move and flip images the way an exploiter would; knows nothing of losses or poisons."""
+"""Pure batch functions that move and flip images the way an exploiter would."""
 
 from dataclasses import dataclass
 
@@ -60,8 +60,8 @@ def take_packed(packed: Int32[Tensor, "n H W"], rows: Int[Tensor, " B"], crops: 
     x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=wide)
     x = torch.where(torch.from_numpy(crops.flip).to(device)[:, None], x.flip(1), x)
     places = (rows[:, None] * high + y)[:, :, None] * wide + x[:, None, :]
-    found = packed.view(-1).index_select(0, places.view(-1)).view(torch.uint8).view(*places.shape, 4)[..., :3]
-    return found.permute(0, 3, 1, 2).float().div_(255)
+    pixels = packed.view(-1).index_select(0, places.view(-1)).view(torch.uint8).view(*places.shape, 4)[..., :3]
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _mirrored(places: Int[Tensor, "B h"], *, side: int) -> Int[Tensor, "B h"]:

@@ -1,4 +1,4 @@
-"""Decodes image bytes safely and encodes pixels losslessly; knows bytes and pixels, not files, sources or perturbations."""
+"""Decodes image bytes safely and encodes pixels losslessly."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""LPIPS, when its package is installed and its weights lie on disk already; nothing is ever fetched. Knows pairs of images, not methods."""
+"""LPIPS, when its package is installed and its weights lie on disk already; nothing is ever fetched."""
 
 import warnings
 from collections.abc import Iterable
@@ -35,8 +35,8 @@ def lpips(pairs: Iterable[tuple[Image, Image]]) -> list[float]:
         warnings.simplefilter("ignore")  # it calls torchvision in an old way
         measure = LPIPS(net="alex", pnet_rand=True, verbose=False).eval()  # random here, so that nothing is downloaded
     trained = torch.load(weights(), map_location="cpu", weights_only=True)
-    found = {name: f"features.{name.split('.', 1)[1]}" for name in measure.net.state_dict()}  # slice2.3.weight is features.3.weight
-    measure.net.load_state_dict({name: trained[there] for name, there in found.items()})
+    trained_name = {name: f"features.{name.split('.', 1)[1]}" for name in measure.net.state_dict()}  # slice2.3.weight is features.3.weight
+    measure.net.load_state_dict({name: trained[known] for name, known in trained_name.items()})
     return [float(measure(_tensor(before), _tensor(after))) for before, after in pairs]
 
 

@@ -1,4 +1,4 @@
-"""How visible a change is: largest step, PSNR and SSIM of one image. It knows pixels, not methods."""
+"""How visible a change is: largest step, PSNR and SSIM of one image."""
 
 from dataclasses import dataclass
 from typing import cast

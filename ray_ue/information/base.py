@@ -1,4 +1,4 @@
-"""What every estimate of mutual information is: a value in nats and what it was made from. Knows the check of the pairs, no estimator."""
+"""The interface of an estimator of mutual information, and the check of its pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How tight groups of features are, and how far apart: MI-UE's surrogate for mutual information, exact and cheap. Knows no labels."""
+"""How tight groups of features are, and how far apart: MI-UE's surrogate for mutual information, exact and cheap."""
 
 from dataclasses import dataclass
 
@@ -30,13 +30,13 @@ def groupwise(features: Features, groups: Int[np.ndarray, " n"]) -> Groupwise:
     sums = np.zeros((len(kinds), features.shape[1]))
     np.add.at(sums, slot, unit)
     alone = float((length > 0).sum())  # every row's cosine with itself
-    within, every = float((sums**2).sum()), float((sums.sum(0) ** 2).sum())
+    within, total = float((sums**2).sum()), float((sums.sum(0) ** 2).sum())
     pairs, crossed = int((sizes * (sizes - 1)).sum()), int(len(groups) ** 2 - (sizes**2).sum())
     found = [_logdet(features[slot == place]) for place in range(len(kinds)) if sizes[place] > 1]
     return Groupwise(
         logdet=float(np.mean(found)) if found else float("nan"),
         intra=(within - alone) / pairs if pairs else float("nan"),
-        inter=(every - within) / crossed if crossed else float("nan"),
+        inter=(total - within) / crossed if crossed else float("nan"),
     )
 
 

@@ -1,4 +1,4 @@
-"""MINE: a network's lower bound of the mutual information of whole vectors (Belghazi et al. 2018). Knows no slices and no images."""
+"""MINE: a network's lower bound of the mutual information of whole vectors (Belghazi et al. 2018)."""
 
 import math
 from collections.abc import Iterator
@@ -35,24 +35,26 @@ class Mine:
         check_pairs(first, second)
         order = rng.permutation(len(first))
         cut = round(self.held * len(first))
-        held, mine = order[:cut], order[cut:]
-        x, y = (torch.from_numpy(_level(part, mine)).to(device) for part in (first, second))
-        values = list(self._bounds(x, y, mine=mine, held=held, rng=rng))
+        held, training = order[:cut], order[cut:]
+        x, y = (torch.from_numpy(_level(part, training)).to(device) for part in (first, second))
+        values = list(self._bounds(x, y, training=training, held=held, rng=rng))
         value = float(np.mean(values))
         if not math.isfinite(value):
             raise ValueError(f"MINE diverged: its bound is {value} after {self.steps} steps; a lower rate than {self.rate:g} may work")
         return Information(value=value, stderr=math.nan, corrected=math.nan, n=len(first), slices=0, settings=asdict(self))
 
-    def _bounds(self, x: Float[Tensor, "n D"], y: Float[Tensor, "n E"], *, mine: np.ndarray, held: np.ndarray, rng: Rng) -> Iterator[float]:
+    def _bounds(
+        self, x: Float[Tensor, "n D"], y: Float[Tensor, "n E"], *, training: np.ndarray, held: np.ndarray, rng: Rng
+    ) -> Iterator[float]:
         """Train the network; yield the bound on the held pairs after each of the last steps."""
         net = self._network(x.shape[1] + y.shape[1], seed=int(rng.integers(2**31))).to(x.device)
         optimiser = torch.optim.Adam(net.parameters(), lr=self.rate)
         running = None
         for step in range(self.steps):
-            rows = rng.choice(mine, min(self.batch, len(mine)), replace=False)
+            rows = rng.choice(training, min(self.batch, len(training)), replace=False)
             joint, apart = _both(net, x, y, rows, rng)
-            here = _log_mean_exp(apart.detach())
-            running = here if running is None else torch.logaddexp(running + math.log(self.decay), here + math.log(1 - self.decay))
+            level = _log_mean_exp(apart.detach())
+            running = level if running is None else torch.logaddexp(running + math.log(self.decay), level + math.log(1 - self.decay))
             loss = torch.exp(apart - running).mean() - joint.mean()
             optimiser.zero_grad()
             loss.backward()
@@ -79,8 +81,8 @@ def _level(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _both(net: nn.Module, x: Tensor, y: Tensor, rows: np.ndarray, rng: Rng) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """T of the pairs, and of the same rows with their partners shuffled."""
     one, other = torch.from_numpy(rows).to(x.device), torch.from_numpy(rng.permutation(rows)).to(x.device)
-    told = net(torch.cat([torch.cat([x[one], y[one]], 1), torch.cat([x[one], y[other]], 1)]))[:, 0]
-    return told[: len(rows)], told[len(rows) :]
+    paired = net(torch.cat([torch.cat([x[one], y[one]], 1), torch.cat([x[one], y[other]], 1)]))[:, 0]
+    return paired[: len(rows)], paired[len(rows) :]
 
 
 def _log_mean_exp(values: Float[Tensor, " B"]) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""Mutual information of two numbers per row, in nats: histogram, kernel density, nearest neighbours. Knows no vectors and no slices."""
+"""Mutual information of two numbers per row, in nats: histogram, kernel density, nearest neighbours."""
 
 import numpy as np
 import torch
@@ -51,8 +51,8 @@ def kde(u: Numbers, v: Numbers, *, device: torch.device) -> float:
     a, b = (torch.from_numpy((x - x.mean()) / (x.std() * wide)).to(device, torch.float32) for x in (u, v))
     total = torch.zeros((), dtype=torch.float64, device=device)
     for rows in torch.arange(len(u), device=device).split(BLOCK):
-        near, beside = (torch.exp(-0.5 * (x[rows, None] - x[None]) ** 2) for x in (a, b))
-        total += torch.log((near * beside).mean(1) / (near.mean(1) * beside.mean(1))).double().sum()
+        near, other = (torch.exp(-0.5 * (x[rows, None] - x[None]) ** 2) for x in (a, b))
+        total += torch.log((near * other).mean(1) / (near.mean(1) * other.mean(1))).double().sum()
     return float(total) / len(u)
 
 
@@ -74,5 +74,5 @@ def knn(u: Numbers, v: Numbers, *, neighbours: int, rng: Rng) -> float:
 def _within(x: Float[np.ndarray, " n"], far: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """How many others lie strictly nearer than `far`, which is the distance of one of them: a sum may round up to it, so stay below."""
     near, order = far * (1 - EDGE), np.sort(x)
-    found = np.searchsorted(order, x + near, side="right") - np.searchsorted(order, x - near, side="left") - 1
-    return np.maximum(found, 0)
+    counts = np.searchsorted(order, x + near, side="right") - np.searchsorted(order, x - near, side="left") - 1
+    return np.maximum(counts, 0)

@@ -1,4 +1,4 @@
-"""Sliced mutual information: the mean over random pairs of directions of the information between two projections. Knows no network."""
+"""Sliced mutual information: the mean over random pairs of directions of the information between two projections."""
 
 import math
 from collections.abc import Callable
@@ -30,11 +30,11 @@ def over_slices(
         raise ValueError(f"{slices} slices have no spread; ask for 2 or more")
     theta = directions(rng, slices=slices, width=first.shape[1])
     phi = directions(rng, slices=slices, width=second.shape[1])
-    found = []
+    values = []
     for begin in range(0, slices, WIDE):
         u, v = (np.ascontiguousarray((x @ way[begin : begin + WIDE].T).T) for x, way in ((first, theta), (second, phi)))
-        found += [scalar(a, b) for a, b in zip(u, v, strict=True)]
-    value, corrected = np.array(found).T
+        values += [scalar(a, b) for a, b in zip(u, v, strict=True)]
+    value, corrected = np.array(values).T
     return Information(
         value=float(value.mean()),
         stderr=float(value.std(ddof=1) / math.sqrt(slices)),
@@ -69,12 +69,12 @@ class Kde:
 
     def __call__(self, first: Features, second: Partners, *, rng: Rng, device: torch.device) -> Information:
         check_pairs(first, second)
-        few = np.sort(rng.permutation(len(first))[: self.rows])
+        chosen = np.sort(rng.permutation(len(first))[: self.rows])
 
         def scalar(u: Numbers, v: Numbers) -> tuple[float, float]:
             return kde(u, v, device=device), math.nan
 
-        return over_slices(first[few], second[few], slices=self.slices, rng=rng, scalar=scalar, settings=asdict(self))
+        return over_slices(first[chosen], second[chosen], slices=self.slices, rng=rng, scalar=scalar, settings=asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The main blocks of each architecture, by module name, where features are read off besides the last layer. Knows names alone."""
+"""The main blocks of each architecture, by module name, whose outputs are features besides the last layer."""
 
 import re
 
@@ -23,6 +23,6 @@ BLOCKS: dict[str, tuple[type[nn.Module], str]] = {
 
 def blocks(net: nn.Module, arch: str) -> dict[str, str]:
     """`block1`, `block2`, … -> module names, from the image on; empty for a linear network and for one that is not listed here."""
-    kind, ending = next((found for start, found in BLOCKS.items() if arch.startswith(start)), (nn.Module, r"(?!)"))
+    kind, ending = next((matched for start, matched in BLOCKS.items() if arch.startswith(start)), (nn.Module, r"(?!)"))
     names = [name for name, part in net.named_modules() if isinstance(part, kind) and re.search(rf"(^|\.){ending}$", name)]
     return {f"block{number}": name for number, name in enumerate(names, 1)}

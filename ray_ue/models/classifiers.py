@@ -1,4 +1,4 @@
-"""Networks that exploiters train, from images to logits, with stems for small images. Knows no labels, losses or files."""
+"""Networks that exploiters train, from images to logits, with stems for small images."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A residual generator from images and a vector for each to images of the same size: what 14A paints with. Knows no budget and no text."""
+"""A residual generator from images and a vector for each to images of the same size: the generator of 14A."""
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +41,12 @@ class ConditionalGenerator(nn.Module):
         self.up = nn.Sequential(*(part for one in reversed(widths[1:]) for part in _double(one)))
         self.out = nn.Conv2d(width, 3, 7, padding=3, padding_mode="replicate")
 
-    def forward(self, images: Float[Tensor, "B 3 h w"], told: Float[Tensor, "B D"]) -> Float[Tensor, "B 3 h w"]:
+    def forward(self, images: Float[Tensor, "B 3 h w"], vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B 3 h w"]:
         high, wide = images.shape[2:]
-        seen = self.down(F.pad(images, (0, -wide % 2**HALVINGS, 0, -high % 2**HALVINGS), mode="replicate"))
-        everywhere = told[:, :, None, None].expand(-1, -1, *seen.shape[2:])
-        found = self.up(self.middle(self.join(torch.cat([seen, everywhere], 1))))
-        return self.out(found).tanh()[:, :, :high, :wide]
+        condition = self.down(F.pad(images, (0, -wide % 2**HALVINGS, 0, -high % 2**HALVINGS), mode="replicate"))
+        everywhere = vectors[:, :, None, None].expand(-1, -1, *condition.shape[2:])
+        hidden = self.up(self.middle(self.join(torch.cat([condition, everywhere], 1))))
+        return self.out(hidden).tanh()[:, :, :high, :wide]
 
 
 def _double(width: int) -> list[nn.Module]:

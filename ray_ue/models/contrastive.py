@@ -1,4 +1,4 @@
-"""Two contrastive loops, SimCLR and MoCo, and their batch augmentations: features from images alone. Knows no labels and no poisons."""
+"""Two contrastive loops, SimCLR and MoCo, and their batch augmentations: features from images alone."""
 
 import copy
 import math
@@ -130,8 +130,8 @@ def moco(
 
     def loss_of(first: Tensor, second: Tensor) -> Tensor:
         with torch.no_grad():
-            for mine, theirs in zip(slow.parameters(), both.parameters(), strict=True):
-                mine.lerp_(theirs, 1 - FOLLOW)
+            for slow_weight, weight in zip(slow.parameters(), both.parameters(), strict=True):
+                slow_weight.lerp_(weight, 1 - FOLLOW)
             keys = F.normalize(_project(slow, second), dim=1)
         queries = F.normalize(_project(both, first), dim=1)
         queue = slow.get_buffer("queue")

@@ -1,4 +1,4 @@
-"""Backbones for small images and the seed-pure way to build one; knows nothing of labels, losses or files."""
+"""Backbones for small images and the seed-pure way to build one."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The UC paper's residual generator as a pure function of one flat weight vector; knows nothing of slots, budgets or optimisers."""
+"""The UC paper's residual generator as a pure function of one flat weight vector."""
 
 import math
 from functools import cache

@@ -1,4 +1,4 @@
-"""A small U-Net from images to images of the same size: what GUE paints with. Knows no budget and no labels."""
+"""A small U-Net from images to images of the same size: the generator of GUE."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Aims: the centre that each slot is pushed toward, the protector's choice. Knows centres, nothing of images."""
+"""Aims: the centre that each slot is pushed toward, the protector's choice."""
 
 from collections.abc import Callable
 

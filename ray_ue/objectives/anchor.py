@@ -1,4 +1,4 @@
-"""Distances from features to aimed centres, one value per row; knows nothing of images or slots."""
+"""Distances from features to aimed centres, one value per row."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The MI-UE objective on one batch of features: like the own group, unlike the others. Knows no images and no network.
+"""The MI-UE objective on one batch of features: like the own group, unlike the others.
 
 Only its slope's sign is ever used, so scale and mean do not matter; its exponentials do: everything here is fp32 and in logarithms.
 """

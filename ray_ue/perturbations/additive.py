@@ -1,4 +1,4 @@
-"""Banks of deltas that are added to images: in memory, in a mapped file, or in the table that they are made in. Knows no method."""
+"""Banks of deltas that are added to images: in memory, in a mapped file, or in the table that they are made in."""
 
 import json
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ class Additive(Poison):
     def delta(self, slot: int, *, height: int, width: int) -> Delta:
         """The slot's square, scaled to the image's shorter side, centred, and mirrored along the longer one.
 
-        A victim that scales the shorter side and crops the centre sees the crafted square, whatever the aspect ratio.
+        A victim that scales the shorter side and crops the centre sees the crafted square at any aspect ratio.
         """
         self.check(slot)
         return spread(self._square(slot, min(height, width)), height=height, width=width)

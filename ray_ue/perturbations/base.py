@@ -1,4 +1,4 @@
-"""What a poison is, and the head of the file that it is kept in. Knows no kind of poison by name."""
+"""What a poison is, and the head of the file that it is kept in."""
 
 import json
 from abc import ABC, abstractmethod

@@ -1,7 +1,4 @@
-"""The L-inf budget: the only place in the house that parses, clamps or applies a perturbation.
-
-It knows 8-bit steps ("levels") and nothing of methods, files or devices.
-"""
+"""The L-inf budget in 8-bit steps ("levels"): the only module that parses a budget, clamps a perturbation or applies it."""
 
 import math
 import re

@@ -1,6 +1,6 @@
 """Deltas: one perturbation per row in int8 files that workers own and map, two sides of each so that a kill never mixes two rounds.
 
-It knows files and rows, not how a perturbation is found. At ImageNet's size this table is the largest thing in the house (180 GiB
+At the size of ImageNet this table is the largest file set of a run (180 GiB
 at 224 pixels), so no process ever holds it and no row of it travels between workers.
 """
 
@@ -61,18 +61,18 @@ class DeltaTable:
         """The deltas of some rows as round `turn` left them, in [0, 1] pixel units."""
         if turn == 0:
             return torch.zeros((len(rows), 3, self.side, self.side))
-        found = np.empty((len(rows), 3, self.side, self.side), np.int8)
+        stored = np.empty((len(rows), 3, self.side, self.side), np.int8)
         for pool in np.unique(rows % self.pools).tolist():
-            here = rows % self.pools == pool
-            found[here] = self._side(turn, pool, fresh=False)[rows[here] // self.pools]
-        return torch.from_numpy(found).float() * (self.budget.radius / MOST)
+            members = rows % self.pools == pool
+            stored[members] = self._side(turn, pool, fresh=False)[rows[members] // self.pools]
+        return torch.from_numpy(stored).float() * (self.budget.radius / MOST)
 
     def write(self, turn: int, rows: Rows, values: Float[Tensor, "B 3 h w"]) -> None:
         """Keep what round `turn` found for some rows."""
         scaled = (self.budget.project(values.detach()) * (MOST / self.budget.radius)).round().to(torch.int8).cpu().numpy()
         for pool in np.unique(rows % self.pools).tolist():
-            here = rows % self.pools == pool
-            self._side(turn, pool, fresh=True)[rows[here] // self.pools] = scaled[here]
+            members = rows % self.pools == pool
+            self._side(turn, pool, fresh=True)[rows[members] // self.pools] = scaled[members]
 
     def close(self, turn: int, workers: Workers) -> None:
         """Round `turn` is complete on this worker: put it where a new start will find it."""
@@ -115,9 +115,9 @@ class DeltaTable:
                 raise FileNotFoundError(f"{path} is gone, and with it the perturbations of {len(self.members(pool)):,} images; start over")
             else:
                 open_memmap(path, mode="w+", dtype=np.int8, shape=shape).flush()
-        self._open[path] = found = np.load(path, mmap_mode="r+", allow_pickle=False)
-        assert found.shape == shape, f"{path} holds {found.shape}, not {shape}"
-        return found
+        self._open[path] = mapped = np.load(path, mmap_mode="r+", allow_pickle=False)
+        assert mapped.shape == shape, f"{path} holds {mapped.shape}, not {shape}"
+        return mapped
 
 
 class Scratch:
@@ -132,10 +132,10 @@ class Scratch:
             with suppress(OSError), (left / "lock").open("r+b") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left)
-        made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))  # under this name nobody looks for it before it is locked
-        self.lock = (made / "lock").open("w+b")
+        draft = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))  # under this name nobody looks for it before it is locked
+        self.lock = (draft / "lock").open("w+b")
         fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.path = made.rename(made.with_name(made.name.removeprefix("new-")))
+        self.path = draft.rename(draft.with_name(draft.name.removeprefix("new-")))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Which class reads a poison's file: the file's head says it. Knows the kinds of poison."""
+"""Opens a poison's file with the class that the file's header names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Filters: every slot has a small kernel that its images are blurred with. Knows how to blur, not how a kernel is found."""
+"""Filters: every slot has a small kernel that its images are blurred with."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

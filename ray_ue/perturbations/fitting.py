@@ -1,4 +1,4 @@
-"""One square delta fitted to an image of any size: scaled to the shorter side, centred, mirrored along the longer. Knows no bank."""
+"""One square delta fitted to an image of any size: scaled to the shorter side, centred, mirrored along the longer."""
 
 import threading
 from collections import OrderedDict
@@ -32,8 +32,7 @@ class Ready:
 
     def find(self, key: tuple[int, int], make: Callable[[], Square]) -> Square:
         """The entry that is kept under `key`, or what `make` gives, which is kept from now on."""
-        found = self.entries.get(key)
-        square = make() if found is None else found
+        square = make() if (kept := self.entries.get(key)) is None else kept
         with LOCK:  # export calls this from several threads
             self.bytes += 0 if key in self.entries else square.nbytes
             self.entries[key] = square

@@ -1,4 +1,4 @@
-"""Projected sign-gradient steps on perturbations: downhill for a poison, uphill for an adversary. Knows no network and no table."""
+"""Projected sign-gradient steps on perturbations: downhill for a poison, uphill for an adversary."""
 
 from collections.abc import Callable
 

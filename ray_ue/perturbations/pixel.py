@@ -1,4 +1,4 @@
-"""Pixels: every slot has one pixel that its images get in one colour. Knows how to set it, not how it is found."""
+"""Pixels: every slot has one pixel that its images get in one colour."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +54,8 @@ class Pixel(Poison):
 
     @classmethod
     def open(cls, path: Path, side: int) -> "Pixel":
-        found = load_file(path)
-        return cls(places=found["places"], colours=found["colours"], side=side)
+        tensors = load_file(path)
+        return cls(places=tensors["places"], colours=tensors["colours"], side=side)
 
 
 def _cell(place: int, *, grid: int, side: int, length: int) -> slice:

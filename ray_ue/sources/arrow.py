@@ -1,4 +1,4 @@
-"""Arrow streams with one image a row, as Hugging Face's `save_to_disk` writes them; knows record batches and columns, not pixels."""
+"""Arrow streams with one image a row, as Hugging Face's `save_to_disk` writes them."""
 
 import json
 import posixpath
@@ -18,8 +18,8 @@ from ray_ue.sources.naming import safe
 from ray_ue.sources.packed import Packed
 from ray_ue.sources.target import Target
 
-STATE = "state.json"  # lies beside the shards of a data set and lists them
-CACHE = "cache-"  # begins the name of what `map` keeps beside them
+STATE = "state.json"  # is next to the shards of a data set and lists them
+CACHE = "cache-"  # begins the name of what `map` keeps next to them
 OTHER_FORMAT = b"ARROW1"
 
 
@@ -35,18 +35,18 @@ class ArrowFiles(Packed):
     @contextmanager
     def opened(self, path: str) -> Iterator[tuple[pa.Buffer, pa.RecordBatchReader]]:
         """A whole file in a memory map, and its batches, which point into it."""
-        with self.place.on_disk(path) as here, here.open("rb") as head:
+        with self.place.on_disk(path) as file, file.open("rb") as head:
             if head.read(len(OTHER_FORMAT)) == OTHER_FORMAT:
                 raise ValueError(f"{path} is an Arrow file, not the stream that save_to_disk writes: load it, and save it so or as Parquet")
             try:
-                whole = pa.memory_map(str(here)).read_buffer()
+                whole = pa.memory_map(str(file)).read_buffer()
                 reader = pa.ipc.open_stream(whole)
             except (pa.ArrowException, OSError, EOFError) as error:
                 raise ValueError(f"{path} is not an Arrow stream, or is damaged: {error}") from error
             yield whole, reader
 
     def _list_shards(self) -> list[Shard]:
-        """A `ValueError` for files beside the data set: what `map` left there may hold the images as they were."""
+        """A `ValueError` for files that are no part of the data set: a cache that `map` left may hold the clean images."""
         if not self.only and (strange := self._unlisted()):
             raise ValueError(
                 f"{self.root!r} holds {len(strange)} .arrow file(s) that are no part of the data set, such as "
@@ -79,10 +79,10 @@ class ArrowFiles(Packed):
         with self.opened(first.path) as (_, reader):
             return class_names(reader.schema)
 
-    def mended(self, file: File, extension: str) -> bytes | None:
+    def replacement(self, file: File, extension: str) -> bytes | None:
         """`state.json` without the fingerprint of the rows as they were: a cache that goes by it would take the copy for the original."""
         if posixpath.basename(file.path) != STATE:
-            return super().mended(file, extension)
+            return super().replacement(file, extension)
         self._listed(file.path)
         state = json.loads(next(self.place.fetch(iter([file.path]))))
         return json.dumps({**state, "_fingerprint": None}, indent=2, sort_keys=True).encode()
@@ -147,6 +147,6 @@ def _places(array: pa.Array, used: list[bool], *, whole: pa.Buffer, path: str) -
     if not whole.address <= data.address <= data.address + data.size <= whole.address + whole.size:
         raise ValueError(f"{path} is compressed, which save_to_disk never writes: load it, and save it with save_to_disk or as Parquet")
     kind = np.int64 if pa.types.is_large_binary(array.type) else np.int32
-    found = np.frombuffer(edges, kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
-    sizes = np.where(np.asarray(used), np.diff(found), 0)
-    return pa.array(found[:-1] + data.address - whole.address), pa.array(sizes)
+    places = np.frombuffer(edges, kind)[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    sizes = np.where(np.asarray(used), np.diff(places), 0)
+    return pa.array(places[:-1] + data.address - whole.address), pa.array(sizes)

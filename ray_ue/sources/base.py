@@ -127,7 +127,7 @@ class Source(ABC):
             total.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return total.hexdigest()
 
-    def mended(self, file: File, extension: str) -> bytes | None:
+    def replacement(self, file: File, extension: str) -> bytes | None:
         """What the copy holds instead of a file that is no image, where its words would be wrong there; None for all other files.
 
         A metadata file that names images names them as the copy does.
@@ -135,8 +135,8 @@ class Source(ABC):
         return self._renamed(file, extension, left_out=frozenset()) if is_metadata(file.path) else None
 
     def _renamed(self, file: File, extension: str, *, left_out: Set[str]) -> bytes | None:
-        images = [found for shard in self.shards() for found in shard.files if found.is_image]
-        goals = {found.path: "" if printable(found.path) in left_out else found.goal + extension for found in images}
+        images = [image for shard in self.shards() for image in shard.files if image.is_image]
+        goals = {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
         return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
 
     def leave_out(self, keys: Set[str], *, to: str, extension: str) -> Iterator[tuple[Shard, Written]]:
@@ -172,7 +172,7 @@ class Source(ABC):
         A file appears whole or not at all, and only as the iterator is drawn to its end. Running it again overwrites with the same.
         """
         target = Target(uri=normal(to))
-        here, there = (os.path.realpath(uri) if is_local(uri) else uri for uri in (self.root, target.uri))
-        if there == here or (not self.only and there.startswith(here.rstrip("/") + "/")):
+        source, copy = (os.path.realpath(uri) if is_local(uri) else uri for uri in (self.root, target.uri))
+        if copy == source or (not self.only and copy.startswith(source.rstrip("/") + "/")):
             raise ValueError(f"the copy {to!r} lies in its own source {self.root!r}: write it elsewhere")
         return self._copy(shard, target=target, extension=extension, change=change)

@@ -1,4 +1,4 @@
-"""Batches of rows on their way through a rewrite, and the keys of their rows; knows Arrow, not file formats."""
+"""Batches of rows on their way through a rewrite, and the keys of their rows."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,11 +1,11 @@
-"""Which column of a table holds the images, and how its cells are read and replaced; knows Arrow, not files or shards."""
+"""Which column of a table holds the images, and how its cells are read and replaced."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ray_ue.sources.features import images_told
+from ray_ue.sources.features import declared_images
 from ray_ue.sources.image_files import kind_of_name, looks_like_image, suffix_of
 
 # Extension types whose cells or parameters are pickles: Ray registers the first and runs its cells when one becomes a Python value.
@@ -27,7 +27,7 @@ class Column:
         return f"{self.name}.bytes" if self.is_struct else self.name
 
     def binary(self, batch: pa.RecordBatch) -> pa.Array:
-        """The cells of a batch; where the struct around one is null, so is the image, whatever it says."""
+        """The cells of a batch; an image whose enclosing struct is null is null too."""
         array = batch.column(self.name)
         return array.field("bytes") if self.is_struct else array
 
@@ -88,8 +88,8 @@ def _hides_binary(kind: pa.DataType) -> bool:
 
 def _holds_pickles(field: pa.Field) -> bool:
     """Whether a column is, or holds somewhere inside, one of PICKLED, whether or not this process knows that type."""
-    kind, told = field.type, (field.metadata or {}).get(b"ARROW:extension:name", b"").decode("utf-8", "replace")
-    if told in PICKLED or (isinstance(kind, pa.BaseExtensionType) and kind.extension_name in PICKLED):
+    kind, pickled = field.type, (field.metadata or {}).get(b"ARROW:extension:name", b"").decode("utf-8", "replace")
+    if pickled in PICKLED or (isinstance(kind, pa.BaseExtensionType) and kind.extension_name in PICKLED):
         return True
     if isinstance(kind, pa.BaseExtensionType):
         return _holds_pickles(pa.field("", kind.storage_type))
@@ -102,7 +102,7 @@ def refuse_pickles(schema: pa.Schema, *, path: str) -> None:
     """A `ValueError` for columns of pickles: the copy would carry them on, and who reads it with Ray would run them."""
     if wrong := [field.name for field in schema if _holds_pickles(field)]:
         raise ValueError(
-            f"{path} holds pickled Python objects in column {', '.join(wrong)}: reading them can run whatever is in them; "
+            f"{path} holds pickled Python objects in column {', '.join(wrong)}: reading them can run any code that is in them; "
             "write the file without, or with columns of plain values"
         )
 
@@ -113,20 +113,21 @@ def image_column(schema: pa.Schema, *, path: str, first: Callable[[Column], Iter
     A `ValueError` if there is none, or more than one that would then be copied unprotected.
     """
     refuse_pickles(schema, path=path)
-    found = [Column(name=f.name, is_struct=not _is_binary(f.type)) for f in schema if _is_binary(f.type) or _is_image_struct(f.type)]
+    candidates = [Column(name=f.name, is_struct=not _is_binary(f.type)) for f in schema if _is_binary(f.type) or _is_image_struct(f.type)]
     nested = [f.name for f in schema if not _is_image_struct(f.type) and _hides_binary(f.type)]
     if nested:
         raise ValueError(f"{path} has binary data inside column {', '.join(nested)}: keep one image a row, as binary or struct with bytes")
-    if not found:
+    if not candidates:
         raise ValueError(
             f"{path} has no image column; its columns are {', '.join(map(str, schema.names))}, "
             "and images are a binary column or a struct with binary `bytes`"
         )
-    if len(found) == 1:
-        return found[0]
-    pictures = [column for column in found if column.name in images_told(schema) or any(looks_like_image(c[:32]) for c in first(column))]
-    likely = pictures or [column for column in found if column.name.lower() in IMAGE_NAMES]
+    if len(candidates) == 1:
+        return candidates[0]
+    named = declared_images(schema)
+    pictures = [column for column in candidates if column.name in named or any(looks_like_image(c[:32]) for c in first(column))]
+    likely = pictures or [column for column in candidates if column.name.lower() in IMAGE_NAMES]
     if len(likely) == 1:
         return likely[0]
-    names = ", ".join(column.name for column in likely or found)
+    names = ", ".join(column.name for column in likely or candidates)
     raise ValueError(f"{path} has several columns that may hold the images: {names}; drop all but one, as only one can be protected")

@@ -1,4 +1,4 @@
-"""What Hugging Face's `datasets` says of a table's columns in its schema; believed only where it fits. Knows no files."""
+"""What Hugging Face's `datasets` says of a table's columns in its schema; believed only where it fits."""
 
 import json
 
@@ -8,8 +8,8 @@ HOME = b"huggingface"  # the key of the schema's metadata
 FINGERPRINT = "fingerprint"  # of the rows as they were before: it must not name others
 
 
-def told(schema: pa.Schema) -> dict[str, dict]:
-    """The features by column, each as plain JSON; empty where none are told or they make no sense."""
+def declared_features(schema: pa.Schema) -> dict[str, dict]:
+    """The features by column, each as plain JSON; empty where none are declared or they are malformed."""
     try:
         features = json.loads((schema.metadata or {}).get(HOME, b"{}"))["info"]["features"]
         return {str(name): feature for name, feature in features.items() if isinstance(feature, dict)}
@@ -19,13 +19,13 @@ def told(schema: pa.Schema) -> dict[str, dict]:
 
 def class_names(schema: pa.Schema) -> list[str]:
     """Names of the labels 0, 1, … of the column `label`."""
-    names = told(schema).get("label", {}).get("names")
+    names = declared_features(schema).get("label", {}).get("names")
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def images_told(schema: pa.Schema) -> set[str]:
-    """The columns that are said to be images, whatever their first rows hold."""
-    return {name for name, feature in told(schema).items() if feature.get("_type") == "Image"}
+def declared_images(schema: pa.Schema) -> set[str]:
+    """The columns that the features declare to be images."""
+    return {name for name, feature in declared_features(schema).items() if feature.get("_type") == "Image"}
 
 
 def has_labels(schema: pa.Schema) -> bool:

@@ -1,4 +1,4 @@
-"""Loose files: packs a listing into shards, reads and copies them; knows which are images, not what a collection is."""
+"""Loose files: packs a listing into shards, reads and copies them."""
 
 import hashlib
 import shutil
@@ -15,7 +15,7 @@ from ray_ue.sources.target import Target
 FILES_PER_SHARD = 256
 
 # From a file that is no image, and the extension of the images in the copy, to what the copy holds instead; None: the same.
-Mend = Callable[[File, str], bytes | None]
+Replacement = Callable[[File, str], bytes | None]
 
 
 def images_among(place: Location, names: Sequence[str]) -> list[bool]:
@@ -73,24 +73,26 @@ def read(place: Location, files: Sequence[File]) -> Iterator[bytes]:
         yield next(fetched) if file.size else b""
 
 
-def rewrite(place: Location, shard: Shard, *, target: Target, extension: str, change: Change, mend: Mend) -> Iterator[Written]:
-    """The images of a shard through `change`, then its other files: as `mend` gives them, or where it gives none as they are."""
+def rewrite(
+    place: Location, shard: Shard, *, target: Target, extension: str, change: Change, replacement: Replacement
+) -> Iterator[Written]:
+    """The images of a shard through `change`, then its other files: as `replacement` gives them, or unchanged where it gives none."""
     images = [file for file in shard.files if file.is_image]
     goals = {printable(file.path): file.goal + extension for file in images}
     data = zip(images, read(place, images), strict=True)
-    replies = answers((Item(key=printable(file.path), data=found) for file, found in data), change)
+    replies = answers((Item(key=printable(file.path), data=written) for file, written in data), change)
     kept = ((key, reply) for key, reply in replies if reply is not None)
     for batch in batches(kept, size=1 if is_local(target.uri) else AT_ONCE):
         target.put({goals[key]: reply for key, reply in batch})
         yield from (Written.of(key, name=goals[key], data=reply) for key, reply in batch)
     for file in shard.files:
         if not file.is_image:
-            mended = mend(file, extension)
-            if mended is None:
+            data = replacement(file, extension)
+            if data is None:
                 yield copy(place, file, target=target)
             else:
-                target.put({file.goal: mended})
-                yield Written.of("", name=file.goal, data=mended)
+                target.put({file.goal: data})
+                yield Written.of("", name=file.goal, data=data)
 
 
 def copy(place: Location, file: File, *, target: Target) -> Written:

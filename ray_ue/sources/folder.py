@@ -1,4 +1,4 @@
-"""A folder of images, one first-level folder per class where there are any; knows nothing of what is inside a file."""
+"""A folder of images, one first-level folder per class where there are any."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class ImageFolder(Source):
     identity: ClassVar[str] = "Folder"
 
     def _list_shards(self) -> list[Shard]:
-        found = files.pack(self.place, self.files(), first=0, labelled=True)
-        if not any(file.is_image for shard in found for file in shard.files):
-            raise ValueError(f"there are no images in {self.root!r}, only {sum(len(shard.files) for shard in found)} other files")
-        return found
+        shards = files.pack(self.place, self.files(), first=0, labelled=True)
+        if not any(file.is_image for shard in shards for file in shard.files):
+            raise ValueError(f"there are no images in {self.root!r}, only {sum(len(shard.files) for shard in shards)} other files")
+        return shards
 
     def class_names(self) -> list[str]:
-        found = [file for shard in self.shards() for file in shard.files]
-        return files.classes([file.path for file in found], [file.is_image for file in found])
+        loose = [file for shard in self.shards() for file in shard.files]
+        return files.classes([file.path for file in loose], [file.is_image for file in loose])
 
     def rows(self, shard: Shard) -> pa.Table:
         return files.rows(shard)
@@ -36,4 +36,4 @@ class ImageFolder(Source):
         return files.read(self.place, [shard.files[offset] for offset in rows["offset"].to_pylist()])
 
     def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
-        return files.rewrite(self.place, shard, target=target, extension=extension, change=change, mend=self.mended)
+        return files.rewrite(self.place, shard, target=target, extension=extension, change=change, replacement=self.replacement)

@@ -1,4 +1,4 @@
-"""The members of one tar file, from headers alone; knows what each is for, not how to copy it."""
+"""The members of one tar file, from headers alone."""
 
 import tarfile
 from collections import Counter
@@ -34,12 +34,12 @@ def members(file: Stream, *, shard: str) -> list[Member]:
     """All members in order; a `ValueError` names a shard that is damaged, also after its first member."""
     infos, heads = _headers(file, shard=shard)
     by_name = {info.name.rstrip("/"): info for info in infos}  # of equal names the last one counts, as when unpacking
-    seen: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     result: list[Member] = []
     for info in infos:
         name = safe(info.name) or "unnamed"
-        seen[name] += 1
-        key = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        names[name] += 1
+        key = name if names[name] == 1 else f"{name}#{names[name]}"
         data = _data_of(info, by_name)
         if info.isdir():
             result.append(Member(info=info, key=key, role="folder", offset=0, size=0, head=b""))
@@ -116,15 +116,15 @@ def _is_image(info: tarfile.TarInfo, data: tarfile.TarInfo, *, head: bytes) -> b
     return "image" in kinds or ("unknown" in kinds and looks_like_image(head))
 
 
-def labels(found: Sequence[Member]) -> list[int | None]:
+def labels(listed: Sequence[Member]) -> list[int | None]:
     """For each member the integer in the `.cls` of its sample: what shares its name up to the first dot."""
     label_of: dict[str, int] = {}
-    for member in found:
+    for member in listed:
         sample, ending = sample_of(member.key)
         text = member.head.decode("ascii", "replace").strip()
         if ending == "cls" and member.size <= HEAD and text.removeprefix("-").isdecimal():
             label_of[sample] = int(text)
-    return [label_of.get(sample_of(member.key)[0]) for member in found]
+    return [label_of.get(sample_of(member.key)[0]) for member in listed]
 
 
 def sample_of(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Metadata files beside images that name them, as Hugging Face's `imagefolder` reads them; knows text and tables, not images."""
+"""Metadata files that name images, as Hugging Face's `imagefolder` reads them."""
 
 import csv
 import io
@@ -26,16 +26,16 @@ def renamed(data: bytes, *, path: str, goals: Mapping[str, str]) -> bytes | None
     `goals` maps an image's path in the source to its path in the copy, or to nothing where the copy leaves it out: so are the rows that
     name it. The file names images from its own folder.
     """
-    here = posixpath.dirname(path)
+    folder = posixpath.dirname(path)
 
     def follow(name: Any) -> Any:
         """The new name, None for an image that is left out; what is no name of an image stays."""
         if isinstance(name, list):
-            found = [follow(each) for each in name]
-            return None if None in found and None not in name else found
-        if not isinstance(name, str) or (goal := goals.get(posixpath.normpath(posixpath.join(here, name)))) is None:
+            renamed_entries = [follow(each) for each in name]
+            return None if None in renamed_entries and None not in name else renamed_entries
+        if not isinstance(name, str) or (goal := goals.get(posixpath.normpath(posixpath.join(folder, name)))) is None:
             return name
-        return posixpath.relpath(goal, here or ".") if goal else None
+        return posixpath.relpath(goal, folder or ".") if goal else None
 
     try:
         return {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[posixpath.splitext(path)[1]](data, follow, path)
@@ -61,19 +61,19 @@ def _csv(data: bytes, follow: Any, path: str) -> bytes | None:
 
 def _jsonl(data: bytes, follow: Any, path: str) -> bytes | None:
     lines = data.decode("utf-8-sig").split("\n")
-    found = [_line(line, follow) if line.strip() else line for line in lines]
-    return "\n".join(line for line in found if line is not None).encode() if found != lines else None
+    changed = [_line(line, follow) if line.strip() else line for line in lines]
+    return "\n".join(line for line in changed if line is not None).encode() if changed != lines else None
 
 
 def _line(line: str, follow: Any) -> str | None:
     """A line as it was unless it names an image; None if that is left out."""
-    told = json.loads(line)
-    if not isinstance(told, dict):
+    fields = json.loads(line)
+    if not isinstance(fields, dict):
         return line
-    new = {key: follow(value) if _names_images(key) else value for key, value in told.items()}
-    if any(value is None and told[key] is not None for key, value in new.items()):
+    new = {key: follow(value) if _names_images(key) else value for key, value in fields.items()}
+    if any(value is None and fields[key] is not None for key, value in new.items()):
         return None
-    return json.dumps(new, ensure_ascii=False) if new != told else line
+    return json.dumps(new, ensure_ascii=False) if new != fields else line
 
 
 def _parquet(data: bytes, follow: Any, path: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Names in the copy: safe, unique, independent of the export format; knows strings, not files."""
+"""Names in the copy: safe, unique, independent of the export format."""
 
 import hashlib
 from collections import Counter

@@ -72,8 +72,8 @@ def _globbed(root: str, pattern: str) -> list[str]:
         return [pattern]
     fs, path = connect(root)
     base = path.rstrip("/") + "/"
-    found = cast(dict[str, dict], fs.glob(base + pattern, detail=True))
-    return [name.removeprefix(base) for name, info in found.items() if info["type"] == "file"]
+    matches = cast(dict[str, dict], fs.glob(base + pattern, detail=True))
+    return [name.removeprefix(base) for name, info in matches.items() if info["type"] == "file"]
 
 
 def _guess(names: Sequence[str], *, uri: str) -> str:
@@ -88,16 +88,16 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
             count[suffix_of(name).lower()] += 1
         elif kind_of_name(name) == "image":
             count["image"] += 1
-    found = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
+    counted = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
     if len(count) > 1:
         raise ValueError(
-            f"{uri!r} mixes {found}; say --format folder, parquet, arrow or webdataset to choose which are protected: "
+            f"{uri!r} mixes {counted}; say --format folder, parquet, arrow or webdataset to choose which are protected: "
             "packed files of another format are then copied as they are"
         )
     if "compressed tar" in count:
-        raise ValueError(f"{uri!r} has {found}; shards must be plain .tar files: decompress them first")
+        raise ValueError(f"{uri!r} has {counted}; shards must be plain .tar files: decompress them first")
     if "archive" in count:
-        raise ValueError(f"{uri!r} has {found}; unpack them first into a folder of images")
+        raise ValueError(f"{uri!r} has {counted}; unpack them first into a folder of images")
     return SUFFIXES.get(next(iter(count), ""), "folder")
 
 

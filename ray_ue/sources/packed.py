@@ -1,4 +1,4 @@
-"""A source whose images are packed into files of one kind, with loose files beside them; knows no file format."""
+"""A source whose images are packed into files of one kind, with loose files next to them."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ray_ue.sources.target import Target
 
 @dataclass(frozen=True, kw_only=True)
 class Packed(Source):
-    """Files ending in `suffix` are shards. What lies beside is copied too, and an image among it is a row without label."""
+    """Files ending in `suffix` are shards. Other files are copied too, and an image among them is a row without label."""
 
     suffix: ClassVar[str]
 
@@ -39,7 +39,7 @@ class Packed(Source):
 
     def _copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         if shard.files:
-            return files.rewrite(self.place, shard, target=target, extension=extension, change=change, mend=self.mended)
+            return files.rewrite(self.place, shard, target=target, extension=extension, change=change, replacement=self.replacement)
         return self.pack_copy(shard, target=target, extension=extension, change=change)
 
     @abstractmethod

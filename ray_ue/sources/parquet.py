@@ -1,4 +1,4 @@
-"""Parquet files with one image a row; knows row groups and columns, not pixels."""
+"""Parquet files with one image a row."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from ray_ue.sources.storage import is_local
 from ray_ue.sources.target import Target
 from ray_ue.storage.inflation import refuse_inflation
 
-MOST_BYTES = 256 * 2**20  # a row group of the copy is written when it has grown to this, whatever the original's was
+MOST_BYTES = 256 * 2**20  # a row group of the copy is written when it has grown to this, independent of the original's size
 
 
 @final

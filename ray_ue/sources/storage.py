@@ -1,4 +1,4 @@
-"""The reading side of a place, local or object store: lists, opens, fetches; knows paths and bytes, not images or formats."""
+"""The reading side of a place, local or object store: lists, opens, fetches."""
 
 import io
 import os
@@ -18,7 +18,7 @@ from ray_ue.sources.image_files import kind_of_name
 from ray_ue.storage.addresses import refuse_secrets
 
 PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
-BLOCK = 4 * 2**20  # bytes per ranged read: one request's latency is then small beside its transfer
+BLOCK = 4 * 2**20  # bytes per ranged read: the latency of one request is then small against its transfer
 HEAD = 32  # bytes that tell what kind of file it is
 AT_ONCE = 16  # requests in flight per shard on an object store
 
@@ -98,10 +98,10 @@ class Location:
         sizes: dict[str, int] = {}
         for folder in sorted({name.rpartition("/")[0] for name in names}):
             try:
-                found = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True)
+                listed = fs.ls(f"{path}/{folder}".rstrip("/"), detail=True)
             except FileNotFoundError:
                 continue
-            sizes.update(_relative({info["name"]: info for info in found}, path=path))
+            sizes.update(_relative({info["name"]: info for info in listed}, path=path))
         if missing := [name for name in names if name not in sizes]:
             raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
         return sorted((name, sizes[name]) for name in names)
@@ -123,8 +123,8 @@ class Location:
             yield Path(self.uri) / relative
             return
         with tempfile.TemporaryDirectory(prefix=PART) as folder:
-            connect(self.uri)[0].get_file(self.full(relative), str(here := Path(folder) / "part"))
-            yield here
+            connect(self.uri)[0].get_file(self.full(relative), str(path := Path(folder) / "part"))
+            yield path
 
     def fetch(self, names: Iterator[str]) -> Iterator[bytes]:
         """Whole files in order, a few at once on an object store; a `ValueError` names one that is gone since it was listed."""
@@ -151,8 +151,8 @@ class Location:
         for batch in batches(names, size=at_once):
             paths = [self.full(name) for name in batch]
             with self._there():  # fsspec's default gives errors back in the place of bytes
-                found = fs.cat_ranges(paths, [0] * len(paths), [end] * len(paths), on_error="raise")
-            yield from found
+                ranges = fs.cat_ranges(paths, [0] * len(paths), [end] * len(paths), on_error="raise")
+            yield from ranges
 
     @contextmanager
     def _there(self) -> Iterator[None]:
@@ -164,10 +164,10 @@ class Location:
             ) from error
 
 
-def _relative(found: dict[str, dict], *, path: str) -> list[tuple[str, int]]:
+def _relative(listed: dict[str, dict], *, path: str) -> list[tuple[str, int]]:
     """A listing of an object store relative to `path`; folder markers and unfinished files are no files."""
     root = path.rstrip("/") + "/"
-    pairs = ((name.removeprefix(root), info) for name, info in found.items() if name.startswith(root))
+    pairs = ((name.removeprefix(root), info) for name, info in listed.items() if name.startswith(root))
     return sorted(
         (name, int(info.get("size") or 0))
         for name, info in pairs
@@ -182,8 +182,8 @@ def _within(root: str, path: str) -> bool:
 def _walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], ...], outside: bool) -> Iterator[tuple[str, int, bool]]:
     """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of."""
     stat = folder.stat()
-    here = (stat.st_dev, stat.st_ino)
-    if here in above:
+    identity = (stat.st_dev, stat.st_ino)
+    if identity in above:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -191,7 +191,7 @@ def _walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int],
                 continue
             away = not _within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
             if entry.is_dir():
-                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, here), outside=away)
+                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, identity), outside=away)
             elif entry.is_file():
                 yield prefix + entry.name, entry.stat().st_size, away
             elif entry.is_symlink() and kind_of_name(entry.name) == "image":

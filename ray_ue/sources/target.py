@@ -1,4 +1,4 @@
-"""The writing side of a copy: whole files or nothing, never outside its root; knows paths and bytes, not images or formats."""
+"""The writing side of a copy: whole files or nothing, never outside its root."""
 
 import tempfile
 import uuid

@@ -1,4 +1,4 @@
-"""WebDataset: tar files of samples, each image a member; knows tar, not pixels."""
+"""WebDataset: tar files of samples, each image a member."""
 
 import io
 import math
@@ -33,8 +33,8 @@ class WebDataset(Packed):
 
     def pack_rows(self, shard: Shard) -> pa.Table:
         with self.place.open(shard.path) as file:
-            found = members(file, shard=shard.path)
-            pairs = [(m, label) for m, label in zip(found, labels(found), strict=True) if m.role in ROWS]
+            listed = members(file, shard=shard.path)
+            pairs = [(m, label) for m, label in zip(listed, labels(listed), strict=True) if m.role in ROWS]
         columns = {
             "key": [_key(shard, m) for m, _ in pairs],
             "label": [label for _, label in pairs],
@@ -58,12 +58,12 @@ class WebDataset(Packed):
             target.staged(safe(shard.path)) as part,
             tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as out,
         ):
-            found = members(file, shard=shard.path)
-            rows = [m for m in found if m.role in ROWS]
-            others = [m.info.name for m in found if m.role not in ROWS]
+            listed = members(file, shard=shard.path)
+            rows = [m for m in listed if m.role in ROWS]
+            others = [m.info.name for m in listed if m.role not in ROWS]
             goals = iter(stems([m.info.name for m in rows], others=others))
             replies = answers(_items(images, rows, shard=shard), change)
-            for member in found:
+            for member in listed:
                 if member.role not in ROWS:
                     _keep(out, member, file)
                     continue

@@ -1,4 +1,4 @@
-"""What an address of images must not carry: keys and passwords, for addresses are written beside every copy. It knows text, no files."""
+"""Refuses keys and passwords in addresses, since addresses are written next to every copy."""
 
 import re
 
@@ -30,6 +30,6 @@ def refuse_secrets(address: str) -> None:
     paired = ":" in user and scheme.removesuffix("://").rpartition("::")[2] not in PAIRED
     if scheme and (paired or SIGNED.search(where)):
         raise ValueError(
-            f"the address {public(address)} came with a password, key or token, which would be written beside the copy; leave it out and "
+            f"the address {public(address)} came with a password, key or token, which would be written next to the copy; leave it out and "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fsspec's FSSPEC_<PROTOCOL>_<NAME>, in the environment of all processes"
         )

@@ -1,4 +1,4 @@
-"""Artifacts: fingerprints, manifests, and folders on local disk or an object store. It knows files, not science."""
+"""Artifacts: fingerprints, manifests, and folders on local disk or an object store."""
 
 import hashlib
 import json
@@ -69,10 +69,10 @@ class Folder:
         fs.invalidate_cache()
         where = self.path(under) if under else self.path()
         try:
-            found = cast(list[str], fs.ls(where, detail=False))
+            paths = cast(list[str], fs.ls(where, detail=False))
         except FileNotFoundError:
             return []
-        return sorted(name for name in map(posixpath.basename, found) if name and ".draft-" not in name)
+        return sorted(name for name in map(posixpath.basename, paths) if name and ".draft-" not in name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -153,8 +153,8 @@ class Folder:
         """Room left on a local disk; unlimited on an object store."""
         if not self.local:
             return float("inf")
-        there = next(p for p in (Path(self.uri), *Path(self.uri).parents) if p.exists())
-        return float(shutil.disk_usage(there).free)
+        existing = next(p for p in (Path(self.uri), *Path(self.uri).parents) if p.exists())
+        return float(shutil.disk_usage(existing).free)
 
     def check_writable(self) -> None:
         """Write and remove one small file, so that a missing right is found before long work."""

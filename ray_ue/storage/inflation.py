@@ -5,6 +5,6 @@ INFLATED, RATIO = 2**30, 200
 
 
 def refuse_inflation(what: str, *, stored: int, size: int) -> None:
-    """A `ValueError` for what would fill the memory from next to nothing: images and what lies beside them compress far less."""
+    """A `ValueError` for data that inflates to far more than any image or its metadata does: it would fill the memory."""
     if size > max(INFLATED, RATIO * stored):
         raise ValueError(f"{what} inflates from {stored:,} bytes to {size / 2**30:.1f} GiB, which no honest data does; it is not read")

@@ -22,7 +22,6 @@ from conftest import image_bytes, write_classes
 from many_nodes import Nodes, nodes
 
 from ray_ue.results.tables import TRIALS
-from ray_ue.results import pareto
 from ray_ue.storage.artifacts import MANIFEST, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(7200)]

@@ -1,4 +1,4 @@
-"""A node whose cable is cut, in networks of their own: the run ends well or with one line, and the same command continues to the same copy."""
+"""A node whose cable is cut, in networks of their own: the run ends well or with one line, and the same command continues."""
 
 import io
 import subprocess

@@ -12,12 +12,12 @@ from conftest import photo
 
 from ray_ue.cli.main import main
 from ray_ue.config.recipe import Resources
-from ray_ue.exploiter.features import layers, revive
+from ray_ue.exploiter.features import layers, rebuild_victim
 from ray_ue.images.codec import Limits, Picture, decode, encode
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.measure import measure
+from ray_ue.results import information
 from ray_ue.results.tables import INFORMATION, RESULTS
-from ray_ue.results import evaluation, information
 from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -111,7 +111,7 @@ def test_the_pairs_are_the_images_that_the_victim_saw_and_their_originals(made: 
             == (copy, "protected", "mlp2", 1, "penultimate", "histogram")
         ]  # fmt: skip
         weights = load((ran / f"cell-{row['cell']}" / "net.safetensors").read_bytes())
-        net = revive("mlp2", weights, sample=given, classes=3, size=32)
+        net = rebuild_victim("mlp2", weights, sample=given, classes=3, size=32)
         before, after = (layers(net, "mlp2", pixels, size=32, inner=False)["penultimate"] for pixels in (clean, given))
         told = Histogram(slices=4)(before, after, rng=np.random.default_rng(0), device=torch.device("cpu"))
         assert row["value"] == pytest.approx(told.value, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Image towers of open_clip, by tag or from a checkpoint file, and its text embeddings. Knows no pixels and no slots."""
+"""Image towers of open_clip, by tag or from a checkpoint file, and its text embeddings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,9 +74,9 @@ def _bare(arch: str, image_size: int) -> nn.Module:
     config = open_clip.get_model_config(arch)
     assert config is not None, "check comes first"
     words = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
-    found = open_clip.CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=words)  # type: ignore[arg-type]
-    assert isinstance(found.visual, nn.Module)
-    return found.visual
+    model = open_clip.CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=words)  # type: ignore[arg-type]
+    assert isinstance(model.visual, nn.Module)
+    return model.visual
 
 
 @torch.no_grad()
@@ -94,14 +94,14 @@ def _clip_names(arch: str, tag: str) -> tuple[str, list[str]]:
 
 
 def _clip_cached() -> tuple[list[str], str]:
-    found = []
+    cached = []
     for arch, tag in open_clip.list_pretrained():
         if "hf_hub" not in open_clip.get_pretrained_cfg(arch, tag):
             continue
         repository, names = _clip_names(arch, tag)
         if any(isinstance(try_to_load_from_cache(repository, name), str) for name in names):
-            found.append(f"{arch}/{tag}")
-    return found, HF_HUB_CACHE
+            cached.append(f"{arch}/{tag}")
+    return cached, HF_HUB_CACHE
 
 
 FAMILY = Family(

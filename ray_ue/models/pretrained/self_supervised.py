@@ -1,4 +1,4 @@
-"""Backbones that were trained on the collection itself, rebuilt from their weights. Knows no pixels and no slots."""
+"""Backbones that were trained on the collection itself, rebuilt from their weights."""
 
 from collections.abc import Mapping
 

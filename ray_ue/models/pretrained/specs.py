@@ -1,4 +1,4 @@
-"""Surrogates by name: what a name means and whether it can be loaded. Knows no tensors: a library is imported when it is asked."""
+"""Surrogates by name: what a name means and whether it can be loaded."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Surrogates: the frozen networks that perturbations are crafted against. Knows images and features, nothing of slots."""
+"""Surrogates: the frozen networks that perturbations are crafted against."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Classifiers of torchvision without their last layer, with ImageNet weights or from a file. Knows no pixels and no slots."""
+"""Classifiers of torchvision without their last layer, with ImageNet weights or from a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,9 +60,9 @@ def _vision_side(arch: str, image_size: int) -> int:
 
 def _vision_cached() -> tuple[list[str], str]:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    there = {path.name for path in folder.glob("*")}
+    cached = {path.name for path in folder.glob("*")}
     entries = [(arch, entry) for arch in _vision_archs() for entry in torchvision.models.get_model_weights(arch)]
-    return [f"{arch}/{entry.name}" for arch, entry in entries if Path(entry.url).name in there], str(folder)
+    return [f"{arch}/{entry.name}" for arch, entry in entries if Path(entry.url).name in cached], str(folder)
 
 
 FAMILY = Family(archs=_vision_archs, tags=_vision_tags, side=_vision_side, build=_vision, bare=_bare, cached=_vision_cached)

@@ -44,9 +44,9 @@ def read(path: Path) -> dict[str, Tensor]:
     """A weights file as a flat dict; nothing in the file is ever executed."""
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-        found = content.get("state_dict", content) if isinstance(content, dict) else content
-        if not isinstance(found, dict):
-            raise TypeError(f"it holds a {type(found).__name__}")
+        tensors = content.get("state_dict", content) if isinstance(content, dict) else content
+        if not isinstance(tensors, dict):
+            raise TypeError(f"it holds a {type(tensors).__name__}")
     except BROKEN as error:
         words = " ".join(str(error).split())[:80] or type(error).__name__
         if "pickle" in words or "Weights only load failed" in words:
@@ -55,4 +55,4 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path.name} is not a plain dict of tensors ({words}); "
             "TorchScript and pickled models are not loaded: save its state_dict as safetensors"
         ) from error
-    return found
+    return tensors

@@ -1,4 +1,4 @@
-"""Perturbations in files that others wrote or will read. Knows formats and units, not what a perturbation is for.
+"""Perturbations in files that others wrote or will read.
 
 A file of perturbed images is not read: without the clean ones it does not say what was added.
 """

@@ -1,4 +1,4 @@
-"""Arrays as they lie in files: numpy, torch and safetensors files, and folders of PNG. Knows no unit and no layout."""
+"""Arrays as they lie in files: numpy, torch and safetensors files, and folders of PNG."""
 
 import hashlib
 import zipfile
@@ -54,7 +54,7 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Say of whatever goes wrong while reading which file it was, in one line."""
+    """Name the file in one line if reading it fails."""
     try:
         yield
     except BROKEN as error:
@@ -73,11 +73,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def pictures(folder: Path) -> list[Path]:
     """A folder's PNG files: in the order of their numbers if every name is one, else of their names."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
-    if not found:
+    paths = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
+    if not paths:
         raise ValueError(f"{folder} holds no PNG files; a folder of perturbations has one per entry, levels and 128")
-    numbered = all(path.stem.isdecimal() for path in found)
-    return sorted(found, key=lambda path: (int(path.stem), path.name) if numbered else (0, path.name))
+    numbered = all(path.stem.isdecimal() for path in paths)
+    return sorted(paths, key=lambda path: (int(path.stem), path.name) if numbered else (0, path.name))
 
 
 def open_raw(path: Path, *, key: str) -> Raw:
@@ -95,54 +95,54 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file, or of a folder's PNG files in their order."""
     if not path.exists():
         raise ValueError(f"there is no {path}")
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for part in pictures(path) if path.is_dir() else [path]:
         with part.open("rb") as file:
             while block := file.read(2**20):
-                found.update(block)
-    return found.hexdigest()
+                total.update(block)
+    return total.hexdigest()
 
 
 def _npy(path: Path, key: str) -> np.ndarray:
     with named(path):
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive, so its name should end in .npz")
-        return found
+        return array
 
 
 def _npz(path: Path, key: str) -> np.ndarray:
     with named(path):
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
+        arrays = np.load(path, allow_pickle=False)
+        if isinstance(arrays, np.ndarray):
             raise ValueError("it is one array, so its name should end in .npy")
-    with found:
-        name = _name(found.files, key, path=path)
+    with arrays:
+        name = _name(arrays.files, key, path=path)
         with named(path), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             about = archive.getinfo(name if name in names else f"{name}.npy")
         refuse_inflation(f"{path}: {name}", stored=about.compress_size, size=about.file_size)
         with named(path):
-            return found[name]
+            return arrays[name]
 
 
 def _torch(path: Path, key: str) -> np.ndarray:
-    """Tensors only: whatever else a pickle may hold is refused."""
+    """Tensors only: all other contents of a pickle are refused."""
     with named(path):
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(found, Mapping):
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
-        found = tensors[_name(list(tensors), key, path=path)]
-    if not isinstance(found, torch.Tensor):
-        raise ValueError(f"{path} holds a {type(found).__name__}; it should be a tensor, or a dict with one")
-    found = found.detach()
-    return (found.float() if found.dtype == torch.bfloat16 else found).numpy()
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(loaded, Mapping):
+        tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+        loaded = tensors[_name(list(tensors), key, path=path)]
+    if not isinstance(loaded, torch.Tensor):
+        raise ValueError(f"{path} holds a {type(loaded).__name__}; it should be a tensor, or a dict with one")
+    loaded = loaded.detach()
+    return (loaded.float() if loaded.dtype == torch.bfloat16 else loaded).numpy()
 
 
 def _safetensors(path: Path, key: str) -> np.ndarray:
     with named(path):
-        found = load_file(path)
-    return found[_name(list(found), key, path=path)]
+        loaded = load_file(path)
+    return loaded[_name(list(loaded), key, path=path)]
 
 
 READERS: dict[str, Callable[[Path, str], np.ndarray]] = {

@@ -36,8 +36,8 @@ class Perturbations:
 
     def levels(self, entries: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3 h w"]:
         """Some entries in levels, where a file in other units may say 7.6."""
-        found = (self.raw[entries].astype(np.float32) - self.zero) * self.factor
-        return found.transpose(0, 3, 1, 2) if self.channels_last else found
+        entries_read = (self.raw[entries].astype(np.float32) - self.zero) * self.factor
+        return entries_read.transpose(0, 3, 1, 2) if self.channels_last else entries_read
 
     def check(self, budget: Budget) -> None:
         """A `ValueError` if an entry is beyond the budget: nothing is clipped."""

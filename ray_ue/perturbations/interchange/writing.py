@@ -1,4 +1,4 @@
-"""An additive poison's entries in the formats that others read. Knows poisons, not how they came about."""
+"""An additive poison's entries in the formats that others read."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from ray_ue.config.recipe import Resources
 from ray_ue.config.victims import parse_victim
 from ray_ue.engine.session import session, stream
-from ray_ue.exploiter.features import layers, revive
+from ray_ue.exploiter.features import layers, rebuild_victim
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.information import ETA, Estimator, groupwise
 from ray_ue.progress import Progress
@@ -143,7 +143,9 @@ def measure_cell(task: Task, *, device: torch.device) -> None:
     """Features once, then one artifact per estimator."""
     cell, began = task.cell, time.monotonic()
     clean, given, groups = pairs(cell, rows=task.rows)
-    net = revive(cell.victim, load(cell.folder.read("net.safetensors")), sample=given, classes=cell.classes, size=cell.size).to(device)
+    net = rebuild_victim(cell.victim, load(cell.folder.read("net.safetensors")), sample=given, classes=cell.classes, size=cell.size).to(
+        device
+    )
     arch = parse_victim(cell.victim).arch
     before, after = (layers(net, arch, pixels, size=cell.size, inner=task.inner) for pixels in (clean, given))
     tight = {layer: asdict(groupwise(estimate, groups)) for layer, estimate in after.items()}
