@@ -145,7 +145,7 @@ def test_what_is_not_as_clip_retrieval_writes_it_is_named_before_any_work(what: 
     ("fields", "phrase"),
     [
         ({"embeddings": "s3://b/e"}, "must lie in a folder of this machine"),
-        ({"embeddings": "e", "groups": "label"}, "go with --groups kmeans"),
+        ({"embeddings": "e", "groups": "label"}, "so they need --groups kmeans"),
     ],
 )
 def test_embeddings_that_cannot_be_used_are_refused(fields: dict, phrase: str) -> None:
