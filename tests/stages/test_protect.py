@@ -110,7 +110,7 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
         "missing": "1 images are missing from the copy: cats/000.png",
         "foreign": "1 images are in the copy but were never written by this run: cats/zzz.png",
         "moved": "missing from the copy: cats/000.png",
-        "caption": "1 files beside the images are missing or changed: captions.txt",
+        "caption": "1 files that are no images are missing or changed: captions.txt",
     }[damage]
     if damage == "pixels":
         image.write_bytes(image_bytes(9))
