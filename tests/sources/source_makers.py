@@ -60,7 +60,7 @@ def make_parquet(root: Path) -> Path:
 
 
 def make_arrow(root: Path) -> Path:
-    """As `datasets` 5 saves a data set of two splits, by hand; `tests/test_datasets.py` takes what the library itself writes."""
+    """As `datasets` 5 saves a data set of two splits, by hand."""
     features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     about = {"huggingface": json.dumps({"info": {"features": features}, "fingerprint": "0123456789abcdef"})}
     for split, rows in (("test", 20), ("train", 150)):
