@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines.measure import Measurement
+from ray_ue.sources.opening import Format
 from ray_ue.sweeps.search import Search
 
 Source = Annotated[Positional[str], arg(metavar="SOURCE")]
@@ -47,7 +48,7 @@ class EvaluateArguments:
     """The images that the copies were made from; if empty, taken from the work folder of the first copy."""
     results: str = ""
     """Where results are written; if empty, COPY.evaluation. A later run with the same folder reuses its finished victims."""
-    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
+    format: Format = "auto"
     """Layout of copies, clean and test images."""
     grid: OmitArgPrefixes[Grid] = field(default_factory=Grid)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)

@@ -36,8 +36,7 @@ class Command:
 
 
 ON = "photos/ photos-protected/"
-EXAMPLES = {
-    "index": "",
+EXAMPLES = {  # flags that the example of a stage shows
     "embed": " --surrogate open_clip:RN50/openai",
     "cluster": " --clusters 20",
     "craft": " --method mi-ue --groups label",
@@ -46,12 +45,12 @@ EXAMPLES = {
 COMMANDS = {
     "protect": Command(
         kind=ProtectArguments,
-        what="write and verify a protected copy: the next six in one",
+        what=f"write and verify a protected copy: {next(iter(STAGES))} to {LAST} in one",
         example=f"ray-ue protect {ON} --clusters 10 --budget 16/255",
         until=LAST,
     ),
     **{
-        name: Command(kind=ProtectArguments, what=stage.what, example=f"ray-ue {name} {ON}{EXAMPLES[name]}", until=name)
+        name: Command(kind=ProtectArguments, what=stage.what, example=f"ray-ue {name} {ON}{EXAMPLES.get(name, '')}", until=name)
         for name, stage in STAGES.items()
         if stage.command
     },

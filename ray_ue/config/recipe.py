@@ -15,13 +15,14 @@ from ray_ue.objectives.aims import AIMS
 from ray_ue.perturbations.budget import Budget
 from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS
+from ray_ue.sources.opening import Format
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The choices that shape a copy. Equal recipes on an equal source give the same copy."""
 
-    format: Literal["auto", "folder", "parquet", "arrow", "webdataset"] = "auto"
+    format: Format = "auto"
     """How the source is laid out."""
     surrogate: str = "ssl:small"
     """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""

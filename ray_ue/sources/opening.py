@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 from braceexpand import braceexpand
 
@@ -16,6 +16,7 @@ from ray_ue.sources.parquet import ParquetFiles
 from ray_ue.sources.storage import Location, connect, normal
 from ray_ue.sources.webdataset import WebDataset
 
+Format = Literal["auto", "folder", "parquet", "arrow", "webdataset"]  # auto and the names in FORMATS
 FORMATS: Final[dict[str, type[Source]]] = {"folder": ImageFolder, "parquet": ParquetFiles, "arrow": ArrowFiles, "webdataset": WebDataset}
 SUFFIXES: Final = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}  # of packed files
 PATTERN = re.compile(r"[{*?\[]")
@@ -91,7 +92,7 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
     counted = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
     if len(count) > 1:
         raise ValueError(
-            f"{uri!r} mixes {counted}; say --format folder, parquet, arrow or webdataset to choose which are protected: "
+            f"{uri!r} mixes {counted}; choose which are protected with --format and one of {', '.join(FORMATS)}: "
             "packed files of another format are then copied as they are"
         )
     if "compressed tar" in count:

@@ -14,7 +14,7 @@ from ray_ue.engine.errors import find_user_error
 
 EVALUATE = ["evaluate", "{photos}", "--clean", "{photos}", "--test", "{photos}"]
 WRONG = {
-    "no such verb": (["protekt"], r"no verb is called 'protekt'; did you mean 'protect'\? there are cluster, completion"),
+    "no such verb": (["protekt"], rf"no verb is called 'protekt'; did you mean 'protect'\? there are {', '.join(sorted(COMMANDS))}"),
     "no such flag": (["protect", "{photos}", "{out}", "--clutsers", "3"], "--clutsers.*--clusters"),
     "no number": (["protect", "{photos}", "{out}", "--clusters", "many"], "--clusters.*many"),
     "missing output": (["protect", "{photos}"], "[Oo]utput|required"),

@@ -1,6 +1,7 @@
 """What a user can get wrong is told in one line: what it got, and what would have worked."""
 
 from pathlib import Path
+from typing import get_args
 
 import fsspec
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from source_makers import fill, identity, make_folder, make_parquet, make_webdataset, picture, tar
 
 from ray_ue.sources import open_source
+from ray_ue.sources.opening import FORMATS, Format
 
 
 def case(root: Path, name: str) -> tuple[str, str]:
@@ -37,7 +39,7 @@ MISTAKES = {
     "only text": ["holds no images, only 2 other files such as 'a.txt'", "name a folder with images"],
     "mixed": [
         "mixes 1 .parquet file and 1 .tar file and 2 image files",
-        "--format folder, parquet, arrow or webdataset",
+        "with --format and one of folder, parquet, arrow, webdataset",
         "copied as they are",
     ],
     "zip beside": ["mixes 1 archive file and 1 image file", "--format folder"],
@@ -148,3 +150,7 @@ def test_an_image_that_is_gone_since_it_was_listed_is_named(remote: bool, tmp_pa
         (tmp_path / "a" / name).unlink()
     with pytest.raises(ValueError, match=r"is gone; run the same line again"):
         list(source.read(shard, rows))
+
+
+def test_the_flag_offers_every_format() -> None:
+    assert get_args(Format) == ("auto", *FORMATS)
