@@ -92,7 +92,7 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
     counted = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
     if len(count) > 1:
         raise ValueError(
-            f"{uri!r} mixes {counted}; choose which are protected with --format and one of {', '.join(FORMATS)}: "
+            f"{uri!r} mixes {counted}; say --format {' or '.join(FORMATS)} to choose which are protected: "
             "packed files of another format are then copied as they are"
         )
     if "compressed tar" in count:

@@ -2,7 +2,8 @@
 
 Identities are compared everywhere. Computed values are compared where the machine and its packages are those that recorded them: another
 processor or version adds floating-point numbers in another order. To record anew, after a change of results that CHANGELOG.md names:
-remove `parts.json`, then `GOLDEN_RECORD=1 python -m pytest tests/golden`.
+remove `parts.json`, then `GOLDEN_RECORD=1 python -m pytest tests/golden`. To compare two commits on any other machine: the same with
+`GOLDEN_FILE=/tmp/golden.json` on the first, then `GOLDEN_FILE=/tmp/golden.json python -m pytest tests/golden` on the second.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-RECORD = Path(__file__).with_name("parts.json")
+RECORD = Path(os.environ.get("GOLDEN_FILE") or Path(__file__).with_name("parts.json"))
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "pillow", "kornia", "open_clip_torch", "pyarrow")
 
 

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from conftest import write_classes, write_photos
 from laws.method_worlds import SMALL, World
 from safetensors import SafetensorError
@@ -18,7 +16,6 @@ from safetensors.numpy import load_file
 import ray_ue
 from ray_ue.__main__ import main
 
-GOLDEN = Path(__file__).parent / "golden.json"
 CLOCKS = ("seconds", "looped", "spent", "workers", "resumed_at", "run")  # facts and columns that a second run elsewhere does not repeat
 PAGES = ("report.html", "run.json", "sweep.json", "claim.json", "information.md", "results.md", "sweep.md")  # they name paths and times
 RECIPE: dict[str, Any] = {"clusters": 3, "ssl_steps": 2, "steps": 3, "batch": 12, "craft_sample": 40, "image_size": 16}
@@ -33,20 +30,6 @@ GRID: dict[str, Any] = {
     "encoder_steps": 2,
 }
 LOCAL = ray_ue.Resources(workers="local")
-
-
-def environment() -> dict[str, str]:
-    """What sums of floating-point numbers depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "kernels": torch.backends.cpu.get_cpu_capability(),
-        "processor": model,
-        "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
-    }
 
 
 def sha(data: bytes) -> str:
@@ -90,9 +73,10 @@ def verbs(root: Path) -> dict[str, str]:
 
 
 def files(root: Path) -> Iterator[tuple[str, str]]:
-    """The content of every file that a second run repeats, whatever order or clock its format keeps beside it."""
+    """The content of every file that a second run repeats, whatever order or clock its format keeps beside it: by `folder: path`."""
     for path in sorted(path for path in root.rglob("*") if path.is_file() and path.name not in PAGES):
-        yield path.relative_to(root).as_posix(), sha(content(path))
+        folder, _, rest = path.relative_to(root).as_posix().partition("/")
+        yield f"{folder}: {rest}" if rest else folder, sha(content(path))
 
 
 def content(path: Path) -> bytes:

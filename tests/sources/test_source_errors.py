@@ -39,7 +39,7 @@ MISTAKES = {
     "only text": ["holds no images, only 2 other files such as 'a.txt'", "name a folder with images"],
     "mixed": [
         "mixes 1 .parquet file and 1 .tar file and 2 image files",
-        "with --format and one of folder, parquet, arrow, webdataset",
+        "say --format folder or parquet or arrow or webdataset",
         "copied as they are",
     ],
     "zip beside": ["mixes 1 archive file and 1 image file", "--format folder"],
