@@ -202,3 +202,22 @@ def test_the_check_of_a_site_finds_what_is_wrong(tmp_path: Path, capsys: pytest.
         "../a.html#top: a.html has no anchor top",
         "fetches from elsewhere",
     ]
+
+
+def test_contributing_names_what_the_code_has() -> None:
+    """Every path in it leads to a file, every name in it stands in the code; `<name>` stands for one that a reader chooses."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    folders = [ROOT / top for top in ("ray_ue", "tests", "jobs", "docs", "benchmarks")]
+    files = [path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    files += [path.name for path in ROOT.iterdir()]
+    words = {
+        word for path in files if path.endswith((".py", ".toml")) for word in re.findall(r"\w+", (ROOT / path).read_text(encoding="utf-8"))
+    }
+    missing = []
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if re.fullmatch(r"[\w./-]+/[\w./-]*|[\w-]+\.(?:py|md|toml|json|csv|yml)", code):
+            name = code.rstrip("/")
+            missing += [] if any(f"/{path}".endswith(f"/{name}") for path in files) else [code]
+        elif re.fullmatch(r"[\w.]+(?:\(\))?", code):
+            missing += [part for part in re.findall(r"\w+", code) if part not in words]
+    assert not missing, f"CONTRIBUTING.md names {missing}, which the project does not have"
