@@ -17,6 +17,7 @@ from ray_ue.methods import View, build, by_group
 from ray_ue.methods.uc import UC
 from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained import specs, surrogates
+from ray_ue.models.small import backbone
 from ray_ue.objectives.aims import AIMS
 from ray_ue.objectives.anchor import LOSSES
 from ray_ue.stages.protect.craft import uc_passes
@@ -73,7 +74,7 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
 def sampled(recipe: Recipe, bench: Bench) -> View:
     """Small photographs with an untrained default surrogate and clusters by turns: the same work as with trained ones."""
     spec, device = specs.parse(recipe.surrogate), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fresh = surrogates.ssl_net(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
+    fresh = backbone(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
     surrogate = surrogates.load(spec, device=device, image_size=recipe.image_size, weights=fresh)
     found = thumbnails(photos(bench.photos, count=64))
     pixels = np.stack([look(next(found), size=surrogate.canvas, limits=recipe.limits()) for _ in range(SAMPLE)])

@@ -25,13 +25,6 @@ def inside(images: Images, deltas: Images, *, budget: Budget) -> Images:
     return (images + budget.project(deltas)).clamp(0, 1) - images
 
 
-def descend(images: Images, deltas: Images, *, loss: Objective, steps: int, rate: float, budget: Budget) -> Images:
-    """`steps` steps of `rate` (in [0, 1] pixel units) down the loss, projected after each (Madry et al. 2018, with the sign turned)."""
-    for _ in range(steps):
-        deltas = inside(images, deltas - rate * signs(images, deltas, loss=loss), budget=budget)
-    return deltas
-
-
 def ascend(images: Images, *, loss: Objective, steps: int, rate: float, radius: float, start: Images) -> Images:
     """Adversarial images within `radius` of the given ones, from `start`: what a robust model is trained on."""
     deltas = start

@@ -6,7 +6,8 @@ import torch
 from conftest import photo
 from torch import Tensor, nn
 
-from ray_ue.models.classifiers import CLASSIFIERS, beheaded, classifier
+from ray_ue.models.classifiers import CLASSIFIERS, classifier
+from ray_ue.models.heads import remove_head
 from ray_ue.models.names import FLAT, NETS, SMALL, TORCHVISION
 from ray_ue.models.small import STEM
 
@@ -80,7 +81,7 @@ def test_weights_are_a_function_of_the_seed_and_torchs_generator_is_left_alone(a
 def test_the_last_layer_gives_way_to_the_features_it_took(arch: str) -> None:
     with torch.device(light(arch)):
         built = net(arch).eval()
-    width = beheaded(built)
+    width = remove_head(built)
     assert built.to("meta")(images(32).to("meta")).shape == (4, width)
 
 
