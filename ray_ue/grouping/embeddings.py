@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float32, Int64
 from ray_ue.sources.columns import refuse_pickles
 from ray_ue.sources.members import sample_of
 from ray_ue.sources.naming import parents, printable
+from ray_ue.storage.hashing import sha256_of_file
 
 VECTORS, METADATA = re.compile(r"^img_emb_(\d+)\.npy$"), re.compile(r"^metadata_(\d+)\.parquet$")
 COLUMNS = ("image_path", "key")
@@ -57,8 +57,7 @@ class GivenEmbeddings:
         total = hashlib.sha256()
         for part in self.parts:
             for file in (part.vectors, part.metadata):
-                facts = file.stat()
-                total.update(_digest(file, facts.st_size, facts.st_mtime_ns).encode())
+                total.update(sha256_of_file(file).encode())
         return f"sha256:{total.hexdigest()}"
 
     def vectors(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
@@ -125,13 +124,6 @@ def _mapped(path: Path) -> np.ndarray:
     if array.ndim != 2 or array.dtype not in (np.float16, np.float32) or not array.shape[1]:
         raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}; embeddings are float16 or float32 with one row an image")
     return array
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """The sha256 of a file, read once per process as long as it stays as it is."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 KeyTransform = Callable[[str], str]

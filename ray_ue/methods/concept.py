@@ -35,7 +35,6 @@ from ray_ue.random_streams import STREAMS
 HOW = "write --method concept --surrogate open_clip:ViT-B-32/openai --settings concepts=FILE, a text file with one concept per line"
 SIDE = 224  # of the images that the authors' norm of 16 is meant for
 FLOOR = 0.05  # the cosine below which its reciprocal goes on as a straight line: ours, for CLIP's cosines are above it
-KEPT = ("turn", "entries")  # what the deltas keep
 
 Features = Float[Tensor, "B D"]
 
@@ -99,9 +98,11 @@ class Concept(DeltaMethod):
         check_surrogate(view.surrogate)
         refuse_several_workers(workers, method="concept")
         texts = embed_concepts(read_concepts(Path(self.concepts)), surrogate=view.surrogate)
-        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        net = self._generator(view.surrogate, seed=seed)
+        with seeded_weights(seed + 2):
+            net = ConditionalGenerator(width=self.width, blocks=self.blocks, given=view.surrogate.width)
+        net = net.to(view.surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         adam = torch.optim.Adam(net.parameters(), lr=self.learning_rate, weight_decay=self.decay)
         if resume:
             net.load_state_dict(with_prefix("net.", resume))
@@ -121,11 +122,6 @@ class Concept(DeltaMethod):
         opposite = (features * far).sum(1).mean()
         safe = opposite.clamp(min=FLOOR)
         return close + self.opposite_weight * (1 / safe + (safe - opposite) / FLOOR**2)
-
-    def _generator(self, surrogate: Surrogate, *, seed: int) -> nn.Module:
-        with seeded_weights(seed + 2):
-            net = ConditionalGenerator(width=self.width, blocks=self.blocks, given=surrogate.width)
-        return net.to(surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _train_epoch(
         self, net: nn.Module, adam: torch.optim.Adam, sampler: Sampler, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget

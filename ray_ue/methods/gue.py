@@ -56,10 +56,11 @@ class GUE(NetworkMethod):
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         refuse_several_workers(workers, method="gue")
-        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = SourceModel.fresh(self.network, sampler=sampler, decay=0.0, resume={})
-        leader = _leader(seed, device=view.surrogate.device)
+        with seeded_weights(seed + 2):
+            leader = UNet(width=WIDTH).to(view.surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if resume:
             source.net.load_state_dict(with_prefix("net.", resume))
             leader.load_state_dict(with_prefix("leader.", resume))
@@ -126,13 +127,7 @@ class GUE(NetworkMethod):
         deltas.assign(sampler.pooled(0, batch=SETTLED), make)
 
 
-KEPT = ("turn", "entries")  # what the deltas keep
 SETTLED = 256  # images that the finished generator draws for at once
-
-
-def _leader(seed: int, *, device: torch.device) -> nn.Module:
-    with seeded_weights(seed + 2):
-        return UNet(width=WIDTH).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _slopes(value: Tensor, of: list[nn.Parameter], *, keep: bool) -> Slopes:

@@ -79,6 +79,11 @@ def nt_xent(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], *, tau: f
     return F.cross_entropy(likeness, torch.arange(2 * count, device=first.device).roll(count))
 
 
+def projector(width: int) -> nn.Sequential:
+    """The head whose outputs SimCLR compares."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, WIDTH))
+
+
 ContrastiveLoss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of two views of each image of a batch
 
 
@@ -139,7 +144,7 @@ def contrast(
     Worker r embeds rows r::world of every batch against each other only, so more workers means fewer negatives per row.
     """
     with seeded_weights(seed + 1):
-        head = nn.Sequential(nn.Linear(net.width, net.width), nn.ReLU(inplace=True), nn.Linear(net.width, WIDTH))
+        head = projector(net.width)
     encoder = nn.ModuleDict({"net": net, "head": head}).to(device).train()
     loss_of, kept = OBJECTIVES[objective](encoder, rows=len(pixels), batch=batch, seed=seed)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=RATE, weight_decay=DECAY)

@@ -99,13 +99,6 @@ class ArrowFiles(Packed):
                 count += len(batch)
         return pa.concat_tables(tables).combine_chunks()
 
-    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
-        with self.place.open(shard.path) as file:
-            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
-                if size:
-                    file.seek(offset)
-                yield file.read(size) if size else b""
-
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         with self.opened(shard.path) as (whole, reader), target.staged(goal := safe(shard.path)) as part:
             column, written, schema = _column(whole, path=shard.path), 0, anonymous(reader.schema)

@@ -35,19 +35,8 @@ class WebDataset(Packed):
         with self.place.open(shard.path) as file:
             listed = members(file, shard=shard.path)
             pairs = [(m, label) for m, label in zip(listed, labels(listed), strict=True) if m.role in ROWS]
-        columns = {
-            "key": [_key(shard, m) for m, _ in pairs],
-            "label": [label for _, label in pairs],
-            "offset": [m.offset for m, _ in pairs],
-            "size": [m.size for m, _ in pairs],
-        }
-        return pa.table(columns, schema=ROW_SCHEMA)
-
-    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
-        with self.place.open(shard.path) as file:
-            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
-                file.seek(offset)
-                yield file.read(size)
+        rows = [{"key": _key(shard, m), "label": label, "offset": m.offset, "size": m.size} for m, label in pairs]
+        return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         # two handles: `change` may draw images from another thread

@@ -9,6 +9,7 @@ from ray_ue.images.augment import Crops, draw_crops
 from ray_ue.loop import generator
 
 Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
 
 
 class BatchRng:

@@ -16,14 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.loop import Workers
-from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import Method, View
 from ray_ue.perturbations import Additive, Poison, Streamed, pgd
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 Batches = Mapping[int, list[Rows]]  # pool -> its rows, each once
 
 

@@ -4,18 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from ray_ue.loop import Workers
-from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import View
 from ray_ue.models.normalization import floats
 from ray_ue.random_streams import STREAMS
 from ray_ue.types import Rng
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 PARTNERS = 8  # rows of a group that share a batch at least, where there are as many
 
 

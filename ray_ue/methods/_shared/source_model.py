@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.loop import Workers, optimiser_state, restore_optimiser, seeded, seeded_weights, sum_in_place
-from ray_ue.methods._shared.sampler import Sampler
+from ray_ue.methods._shared.sampler import Images, Sampler
 from ray_ue.models.classifiers import classifier
 from ray_ue.models.heads import remove_head
 from ray_ue.models.names import NETS
@@ -22,8 +22,6 @@ from ray_ue.models.sync_batchnorm import with_sync_batchnorm
 from ray_ue.random_streams import STREAMS
 from ray_ue.registry import unknown
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 MOMENTUM = 0.9
 SAMPLED = 2000  # images that a network which looks at some before it is trained is given
 

@@ -98,8 +98,7 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     for part in pictures(path) if path.is_dir() else [path]:
         with part.open("rb") as file:
-            while block := file.read(2**20):
-                total.update(block)
+            hashlib.file_digest(file, lambda: total)
     return total.hexdigest()
 
 
