@@ -179,7 +179,7 @@ def decode(data: bytes, *, limits: Limits) -> Picture:
         raise _reason(error) from error
 
 
-def look(data: bytes, *, size: int, limits: Limits) -> Pixels:
+def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
     """The surrogate's view, [size, size, 3]: upright, shorter side resized to `size`, centre crop. Raises `Rejected` as `decode` does."""
     try:
         image = _open(data, limits=limits)
@@ -191,15 +191,15 @@ def look(data: bytes, *, size: int, limits: Limits) -> Pixels:
         raise _reason(error) from error
 
 
-def look_at(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
-    """`look` for pixels that are decoded already."""
+def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
+    """`decode_square` for pixels that are decoded already."""
     return np.array(_square(Image.fromarray(rgb), size=size))
 
 
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
     alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
-    return Picture(rgb=look_at(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
+    return Picture(rgb=square_view(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
 
 
 def _square(image: Image.Image, *, size: int) -> Image.Image:

@@ -58,7 +58,7 @@ class GUE(NetworkMethod):
         refuse_several_workers(workers, method="gue")
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=0.0, resume={})
+        source = SourceModel.create(self.network, sampler=sampler, decay=0.0, resume={})
         with seeded_weights(seed + 2):
             leader = UNet(width=WIDTH).to(view.surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if resume:

@@ -77,7 +77,7 @@ class TUE(NetworkMethod):
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         heads = lambda width: nn.ModuleList([contrastive.projector(width)])  # noqa: E731
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
         rounds = self.rounds(len(view.pixels))
         for done in range(int(resume["round"]) if resume else 0, rounds):
             self._train_source(source, sampler, deltas, done, rounds=rounds)
@@ -107,7 +107,7 @@ class TUE(NetworkMethod):
 
     def _begin(self, sampler: Sampler, done: int, rows: Rows) -> Descent:
         """The dispersion of no noise at all has no slope: the first round starts from random noise."""
-        images, targets, stream = sampler.images(rows), sampler.targets(rows), sampler.whole(STREAMS["tue/start"], rows=rows)
+        images, targets, stream = sampler.images(rows), sampler.targets(rows), sampler.pool_rng(STREAMS["tue/start"], rows=rows)
         descent = Descent(rows=rows, images=images, targets=targets, stream=stream)
         return descent if done else replace(descent, start=lambda stored: stream.uniform(stored) * (self.step / 255))
 

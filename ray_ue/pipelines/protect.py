@@ -15,7 +15,7 @@ from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.storage import normal
-from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, open_artifact
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
@@ -185,10 +185,10 @@ def reopen(output: str, *, resources: Resources) -> Job:
     if not work.exists(CLAIM):
         raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
     claim = work.read_json(CLAIM)
-    if claim.get("shared") and not work.near(claim["shared"]).exists():
+    if claim.get("shared") and not work.resolve(claim["shared"]).exists():
         raise ValueError(
-            f"{target.uri} was made by a sweep, and the work folder {work.near(claim['shared']).uri} that its copies share is not there; "
-            "check it inside the sweep's folder"
+            f"{target.uri} was made by a sweep, and the work folder {work.resolve(claim['shared']).uri} that its copies share is not there"
+            "; check it inside the sweep's folder"
         )
     return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
 
@@ -200,7 +200,7 @@ def _published(work: Folder, crafted: list[str]) -> str:
         return max(names, key=lambda name: work.child(name).modified(MANIFEST))
 
     exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
-    published = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
+    published = f"craft-{open_artifact(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
     return published if published in crafted else newest(crafted)
 
 

@@ -53,8 +53,8 @@ class Folder:
     def child(self, name: str) -> "Folder":
         return Folder(posixpath.join(self.uri, name))
 
-    def near(self, relative: str) -> "Folder":
-        """The folder at `relative`, a path with `..` seen from here; it stays right when both are moved together."""
+    def resolve(self, relative: str) -> "Folder":
+        """The folder at `relative`, a path with `..` that starts at this folder; it stays valid when both are moved together."""
         scheme, mark, rest = self.uri.rpartition("://")
         return Folder(f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, relative))}")
 
@@ -210,7 +210,7 @@ def finished(folder: Folder) -> bool:
     return folder.exists(MANIFEST)
 
 
-def opened(folder: Folder) -> Artifact:
+def open_artifact(folder: Folder) -> Artifact:
     """The artifact in `folder`; a `ValueError` if the work in it never finished."""
     if not finished(folder):
         raise ValueError(f"{folder.uri} holds no finished artifact (no {MANIFEST}); run the stage that writes it first")

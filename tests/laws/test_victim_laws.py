@@ -131,10 +131,10 @@ def test_a_transformer_sees_about_eight_by_eight_patches_of_a_small_image(side: 
 
 
 def test_whitened_patches_have_unit_variance_and_stay_frozen() -> None:
-    from ray_ue.models.airbench import KEPT, directions
+    from ray_ue.models.airbench import KEPT, whitening_filters
 
     pixels = sample(32)
-    eyes = directions(pixels)
+    eyes = whitening_filters(pixels)
     assert eyes.shape == (KEPT, 3, 4, 4)
     normal = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     seen = nn.functional.conv2d(normal, eyes, stride=2).transpose(0, 1).flatten(1)

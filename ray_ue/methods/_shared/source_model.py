@@ -56,7 +56,7 @@ class SourceModel:
     seed: int
 
     @classmethod
-    def fresh(
+    def create(
         cls,
         arch: str,
         *,
