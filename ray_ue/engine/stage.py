@@ -7,7 +7,7 @@ from ray_ue.config.job import Job
 from ray_ue.config.stages import STAGES
 from ray_ue.engine.session import Machines
 from ray_ue.progress import say
-from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, open_artifact
+from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
@@ -37,7 +37,7 @@ def stage(
     folder = (run.work if name in STAGES and STAGES[name].per_copy else run.shared).child(f"{name}-{identity}")
     if finished(folder):
         say(f"{name:>9}  done before")
-        return open_artifact(folder)
+        return opened(folder)
     facts = build(folder)
     versions = installed_versions(ARTIFACT_PACKAGES)
     return finish(

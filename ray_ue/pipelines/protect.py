@@ -15,7 +15,7 @@ from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.storage import normal
-from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, open_artifact
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
@@ -200,7 +200,7 @@ def _published(work: Folder, crafted: list[str]) -> str:
         return max(names, key=lambda name: work.child(name).modified(MANIFEST))
 
     exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
-    published = f"craft-{open_artifact(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
+    published = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
     return published if published in crafted else newest(crafted)
 
 

@@ -210,7 +210,7 @@ def finished(folder: Folder) -> bool:
     return folder.exists(MANIFEST)
 
 
-def open_artifact(folder: Folder) -> Artifact:
+def opened(folder: Folder) -> Artifact:
     """The artifact in `folder`; a `ValueError` if the work in it never finished."""
     if not finished(folder):
         raise ValueError(f"{folder.uri} holds no finished artifact (no {MANIFEST}); run the stage that writes it first")

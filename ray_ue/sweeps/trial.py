@@ -16,7 +16,7 @@ from ray_ue.results import evaluation as results
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
-from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finished, open_artifact
+from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finished, opened
 from ray_ue.sweeps import space
 from ray_ue.sweeps.request import CELLS, SHARED, SweepRequest
 from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, is_done, record_failure, trial_fingerprint, trial_folder
@@ -47,7 +47,7 @@ def run_trial(config: dict, *, request: SweepRequest, resources: Resources) -> N
     name = config.get("name") or space.point_name({axis: config[axis] for axis in request.axes})
     recipe, folder = request.recipes()[name], trial_folder(request, name)
     if is_done(request, name, recipe):
-        tune.report(metrics(open_artifact(folder).facts, seeds=request.grid.seeds))
+        tune.report(metrics(opened(folder).facts, seeds=request.grid.seeds))
         return
     # A separate task does the work: ray.train.get_context(), which local workers call, fails in a process of Tune, and all work started
     # there would have to fit into the trial's placement group.

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from ray_ue.config.recipe import FIELDS, Recipe
 from ray_ue.progress import say
-from ray_ue.storage.artifacts import Folder, fingerprint, finished, open_artifact
+from ray_ue.storage.artifacts import Folder, fingerprint, finished, opened
 from ray_ue.sweeps import space
 from ray_ue.sweeps.request import TRIALS, SweepRequest
 
@@ -25,7 +25,7 @@ def trial_fingerprint(request: SweepRequest, recipe: Recipe) -> str:
 
 def is_done(request: SweepRequest, name: str, recipe: Recipe) -> bool:
     folder = trial_folder(request, name)
-    return finished(folder) and open_artifact(folder).fingerprint == trial_fingerprint(request, recipe)
+    return finished(folder) and opened(folder).fingerprint == trial_fingerprint(request, recipe)
 
 
 def is_stopped(request: SweepRequest, name: str, recipe: Recipe) -> bool:
@@ -49,7 +49,7 @@ def trial_rows(request: SweepRequest) -> list[dict]:
         folder = trial_folder(request, name)
         row = {"name": name, "point": json.dumps(point), "reason": "", "fingerprint": ""}
         if is_done(request, name, recipes[name]):
-            artifact = open_artifact(folder)
+            artifact = opened(folder)
             result.append(row | artifact.facts | {"status": "done", "fingerprint": artifact.fingerprint})
         elif folder.exists(FAILED):
             result.append(row | {"status": "failed", "reason": folder.read_json(FAILED)["reason"]})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, open_artifact
+from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -45,10 +45,10 @@ def test_a_folder_is_an_artifact_once_its_manifest_is_there(folder: Folder) -> N
     folder.write("data", b"1")
     assert not finished(folder)
     with pytest.raises(ValueError, match=r"no finished artifact .*run the stage"):
-        open_artifact(folder)
+        opened(folder)
     made = finish(folder, Manifest(stage="test", fingerprint="f", facts={"rows": 3}))
     assert finished(folder)
-    assert open_artifact(folder).manifest == made.manifest
+    assert opened(folder).manifest == made.manifest
 
 
 def test_a_fingerprint_moves_with_everything_that_identifies_a_result() -> None:

@@ -12,7 +12,7 @@ from ray_ue.stages.evaluate.cell import CellJob, PixelSet
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
 from ray_ue.stages.evaluate.labels import perturbed_test
-from ray_ue.storage.artifacts import Artifact, Folder, finished, open_artifact
+from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
 
 def lay_out(
@@ -95,7 +95,7 @@ def train_cells(cells: list[tuple[GridCell, CellJob | None]], *, home: Folder, m
     for _, job in cells:
         if job is not None:
             jobs.setdefault(job.fingerprint(), job)
-    known = {name: open_artifact(job.folder).facts for name, job in jobs.items() if finished(job.folder)}
+    known = {name: opened(job.folder).facts for name, job in jobs.items() if finished(job.folder)}
     waiting = [name for name in jobs if name not in known]
     if failed := [jobs[name].folder.uri for name, facts in known.items() if "failed" in facts]:
         say(f" evaluate  {len(failed)} cells failed before and stay so; to try them again remove {failed[0]} and its like")

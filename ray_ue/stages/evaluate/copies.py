@@ -8,7 +8,7 @@ import numpy as np
 from ray_ue.config.recipe import FIELDS, Recipe
 from ray_ue.config.stages import FURTHER, STAGES, stage_of
 from ray_ue.stages.protect.ledger import ledger_name
-from ray_ue.storage.artifacts import Artifact, Folder, finished, open_artifact
+from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
 CLAIM = "claim.json"
 WORK = ".ray-ue"  # after a copy's name: the folder that must not be published
@@ -55,7 +55,7 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
-    exports = [open_artifact(work.child(child)) for child in names]
+    exports = [opened(work.child(child)) for child in names]
     wanted = recipe.values(("resize", "image_format", "max_pixels"))
     export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
     artifacts: dict[str, Artifact] = {"export": export}
@@ -65,7 +65,7 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
             kind = stage_of(role)
             if kind not in artifacts and not role.startswith(FURTHER):
                 home = work if STAGES[kind].per_copy else shared
-                artifacts[kind] = open_artifact(home.child(f"{kind}-{fingerprint}"))
+                artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
 

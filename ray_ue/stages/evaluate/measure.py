@@ -25,7 +25,7 @@ from ray_ue.stages.evaluate.data import open_match
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.evaluate.trained_victims import RunContents, TrainedVictim
 from ray_ue.stages.protect.views import open_views
-from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, open_artifact
+from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 1
@@ -182,5 +182,5 @@ def rows_of(task: Task, failed: dict[str, str]) -> Iterator[dict]:
             yield {"estimator": name, "settings": settings, "status": "skipped", "reason": failed[task.cell.fingerprint]}
             continue
         row = {"estimator": name, "settings": settings, "fingerprint": task.fingerprint(name), "status": "done", "reason": ""}
-        for layer in open_artifact(task.folder(name)).facts["layers"]:
+        for layer in opened(task.folder(name)).facts["layers"]:
             yield layer | row

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ray_ue.stages.evaluate.cell import PixelSet
-from ray_ue.storage.artifacts import Artifact, Folder, finished, open_artifact
+from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
 NO_WEIGHTS = "its weights were not kept; train it with --keep-weights, into a new --results folder"
 NO_IMAGES = "the images that it was trained on are no longer in the run folder; the same ray-ue evaluate line makes them anew"
@@ -46,14 +46,14 @@ class RunContents:
 
     def _every(self, start: str) -> list[Artifact]:
         names = [name for name in self.home.names() if name.startswith(start)]
-        return [open_artifact(self.home.child(name)) for name in names if finished(self.home.child(name))]
+        return [opened(self.home.child(name)) for name in names if finished(self.home.child(name))]
 
     def trained(self, row: dict) -> TrainedVictim | str:
         """The cell of a line of the results; why there is none."""
         folder = self.home.child(f"cell-{row['cell']}")
         if not folder.exists("net.safetensors"):
             return NO_WEIGHTS
-        cell = open_artifact(folder)
+        cell = opened(folder)
         fields = cell.manifest.fields
         labels = self.labels.get(fields["labels"])
         pixels = self._pixels(fields["pixels"], fields["clean"], copied=row["data"] == "protected")
