@@ -31,7 +31,7 @@ from ray_ue.methods.uc import UC
 from ray_ue.models import contrastive
 from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained import specs, surrogates
-from ray_ue.models.small import classifier
+from ray_ue.models.small import backbone, classifier
 from ray_ue.objectives.aims import AIMS
 from ray_ue.perturbations import Additive
 from ray_ue.perturbations.budget import Budget
@@ -161,7 +161,7 @@ def surrogate(data: Data, folder: Path, *, seed: int) -> surrogates.Surrogate:
     """The collection's own ssl:small, trained once per seed."""
     file = folder / f"ssl-{data.name}-{data.ssl_steps}-{seed}.safetensors"
     if not file.exists():
-        net = surrogates.ssl_net("small", image_size=SIDE, seed=seed)
+        net = backbone("small", image_size=SIDE, seed=seed)
         loop = contrastive.contrast(
             data.train[0], net=net, steps=data.ssl_steps, batch=data.ssl_batch, seed=seed, device=CPU, workers=Workers(), resume={}
         )

@@ -11,12 +11,13 @@ from torch import Tensor
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
 from ray_ue.config.recipe import Recipe
-from ray_ue.images.codec import look
+from ray_ue.images.codec import decode_square
 from ray_ue.loop import Step, Workers
 from ray_ue.methods import View, build, by_group
 from ray_ue.methods.uc import UC
 from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained import specs, surrogates
+from ray_ue.models.small import backbone
 from ray_ue.objectives.aims import AIMS
 from ray_ue.objectives.anchor import LOSSES
 from ray_ue.stages.protect.craft import uc_passes
@@ -73,10 +74,10 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
 def sampled(recipe: Recipe, bench: Bench) -> View:
     """Small photographs with an untrained default surrogate and clusters by turns: the same work as with trained ones."""
     spec, device = specs.parse(recipe.surrogate), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fresh = surrogates.ssl_net(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
+    fresh = backbone(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
     surrogate = surrogates.load(spec, device=device, image_size=recipe.image_size, weights=fresh)
     found = thumbnails(photos(bench.photos, count=64))
-    pixels = np.stack([look(next(found), size=surrogate.canvas, limits=recipe.limits()) for _ in range(SAMPLE)])
+    pixels = np.stack([decode_square(next(found), size=surrogate.canvas, limits=recipe.limits()) for _ in range(SAMPLE)])
     slots = (np.arange(SAMPLE) % recipe.clusters).astype(np.int32)
     with torch.inference_mode():
         features = surrogate.features(floats(pixels, device=device)).cpu().numpy()

@@ -15,7 +15,7 @@ from benchmarks.data import as_shards, origin, photos
 from benchmarks.job import Stages, job
 from benchmarks.measure import Bench, Measure
 from ray_ue.config.recipe import Recipe
-from ray_ue.images.codec import look
+from ray_ue.images.codec import decode_square
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.stages.protect.embed import BATCH_CPU, BATCH_GPU
@@ -72,7 +72,7 @@ def checkpoint(folder: Path) -> Path:
 def decode(blobs: list[bytes], recipe: Recipe, *, canvas: int, threads: int) -> list[np.ndarray]:
     limits = recipe.limits()
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda blob: look(blob, size=canvas, limits=limits), blobs))
+        return list(pool.map(lambda blob: decode_square(blob, size=canvas, limits=limits), blobs))
 
 
 def encode(views: list[np.ndarray], surrogate: Surrogate) -> float:

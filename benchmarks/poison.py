@@ -14,7 +14,7 @@ from numpy.lib.format import open_memmap
 
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
-from ray_ue.images.codec import Limits, look
+from ray_ue.images.codec import Limits, decode_square
 from ray_ue.loop import Workers
 from ray_ue.methods._shared.delta_updates import open_deltas
 from ray_ue.methods._shared.sampler import RunningMean, Sampler
@@ -100,7 +100,7 @@ class Pass:
         self.method, self.seen = method, seen
         self.sampler = Sampler(view=seen, workers=Workers(), seed=0)
         self.deltas = open_deltas(seen, budget=BUDGET, workers=Workers(), resume={})
-        self.source = SourceModel.fresh(method.network, sampler=self.sampler, decay=1e-4, resume={}).freeze()
+        self.source = SourceModel.create(method.network, sampler=self.sampler, decay=1e-4, resume={}).freeze()
         self.epoch = 0
 
     def move(self) -> float:
@@ -133,7 +133,7 @@ def view(rows: int, bench: Bench, folder: Path, *, device: torch.device) -> View
     folder.mkdir(parents=True)
     pixels = open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(rows, SIDE, SIDE, 3))
     found = thumbnails(photos(bench.photos, count=64))
-    few = np.stack([look(next(found), size=SIDE, limits=Limits()) for _ in range(512)])
+    few = np.stack([decode_square(next(found), size=SIDE, limits=Limits()) for _ in range(512)])
     for begin in range(0, rows, len(few)):
         pixels[begin : begin + len(few)] = few[: rows - begin]
     pixels.flush()

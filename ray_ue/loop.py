@@ -1,6 +1,6 @@
 """What long loops share: their place among equal workers and the steps that they yield."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -58,13 +58,18 @@ def average_in_place(values: Iterable[Tensor], workers: Workers) -> None:
         value.div_(workers.world)
 
 
+def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the tensors on the CPU, without their gradients."""
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+
 def optimiser_state(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:
     """The network's tensors as `net.NAME` and the optimiser's momentum as `momentum.I`, copied to the CPU."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for i, entry in optimiser.state_dict()["state"].items():
         if entry["momentum_buffer"] is not None:
             tensors[f"momentum.{i}"] = entry["momentum_buffer"]
-    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    return to_cpu(tensors)
 
 
 def restore_optimiser(net: nn.Module, optimiser: torch.optim.SGD, state: Mapping[str, Tensor]) -> None:
@@ -74,14 +79,45 @@ def restore_optimiser(net: nn.Module, optimiser: torch.optim.SGD, state: Mapping
     optimiser.load_state_dict({"state": buffers, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
+def adam_state(optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+    """The moments and step counts as `adam.I.NAME`, not copied."""
+    return {f"adam.{i}.{name}": value for i, entry in optimiser.state_dict()["state"].items() for name, value in entry.items()}
+
+
+def restore_adam(optimiser: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
+    """Put back what `adam_state` gave."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in with_prefix("adam.", state).items():
+        i, _, name = key.partition(".")
+        entries.setdefault(int(i), {})[name] = value
+    optimiser.load_state_dict({"state": entries, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
 def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The entries whose names begin with `prefix`, copied, without it."""
     return {name.removeprefix(prefix): value.clone() for name, value in state.items() if name.startswith(prefix)}
 
 
+def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator that is a function of whole numbers alone."""
+    return torch.Generator(device).manual_seed(_hash_key(key))
+
+
 @contextmanager
-def seeded(*seed: int, device: torch.device) -> Iterator[None]:
+def seeded(*key: int, device: torch.device) -> Iterator[None]:
     """Dropout draws from torch's global generators: seed them, and put them back. Never yield from a loop inside."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        torch.manual_seed(_hash_key(key))
         yield
+
+
+@contextmanager
+def seeded_weights(seed: int) -> Iterator[None]:
+    """A fresh network draws its weights from torch's CPU generator: seed it, and put it back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _hash_key(key: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])

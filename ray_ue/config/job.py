@@ -24,4 +24,4 @@ class Job:
 
     @property
     def shared(self) -> Folder:
-        return self.work.near(self.shared_path) if self.shared_path else self.work
+        return self.work.resolve(self.shared_path) if self.shared_path else self.work

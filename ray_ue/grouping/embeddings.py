@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float32, Int64
 from ray_ue.sources.columns import refuse_pickles
 from ray_ue.sources.members import sample_of
 from ray_ue.sources.naming import parents, printable
+from ray_ue.storage.hashing import sha256_of_file
 
 VECTORS, METADATA = re.compile(r"^img_emb_(\d+)\.npy$"), re.compile(r"^metadata_(\d+)\.parquet$")
 COLUMNS = ("image_path", "key")
@@ -57,8 +57,7 @@ class GivenEmbeddings:
         total = hashlib.sha256()
         for part in self.parts:
             for file in (part.vectors, part.metadata):
-                facts = file.stat()
-                total.update(_digest(file, facts.st_size, facts.st_mtime_ns).encode())
+                total.update(sha256_of_file(file).encode())
         return f"sha256:{total.hexdigest()}"
 
     def vectors(self, rows: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
@@ -68,7 +67,7 @@ class GivenEmbeddings:
         for number, part in enumerate(self.parts):
             inside = np.flatnonzero((rows >= edges[number]) & (rows < edges[number + 1]))
             if len(inside):
-                vectors[inside] = _mapped(part.vectors)[rows[inside] - edges[number]]
+                vectors[inside] = _memory_map(part.vectors)[rows[inside] - edges[number]]
         return vectors
 
 
@@ -79,25 +78,25 @@ def open_given(folder: str) -> GivenEmbeddings:
             f"--embeddings {folder}: embeddings are memory-mapped, so they must lie in a folder of this machine; copy them there"
         )
     root = Path(folder).expanduser().absolute()
-    vectors, metadata = _numbered(root / "img_emb", VECTORS), _numbered(root / "metadata", METADATA)
+    vectors, metadata = _files_by_number(root / "img_emb", VECTORS), _files_by_number(root / "metadata", METADATA)
     if not vectors:
         raise ValueError(f"--embeddings {root} holds no embeddings: {LAYOUT}")
     if alone := sorted(vectors.keys() ^ metadata.keys()):
         raise ValueError(f"--embeddings {root}: part {alone[0]} has {'no metadata' if alone[0] in vectors else 'no vectors'}; {LAYOUT}")
-    parts = tuple(_part(vectors[number], metadata[number]) for number in sorted(vectors))
-    widths = {_mapped(part.vectors).shape[1]: part.vectors.name for part in parts}
+    parts = tuple(_open_part(vectors[number], metadata[number]) for number in sorted(vectors))
+    widths = {_memory_map(part.vectors).shape[1]: part.vectors.name for part in parts}
     if len(widths) > 1:
         reason = " and ".join(f"{width} in {name}" for width, name in widths.items())
         raise ValueError(f"--embeddings {root}: the vectors have {reason} numbers; give those of one model")
     return GivenEmbeddings(folder=str(root), parts=parts, width=next(iter(widths)))
 
 
-def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
+def _files_by_number(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
     paths = ((pattern.match(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
     return {int(match[1]): path for match, path in paths if match}
 
 
-def _part(vectors: Path, metadata: Path) -> EmbeddingPart:
+def _open_part(vectors: Path, metadata: Path) -> EmbeddingPart:
     try:
         file = pq.ParquetFile(metadata)
     except (pa.ArrowException, OSError) as error:
@@ -108,7 +107,7 @@ def _part(vectors: Path, metadata: Path) -> EmbeddingPart:
         raise ValueError(
             f"{metadata} has neither image_path nor key, only {', '.join(file.schema_arrow.names)}: nothing says whose vectors these are"
         )
-    rows = len(_mapped(vectors))
+    rows = len(_memory_map(vectors))
     if rows != file.metadata.num_rows:
         raise ValueError(
             f"{vectors} has {rows:,} vectors and {metadata.name} {file.metadata.num_rows:,} names; they do not belong together"
@@ -116,7 +115,7 @@ def _part(vectors: Path, metadata: Path) -> EmbeddingPart:
     return EmbeddingPart(vectors=vectors, metadata=metadata, column=columns[0], rows=rows)
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _memory_map(path: Path) -> np.ndarray:
     """The array of a file, of which nothing is read before it is asked for."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -125,13 +124,6 @@ def _mapped(path: Path) -> np.ndarray:
     if array.ndim != 2 or array.dtype not in (np.float16, np.float32) or not array.shape[1]:
         raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}; embeddings are float16 or float32 with one row an image")
     return array
-
-
-@lru_cache(maxsize=4096)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """The sha256 of a file, read once per process as long as it stays as it is."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 KeyTransform = Callable[[str], str]
@@ -144,7 +136,7 @@ def match(names: Sequence[str], keys: Sequence[str], *, folder: str) -> Int64[np
     Once one of these has found an image, the next is not tried: what it would find beside could be another image. A `ValueError` for a
     row that could belong to two images, or an image with two rows.
     """
-    for of_key, of_name in _ways(names, keys):
+    for of_key, of_name in _comparisons(names, keys):
         tokens = [of_name(name) for name in names]
         row_of = {token: row for row, token in enumerate(tokens)}
         wanted = [of_key(key) for key in keys]
@@ -154,16 +146,16 @@ def match(names: Sequence[str], keys: Sequence[str], *, folder: str) -> Int64[np
     return np.full(len(keys), -1, np.int64)
 
 
-def _ways(names: Sequence[str], keys: Sequence[str]) -> Iterator[tuple[KeyTransform, KeyTransform]]:
+def _comparisons(names: Sequence[str], keys: Sequence[str]) -> Iterator[tuple[KeyTransform, KeyTransform]]:
     """What is compared: of a key, and of a name in the metadata."""
     prefix = _prefix(names, set(keys))
     yield str, lambda name: name.removeprefix(prefix)
     yield lambda key: sample_of(key.partition(".tar/")[2] or key)[0], str
-    yield _base, _base
-    yield lambda key: sample_of(_base(key))[0], lambda name: sample_of(_base(name))[0]
+    yield _file_name, _file_name
+    yield lambda key: sample_of(_file_name(key))[0], lambda name: sample_of(_file_name(name))[0]
 
 
-def _base(path: str) -> str:
+def _file_name(path: str) -> str:
     return path.rpartition("/")[2]
 
 

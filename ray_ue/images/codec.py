@@ -106,7 +106,7 @@ def _reason(error: BaseException) -> Rejected:
     return Rejected(f"truncated: {words}" if "truncated" in words.lower() else f"damaged: {words}")
 
 
-def _flat(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The loaded image as RGB, and its alpha when some pixel is not opaque."""
     if image.mode.startswith("I;16"):
         return _from_16_bit(image)
@@ -128,7 +128,7 @@ def _from_16_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return grey.convert("RGB"), alpha
 
 
-def _turn(image: ImageFile.ImageFile) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
     """The EXIF orientation; unreadable EXIF does not cost a readable picture."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
@@ -136,8 +136,20 @@ def _turn(image: ImageFile.ImageFile) -> int:
         return 1
 
 
+def _upright(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]:
+    """The loaded image as `_to_rgb` gives it, turned as its EXIF says."""
+    orientation = _orientation(image)
+    rgb, alpha = _to_rgb(image)
+    if orientation not in TURNS:
+        return rgb, alpha
+    return rgb.transpose(TURNS[orientation]), alpha.transpose(TURNS[orientation]) if alpha else None
+
+
 def _exif(image: ImageFile.ImageFile) -> bytes:
-    """The EXIF block without orientation, thumbnail and maker note: the last two may hold a clean copy of the picture."""
+    """The EXIF block without orientation, thumbnail and maker note: the last two may hold a clean copy of the picture.
+
+    It takes them out of the image too, so ask for `_orientation` first.
+    """
     if "exif" not in image.info:  # a TIFF's own tags describe its strips, not the photo
         return b""
     try:
@@ -161,38 +173,33 @@ def decode(data: bytes, *, limits: Limits) -> Picture:
     try:
         image = _open(data, limits=limits)
         image.load()
-        turn, exif, icc = _turn(image), _exif(image), _icc(image)
-        rgb, alpha = _flat(image)
-        if turn in TURNS:
-            rgb, alpha = rgb.transpose(TURNS[turn]), alpha.transpose(TURNS[turn]) if alpha else None
-        return Picture(rgb=np.array(rgb), alpha=np.array(alpha) if alpha else None, exif=exif, icc=icc)
+        rgb, alpha = _upright(image)
+        return Picture(rgb=np.array(rgb), alpha=np.array(alpha) if alpha else None, exif=_exif(image), icc=_icc(image))
     except BROKEN as error:
         raise _reason(error) from error
 
 
-def look(data: bytes, *, size: int, limits: Limits) -> Pixels:
+def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
     """The surrogate's view, [size, size, 3]: upright, shorter side resized to `size`, centre crop. Raises `Rejected` as `decode` does."""
     try:
         image = _open(data, limits=limits)
         # JPEG can decode at 1/2, 1/4 or 1/8 for little; twice the target is left so that the resize below still does the filtering
         image.draft(None, (2 * size, 2 * size))
         image.load()
-        turn = _turn(image)
-        rgb = _flat(image)[0]
-        return np.array(_square(rgb.transpose(TURNS[turn]) if turn in TURNS else rgb, size=size))
+        return np.array(_square(_upright(image)[0], size=size))
     except BROKEN as error:
         raise _reason(error) from error
 
 
-def look_at(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
-    """`look` for pixels that are decoded already."""
+def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
+    """`decode_square` for pixels that are decoded already."""
     return np.array(_square(Image.fromarray(rgb), size=size))
 
 
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
     alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
-    return Picture(rgb=look_at(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
+    return Picture(rgb=square_view(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
 
 
 def _square(image: Image.Image, *, size: int) -> Image.Image:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.information.base import Features, Information, Partners, check_pairs
+from ray_ue.loop import seeded_weights
 from ray_ue.types import Rng
 
 
@@ -36,7 +37,7 @@ class Mine:
         order = rng.permutation(len(first))
         cut = round(self.held * len(first))
         held, training = order[:cut], order[cut:]
-        x, y = (torch.from_numpy(_level(part, training)).to(device) for part in (first, second))
+        x, y = (torch.from_numpy(_standardise(part, training)).to(device) for part in (first, second))
         values = list(self._bounds(x, y, training=training, held=held, rng=rng))
         value = float(np.mean(values))
         if not math.isfinite(value):
@@ -52,33 +53,32 @@ class Mine:
         running = None
         for step in range(self.steps):
             rows = rng.choice(training, min(self.batch, len(training)), replace=False)
-            joint, apart = _both(net, x, y, rows, rng)
-            level = _log_mean_exp(apart.detach())
-            running = level if running is None else torch.logaddexp(running + math.log(self.decay), level + math.log(1 - self.decay))
+            joint, apart = _score_pairs(net, x, y, rows, rng)
+            log_mean = _log_mean_exp(apart.detach())
+            running = log_mean if running is None else torch.logaddexp(running + math.log(self.decay), log_mean + math.log(1 - self.decay))
             loss = torch.exp(apart - running).mean() - joint.mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             if step >= self.steps - self.last:
                 with torch.no_grad():
-                    joint, apart = _both(net, x, y, held, rng)
+                    joint, apart = _score_pairs(net, x, y, held, rng)
                     yield float(joint.mean() - _log_mean_exp(apart))
 
     def _network(self, width: int, *, seed: int) -> nn.Module:
         widths = [width, *self.hidden]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded_weights(seed):
             parts = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
             return nn.Sequential(*parts, nn.Linear(widths[-1], 1))
 
 
-def _level(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _standardise(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean 0 and variance 1 over `rows`; a constant coordinate becomes 0."""
     middle, spread = features[rows].mean(0), features[rows].std(0)
     return ((features - middle) / np.where(spread > 0, spread, np.inf)).astype(np.float32)
 
 
-def _both(net: nn.Module, x: Tensor, y: Tensor, rows: np.ndarray, rng: Rng) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+def _score_pairs(net: nn.Module, x: Tensor, y: Tensor, rows: np.ndarray, rng: Rng) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """T of the pairs, and of the same rows with their partners shuffled."""
     one, other = torch.from_numpy(rows).to(x.device), torch.from_numpy(rng.permutation(rows)).to(x.device)
     paired = net(torch.cat([torch.cat([x[one], y[one]], 1), torch.cat([x[one], y[other]], 1)]))[:, 0]

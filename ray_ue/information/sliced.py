@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,9 +54,7 @@ class Histogram:
     bins: int = 30
 
     def __call__(self, first: Features, second: Partners, *, rng: Rng, device: torch.device) -> Information:
-        def scalar(u: Numbers, v: Numbers) -> tuple[float, float]:
-            return histogram(u, v, bins=self.bins)
-
+        scalar = partial(histogram, bins=self.bins)
         return over_slices(first, second, slices=self.slices, rng=rng, scalar=scalar, settings=asdict(self))
 
 

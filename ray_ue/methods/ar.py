@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ray_ue.loop import generator
 from ray_ue.methods._shared.surrogate_free import DeltaBlock, Slots, SlotSampler, SurrogateFreeMethod, scaled_to
 from ray_ue.methods.base import View
 from ray_ue.perturbations.budget import Budget
@@ -56,7 +57,7 @@ def processes(groups: int, *, side: int, seed: int) -> Processes:
     stay small. They then keep the first one to whose pattern every earlier process's filter responds with 10 (10 classes) or 3 (100
     classes) at least, which takes ever longer with more groups; this takes the one with the largest such response, over and over.
     """
-    rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, STREAMS["ar/processes"]]).generate_state(1)[0]))
+    rng = generator(seed, STREAMS["ar/processes"])
     small = min(side, SIDE)
     candidates, patterns = torch.zeros(0, 3, 3, 3), torch.zeros(0, 3, small, small)
     while len(candidates) < groups + SPARE:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.images.augment import crop, draw_crops
-from ray_ue.loop import Step, Workers, with_prefix
+from ray_ue.loop import Step, Workers, adam_state, restore_adam, seeded_weights, to_cpu, with_prefix
 from ray_ue.methods._shared.delta_updates import DeltaMethod, DeltaUpdates, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
 from ray_ue.methods._shared.source_model import cosine_rate, refuse_several_workers
@@ -35,7 +35,6 @@ from ray_ue.random_streams import STREAMS
 HOW = "write --method concept --surrogate open_clip:ViT-B-32/openai --settings concepts=FILE, a text file with one concept per line"
 SIDE = 224  # of the images that the authors' norm of 16 is meant for
 FLOOR = 0.05  # the cosine below which its reciprocal goes on as a straight line: ours, for CLIP's cosines are above it
-KEPT = ("turn", "entries")  # what the deltas keep
 
 Features = Float[Tensor, "B D"]
 
@@ -72,7 +71,7 @@ class Concept(DeltaMethod):
             raise ValueError(f"concept needs blocks, opposite_weight and decay of zero or more, got {self}")
         if not self.concepts:
             raise ValueError(f"concept moves images away from texts and needs some: {HOW}")
-        if len(names := names_in(Path(self.concepts))) <= self.k_near:
+        if len(names := read_concepts(Path(self.concepts))) <= self.k_near:
             raise ValueError(
                 f"{self.concepts} has {len(names)} concepts; k_near={self.k_near} and an opposite one need {self.k_near + 1} or more"
             )
@@ -96,18 +95,21 @@ class Concept(DeltaMethod):
         return (2 * self.epochs + 1) * rows
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        refuse_other(view.surrogate)
+        check_surrogate(view.surrogate)
         refuse_several_workers(workers, method="concept")
-        texts = embedded(names_in(Path(self.concepts)), surrogate=view.surrogate)
-        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        texts = embed_concepts(read_concepts(Path(self.concepts)), surrogate=view.surrogate)
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        net = self._generator(view.surrogate, seed=seed)
+        with seeded_weights(seed + 2):
+            net = ConditionalGenerator(width=self.width, blocks=self.blocks, given=view.surrogate.width)
+        net = net.to(view.surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         adam = torch.optim.Adam(net.parameters(), lr=self.learning_rate, weight_decay=self.decay)
         if resume:
-            _restore(net, adam, resume)
+            net.load_state_dict(with_prefix("net.", resume))
+            restore_adam(adam, resume)
         rows = len(view.pixels)
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
-            loss = self._learn(net, adam, sampler, texts, epoch=epoch, budget=budget)
+            loss = self._train_epoch(net, adam, sampler, texts, epoch=epoch, budget=budget)
             last = epoch + 1 == self.epochs
             if last:
                 self._settle(deltas, net, sampler, budget=budget)
@@ -121,13 +123,7 @@ class Concept(DeltaMethod):
         safe = opposite.clamp(min=FLOOR)
         return close + self.opposite_weight * (1 / safe + (safe - opposite) / FLOOR**2)
 
-    def _generator(self, surrogate: Surrogate, *, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 2)
-            net = ConditionalGenerator(width=self.width, blocks=self.blocks, given=surrogate.width)
-        return net.to(surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _learn(
+    def _train_epoch(
         self, net: nn.Module, adam: torch.optim.Adam, sampler: Sampler, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget
     ) -> float:
         """One pass over all rows, cropped and flipped as the authors do; returns the mean loss."""
@@ -139,10 +135,10 @@ class Concept(DeltaMethod):
             rng = np.random.default_rng([sampler.seed, STREAMS["concept/crops"], epoch, turn])
             crops = draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng)
             images = crop(sampler.images(rows), crops)
-            clean = _unit(surrogate, images).detach()
+            clean = _unit_features(surrogate, images).detach()
             alike = clean @ texts.T
             perturbed = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
-            loss = self.loss(_unit(surrogate, perturbed), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
+            loss = self.loss(_unit_features(surrogate, perturbed), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -165,12 +161,12 @@ class Concept(DeltaMethod):
         def make(rows: Rows) -> tuple[Images, Images]:
             images = sampler.images(rows)
             with torch.no_grad():
-                return images, self._delta(net, images, _unit(sampler.view.surrogate, images), budget=budget)
+                return images, self._delta(net, images, _unit_features(sampler.view.surrogate, images), budget=budget)
 
         deltas.assign(sampler.pooled(0, batch=self.batch), make)
 
 
-def names_in(file: Path) -> list[str]:
+def read_concepts(file: Path) -> list[str]:
     """The concepts of a text file, each once, without empty lines."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -181,13 +177,13 @@ def names_in(file: Path) -> list[str]:
     return list(dict.fromkeys(filter(None, (line.strip() for line in lines))))
 
 
-def refuse_other(surrogate: Surrogate) -> None:
+def check_surrogate(surrogate: Surrogate) -> None:
     """Refuse a surrogate whose features are not in one space with texts."""
     if not surrogate.name.startswith("open_clip:"):
         raise ValueError(f"concept compares images with texts, which the surrogate {surrogate.name} cannot read; {HOW}")
 
 
-def embedded(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
+def embed_concepts(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
     """The unit vectors of "a photo of a {concept}" by the surrogate's own model, on its device."""
     from ray_ue.models.pretrained.open_clip import embed_names  # open_clip takes seconds to import
 
@@ -197,20 +193,10 @@ def embedded(names: list[str], *, surrogate: Surrogate) -> Float[Tensor, "K D"]:
     return vectors
 
 
-def _unit(surrogate: Surrogate, images: Images) -> Features:
+def _unit_features(surrogate: Surrogate, images: Images) -> Features:
     return F.normalize(surrogate.features(images), dim=1)
 
 
 def _state(net: nn.Module, adam: torch.optim.Adam, deltas: DeltaUpdates, epoch: int) -> dict[str, Tensor]:
-    kept = {f"net.{name}": value for name, value in net.state_dict().items()}
-    kept |= {f"adam.{i}.{name}": value for i, entry in adam.state_dict()["state"].items() for name, value in entry.items()}
-    return {name: value.detach().cpu().clone() for name, value in kept.items()} | deltas.state() | {"epoch": torch.tensor(epoch)}
-
-
-def _restore(net: nn.Module, adam: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
-    net.load_state_dict(with_prefix("net.", state))
-    entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in with_prefix("adam.", state).items():
-        number, _, name = key.partition(".")
-        entries.setdefault(int(number), {})[name] = value
-    adam.load_state_dict({"state": entries, "param_groups": adam.state_dict()["param_groups"]})
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()} | adam_state(adam)
+    return to_cpu(tensors) | deltas.state() | {"epoch": torch.tensor(epoch)}

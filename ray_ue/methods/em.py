@@ -56,7 +56,7 @@ class EM(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
         images = int(resume["images"]) if resume else 0
         for done in range(int(resume["round"]) if resume else 0, self.rounds):
             images += self._train_source(source, sampler, deltas, done) + self.steps * len(view.pixels)
@@ -87,7 +87,7 @@ class EM(NetworkMethod):
     @staticmethod
     def _begin(sampler: Sampler, rows: Rows) -> Descent:
         return Descent(
-            rows=rows, images=sampler.images(rows), targets=sampler.targets(rows), stream=sampler.whole(STREAMS["em/descend"], rows=rows)
+            rows=rows, images=sampler.images(rows), targets=sampler.targets(rows), stream=sampler.pool_rng(STREAMS["em/descend"], rows=rows)
         )
 
     @staticmethod

@@ -6,13 +6,14 @@ The generator sees the image alone, no label: once trained it perturbs new image
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers, with_prefix
+from ray_ue.loop import Step, Workers, seeded_weights, to_cpu, with_prefix
 from ray_ue.methods._shared.delta_updates import DeltaUpdates, NetworkMethod, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
 from ray_ue.methods._shared.source_model import SourceModel, check_network, refuse_several_workers
@@ -55,10 +56,11 @@ class GUE(NetworkMethod):
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         refuse_several_workers(workers, method="gue")
-        deltas = open_deltas(view, budget=budget, workers=workers, resume={name: value for name, value in resume.items() if name in KEPT})
+        deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=0.0, resume={})
-        leader = _leader(seed, device=view.surrogate.device)
+        source = SourceModel.create(self.network, sampler=sampler, decay=0.0, resume={})
+        with seeded_weights(seed + 2):
+            leader = UNet(width=WIDTH).to(view.surrogate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if resume:
             source.net.load_state_dict(with_prefix("net.", resume))
             leader.load_state_dict(with_prefix("leader.", resume))
@@ -66,28 +68,27 @@ class GUE(NetworkMethod):
             loss = 0.0
             for turn, rows in enumerate(sampler.training(epoch, batch=self.batch)):
                 with source.seeded_dropout(epoch, turn):
-                    loss += self._play(source, leader, sampler.images(rows), sampler.targets(rows)[0], budget=budget) * len(rows)
+                    loss += self._step_both(source, leader, sampler.images(rows), sampler.targets(rows)[0], budget=budget) * len(rows)
             last = epoch + 1 == self.epochs
             if last:
                 self._settle(deltas, leader, sampler, budget=budget)
-            kept = {f"net.{name}": value for name, value in source.net.state_dict().items()}
-            kept |= {f"leader.{name}": value for name, value in leader.state_dict().items()}
-            state = (
-                {name: value.detach().cpu().clone() for name, value in kept.items()} | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
-            )
+            weights = {f"net.{name}": value for name, value in source.net.state_dict().items()}
+            weights |= {f"leader.{name}": value for name, value in leader.state_dict().items()}
+            state = to_cpu(weights) | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
             images = (epoch + 1) * len(view.pixels) * (self.inner + 3) + last * len(view.pixels)
             mean = loss / len(view.pixels)
-            yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=lambda state=state: dict(state), saved="must")
+            yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=partial(dict, state), saved="must")
 
-    def _play(self, source: SourceModel, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
+    def _step_both(self, source: SourceModel, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
         """One step of both; returns the follower's loss on the poison."""
         source.net.train()
         leader.train()
         lead, follow = list(leader.parameters()), [value for value in source.net.parameters() if value.requires_grad]
         perturbed = (images + budget.radius * leader(images)).clamp(0, 1)
         loss = F.cross_entropy(source.logits(perturbed)[0], targets)
-        best = self._best(source, perturbed.detach(), targets)
-        gap_lead = _minus(_slopes(loss, lead, keep=True), _slopes(best(perturbed), lead, keep=True))
+        best = self._loss_after_training(source, perturbed.detach(), targets)
+        slopes_of_loss, slopes_of_best = (_slopes(value, lead, keep=True) for value in (loss, best(perturbed)))
+        gap_lead = [slope - best_slope for slope, best_slope in zip(slopes_of_loss, slopes_of_best, strict=True)]
         gap_follow = _slopes(loss, follow, keep=False)
         clean = -source.logits(images)[0].log_softmax(1)
         wrong = clean.masked_fill(F.one_hot(targets, clean.shape[1]).bool(), -torch.inf).amax(1).mean()
@@ -104,7 +105,7 @@ class GUE(NetworkMethod):
             raise FloatingPointError(f"the GUE follower's loss is {float(loss)}; lower --learning-rate {self.learning_rate:g}")
         return float(loss.detach())
 
-    def _best(self, source: SourceModel, perturbed: Images, targets: Tensor) -> Callable[[Images], Tensor]:
+    def _loss_after_training(self, source: SourceModel, perturbed: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
         clone = replace(source, net=copy.deepcopy(source.net))
         adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
@@ -126,20 +127,9 @@ class GUE(NetworkMethod):
         deltas.assign(sampler.pooled(0, batch=SETTLED), make)
 
 
-KEPT = ("turn", "entries")  # what the deltas keep
 SETTLED = 256  # images that the finished generator draws for at once
-
-
-def _leader(seed: int, *, device: torch.device) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 2)
-        return UNet(width=WIDTH).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _slopes(value: Tensor, of: list[nn.Parameter], *, keep: bool) -> Slopes:
     slopes = torch.autograd.grad(value, of, retain_graph=keep, allow_unused=True)
     return [torch.zeros_like(where) if slope is None else slope for slope, where in zip(slopes, of, strict=True)]
-
-
-def _minus(one: Slopes, two: Slopes) -> Slopes:
-    return [a - b for a, b in zip(one, two, strict=True)]

@@ -1,6 +1,5 @@
 """Linearly separable perturbations (LSP, SynPer; Yu et al., KDD 2022, arXiv 2111.00898): patches of colour that tell groups apart."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,14 +69,8 @@ def cloud(slots: Slots, groups: Slots, *, centers: Float[np.ndarray, "G D"], see
     """A point for each slot: its group's centre and a normal draw of the slot's own, mixed by a matrix of the group's."""
     width = centers.shape[1]
     points = np.stack([np.random.default_rng([seed, STREAMS["lsp/points"], slot]).standard_normal(width) for slot in slots.tolist()])
-    for group, members in _by_group(groups):
-        mix = np.random.default_rng([seed, STREAMS["lsp/spreads"], group]).uniform(-1, 1, (width, width))
-        for i in members:  # one at a time: a product of a whole block may differ in its last bits from that of another block
-            points[i] = points[i] @ mix + centers[group]
+    for group in np.unique(groups).tolist():
+        mixing = np.random.default_rng([seed, STREAMS["lsp/spreads"], group]).uniform(-1, 1, (width, width))
+        for i in np.flatnonzero(groups == group):  # one at a time: the last bits of a whole block's product depend on the block
+            points[i] = points[i] @ mixing + centers[group]
     return points
-
-
-def _by_group(groups: Slots) -> Iterator[tuple[int, Slots]]:
-    order = np.argsort(groups, kind="stable")
-    kinds, begins = np.unique(groups[order], return_index=True)
-    yield from zip(kinds.tolist(), np.split(order, begins[1:]))

@@ -91,7 +91,7 @@ class MIUE(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = None if self.uses_surrogate else SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = None if self.uses_surrogate else SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
             # 1. The network learns from all images once, with their perturbations as they are.
             learnt = self.train_source(source, sampler, deltas, epoch=epoch) if source else 0.0
@@ -116,14 +116,14 @@ class MIUE(NetworkMethod):
         batches, total = sampler.training(epoch, batch=self.batch), 0.0
         rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=FLOOR)
         for rows in batches:
-            own, stream = sampler.own(rows), sampler.part(STREAMS["mi-ue/train"], epoch, rows=rows)
+            own, stream = sampler.own(rows), sampler.share_rng(STREAMS["mi-ue/train"], epoch, rows=rows)
             images = self.cropped(self.mirrored(sampler.images(own), stream) + deltas.get(own), stream)
             total += source.train_step(images, sampler.targets(own), rows=len(rows), rate=rate) * len(rows)
         source.freeze()
         return total / sum(map(len, batches))
 
     def begin(self, sampler: Sampler, epoch: int, rows: Rows) -> Descent:
-        stream = sampler.whole(STREAMS["mi-ue/descend"], epoch, rows=rows)
+        stream = sampler.pool_rng(STREAMS["mi-ue/descend"], epoch, rows=rows)
         images = self.mirrored(sampler.images(rows), stream)
         return Descent(rows=rows, images=images, targets=sampler.targets(rows), stream=stream)
 

@@ -70,7 +70,7 @@ class REM(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
         cost = self.passes(len(view.pixels)) / (self.training_steps + 1)
         for step in range(int(resume["step"]) if resume else 0, self.training_steps + 1):
             if step < self.training_steps:
@@ -89,7 +89,7 @@ class REM(NetworkMethod):
     def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int, *, radius: float) -> float:
         """Perturb a batch downhill, then uphill, and train on it."""
         rows = sampler.endless(step, batch=self.batch)
-        own, stream = sampler.own(rows), sampler.part(STREAMS["rem/train"], step, rows=rows)
+        own, stream = sampler.own(rows), sampler.share_rng(STREAMS["rem/train"], step, rows=rows)
         source.freeze()
         batch = deltas.begin(self._descent(sampler, own, stream, start=stream, radius=radius))
         for _ in range(self.steps):
@@ -105,7 +105,7 @@ class REM(NetworkMethod):
         mean = RunningMean()
 
         def begin(rows: Rows) -> Descent:
-            start, stream = (sampler.whole(STREAMS[name], rows=rows) for name in ("rem/start", "rem/crops"))
+            start, stream = (sampler.pool_rng(STREAMS[name], rows=rows) for name in ("rem/start", "rem/crops"))
             return self._descent(sampler, rows, stream, start=start, radius=radius)
 
         for batches in deltas.round(sampler.pooled(0, batch=FINAL), begin):

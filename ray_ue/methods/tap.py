@@ -52,7 +52,7 @@ class TAP(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
         mean = RunningMean()
         loss_of = partial(self._loss, source, torch.from_numpy(aim.astype(np.int64)).to(view.surrogate.device), mean)
         for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs + 1):
@@ -74,19 +74,19 @@ class TAP(NetworkMethod):
         rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
         for rows in batches:
             own = sampler.own(rows)
-            crops = sampler.part(STREAMS["tap/train"], epoch, rows=rows).crops(sampler.view.surrogate.canvas)
+            crops = sampler.share_rng(STREAMS["tap/train"], epoch, rows=rows).crops(sampler.view.surrogate.canvas)
             total += source.train_step(crop(sampler.images(own), crops), sampler.targets(own), rows=len(rows), rate=rate) * len(rows)
         return total / sum(map(len, batches))
 
     @staticmethod
     def _begin(sampler: Sampler, radius: float, rows: Rows) -> Descent:
         """A descent starts from normal noise, not from the stored deltas."""
-        noise = sampler.whole(STREAMS["tap/start"], rows=rows)
+        noise = sampler.pool_rng(STREAMS["tap/start"], rows=rows)
         return Descent(
             rows=rows,
             images=sampler.images(rows),
             targets=sampler.targets(rows),
-            stream=sampler.whole(STREAMS["tap/crops"], rows=rows),
+            stream=sampler.pool_rng(STREAMS["tap/crops"], rows=rows),
             start=lambda stored: noise.normal(stored) * radius,
         )
 

@@ -1,7 +1,7 @@
 """Transferable unlearnable examples (TUE; Ren et al. 2023, arXiv 2210.10114): contrastive error minimisation, and noise apart by group."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -18,7 +18,6 @@ from ray_ue.models import contrastive
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
 
-WIDTH = 128  # SimCLR's projection
 TINY = 1e-6  # keeps the dispersion's slope finite while two groups' noises coincide
 
 
@@ -77,8 +76,8 @@ class TUE(NetworkMethod):
         refuse_several_workers(workers, method="tue")
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        heads = lambda width: nn.ModuleList([_projector(width)])  # noqa: E731
-        source = SourceModel.fresh(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
+        heads = lambda width: nn.ModuleList([contrastive.projector(width)])  # noqa: E731
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
         rounds = self.rounds(len(view.pixels))
         for done in range(int(resume["round"]) if resume else 0, rounds):
             self._train_source(source, sampler, deltas, done, rounds=rounds)
@@ -108,18 +107,12 @@ class TUE(NetworkMethod):
 
     def _begin(self, sampler: Sampler, done: int, rows: Rows) -> Descent:
         """The dispersion of no noise at all has no slope: the first round starts from random noise."""
-        images, targets, stream = sampler.images(rows), sampler.targets(rows), sampler.whole(STREAMS["tue/start"], rows=rows)
-        if done:
-            return Descent(rows=rows, images=images, targets=targets, stream=stream)
-        rate = self.step / 255
-        return Descent(rows=rows, images=images, targets=targets, stream=stream, start=lambda stored: stream.uniform(stored) * rate)
+        images, targets, stream = sampler.images(rows), sampler.targets(rows), sampler.pool_rng(STREAMS["tue/start"], rows=rows)
+        descent = Descent(rows=rows, images=images, targets=targets, stream=stream)
+        return descent if done else replace(descent, start=lambda stored: stream.uniform(stored) * (self.step / 255))
 
     def _loss(self, source: SourceModel, key: int, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
         value = self.csd * dispersion(images - batch.images, batch.targets[0])
         if self.ssl:
             value = value + self.ssl * self._contrast(source, images, seed=key + 104_729 * int(batch.rows[0]) + batch.taken)
         return mean.add(value, len(batch.rows))
-
-
-def _projector(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, WIDTH))

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.images.augment import Crops, crop, draw_crops
-from ray_ue.loop import Step, Workers
-from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS, Parameterization
+from ray_ue.loop import Step, Workers, to_cpu
+from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained.surrogates import Images, Surrogate
@@ -55,19 +55,19 @@ AUGMENT_ORDERS = {
 }
 
 
-def own(slot_of: SlotOf, slots: int) -> list[Rows]:
+def own_rows(slot_of: SlotOf, slots: int) -> list[Rows]:
     """Each slot trains on its own cluster's rows; one that has none in this sample, on all of them."""
     order = np.argsort(slot_of, kind="stable")
     parts = np.split(order, np.searchsorted(slot_of[order], np.arange(1, slots)))
     return [part if len(part) else order for part in parts]
 
 
-def everyone(slot_of: SlotOf, slots: int) -> list[Rows]:
+def all_rows(slot_of: SlotOf, slots: int) -> list[Rows]:
     """Each slot trains on the whole sample, as the authors' code does."""
     return [np.arange(len(slot_of))] * slots
 
 
-SCOPES: dict[str, Callable[[SlotOf, int], list[Rows]]] = {"own": own, "all": everyone}
+SCOPES: dict[str, Callable[[SlotOf, int], list[Rows]]] = {"own": own_rows, "all": all_rows}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,28 +115,28 @@ class UC(Method):
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         """Worker r computes rows r::world of every batch; gradients are summed, so that the bank does not depend on the workers."""
-        _refuse_standstill(aim, groups=view.groups)
-        paint, side = PARAMETERIZATIONS[self.parameterization], AUGMENT_ORDERS[self.augment].side(view.surrogate)
-        start = dict(resume) or _fresh(paint.start(view.slots, side=side, seed=seed))
+        _check_aim(aim, groups=view.groups)
+        parameterization, side = PARAMETERIZATIONS[self.parameterization], AUGMENT_ORDERS[self.augment].side(view.surrogate)
+        start = dict(resume) or _fresh(parameterization.start(view.slots, side=side, seed=seed))
         memory = {name: value.clone().to(view.surrogate.device) for name, value in start.items()}
         targets = torch.from_numpy(view.centers[aim[view.group_of_slot()]]).to(view.surrogate.device)
         members = SCOPES[self.data_scope](view.slot_of, view.slots)
         for step in range(int(memory["step"]), self.steps):
             batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, STREAMS["uc/batches"]]), turn=step)
-            away = self._away(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
-            if not math.isfinite(away.loss):
-                raise FloatingPointError(f"the UC loss is {away.loss} at step {step}; try a learning rate below {self.learning_rate}")
-            _adam(memory, batch.slots, away.gradient, rate=self.rate(step), paint=paint)
+            loss, gradient = self._loss_and_gradient(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the UC loss is {loss} at step {step}; try a learning rate below {self.learning_rate}")
+            _adam(memory, batch.slots, gradient, rate=self.rate(step), decay=parameterization.decay, floor=parameterization.floor)
             memory |= {"step": torch.tensor(step + 1), "images": memory["images"] + len(batch.rows)}
-            yield Step(step=step + 1, steps=self.steps, loss=away.loss, images=int(memory["images"]), state=partial(_copy, memory))
+            yield Step(step=step + 1, steps=self.steps, loss=loss, images=int(memory["images"]), state=partial(to_cpu, memory))
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
-        paint = PARAMETERIZATIONS[self.parameterization]
+        parameterization = PARAMETERIZATIONS[self.parameterization]
         with torch.no_grad():
-            pairs = zip(state["params"], state["latent"], strict=True)
-            deltas_of_slots = [paint.render(params[None], latent[None], budget=budget)[0].cpu().numpy() for params, latent in pairs]
-        return Additive(bank=budget.quantise(np.stack(deltas_of_slots)), budget=budget)
+            pairs = zip(state["params"].split(1), state["latent"].split(1), strict=True)
+            rendered = [parameterization.render(params, latent, budget=budget).cpu().numpy() for params, latent in pairs]
+        return Additive(bank=budget.quantise(np.concatenate(rendered)), budget=budget)
 
     def _draw(self, surrogate: Surrogate, *, members: list[Rows], rng: np.random.Generator, turn: int) -> Batch:
         """The same on every worker. With more slots than a batch has room for, slots take turns."""
@@ -148,8 +148,13 @@ class UC(Method):
             slots=slots, rows=rows, crops=draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng)
         )
 
-    def _away(self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers) -> "Away":
-        """Loss and gradient over the global batch, of which this process computes its share and renders only its share's slots."""
+    def _loss_and_gradient(
+        self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers
+    ) -> tuple[float, Float[Tensor, "A ..."]]:
+        """The mean distance of the global batch from its aimed centres, and the mean gradient of its slots' parameters.
+
+        This process computes its share of the batch and renders only the slots of its share.
+        """
         active = len(batch.slots)
         own = slice(workers.rank, None, workers.world)
         places = np.arange(len(batch.rows))[own] % active
@@ -168,18 +173,10 @@ class UC(Method):
             gradient[local] = torch.autograd.grad(value, params)[0]
             total = value.detach()
         each = len(batch.rows) // active
-        return Away(loss=float(workers.all_reduce(total)) / len(batch.rows), gradient=workers.all_reduce(gradient) / each)
+        return float(workers.all_reduce(total)) / len(batch.rows), workers.all_reduce(gradient) / each
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Away:
-    """How far from the aimed centres a batch is, and the mean gradient of its slots' parameters."""
-
-    loss: float
-    gradient: Float[Tensor, "A ..."]
-
-
-def _refuse_standstill(aim: Aimed, *, groups: int) -> None:
+def _check_aim(aim: Aimed, *, groups: int) -> None:
     if groups < 2:
         raise ValueError(f"UC pushes each cluster toward another one, but there is only {groups}; cluster with k of 2 or more")
     if len(aim) != groups:
@@ -194,18 +191,14 @@ def _fresh(start: dict[str, Tensor]) -> dict[str, Tensor]:
     return start | moments | {"step": torch.tensor(0), "images": torch.tensor(0)}
 
 
-def _copy(memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in memory.items()}
-
-
-def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, paint: Parameterization) -> None:
+def _adam(memory: dict[str, Tensor], slots: Int[np.ndarray, " A"], gradient: Tensor, *, rate: float, decay: float, floor: float) -> None:
     """Adam (Kingma and Ba 2015) with coupled weight decay, one clock per slot: a slot that sits out a step does not move."""
     rows = torch.from_numpy(slots).to(gradient.device)
     params = memory["params"][rows]
-    gradient = gradient + paint.decay * params
+    gradient = gradient + decay * params
     memory["first"][rows] = first = memory["first"][rows].lerp(gradient, 1 - BETAS[0])
     memory["second"][rows] = second = memory["second"][rows].lerp(gradient.square(), 1 - BETAS[1])
     memory["count"][rows] = count = memory["count"][rows] + 1
     shape = (-1,) + (1,) * (params.dim() - 1)
     fair, fair_square = ((1 - beta**count).view(shape) for beta in BETAS)
-    memory["params"][rows] = params - rate * (first / fair) / ((second / fair_square).sqrt() + paint.floor)
+    memory["params"][rows] = params - rate * (first / fair) / ((second / fair_square).sqrt() + floor)

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 PATCH, STRIDE, KEPT = 4, 2, 24  # of 48 directions; each enters with both signs
 WIDTHS = (48, 96, 192)
-LEAST = 5e-4  # airbench's floor of the variance; a direction below it has no content here, and must not be blown up elsewhere
+LEAST = 5e-4  # airbench's floor of the variance; a direction below it has no content in these images and is not amplified
 SAMPLE, SEEN = 1000, 200_000
 MEAN, STD = 0.5, 0.25
 
 
-def directions(sample: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "K 3 4 4"]:
+def whitening_filters(sample: UInt8[np.ndarray, "n h w 3"]) -> Float[Tensor, "K 3 4 4"]:
     """The principal directions of the images' patches, each scaled to unit variance; zero for one without content.
 
-    Grey images have none in colour: a filter that amplified its nothing would answer a colour photograph with a shout.
+    Grey images have no content in colour: a filter that amplified their rounding would dominate the features of a colour photograph.
     """
     images = torch.from_numpy(np.array(sample[:SAMPLE])).permute(0, 3, 1, 2).float().div(255).sub(MEAN).div(STD)
     patches = F.unfold(images, PATCH, stride=STRIDE).transpose(1, 2).reshape(-1, 3 * PATCH * PATCH)[:SEEN].double()
@@ -48,4 +48,4 @@ class AirbenchNet(nn.Module):
 
 
 def airbench(side: int, classes: int, sample: UInt8[np.ndarray, "n h w 3"]) -> nn.Module:
-    return AirbenchNet(directions(sample), classes=classes)
+    return AirbenchNet(whitening_filters(sample), classes=classes)

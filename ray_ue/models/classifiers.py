@@ -4,10 +4,10 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import nn
 
+from ray_ue.loop import seeded_weights
 from ray_ue.models.airbench import airbench
 from ray_ue.models.names import TORCHVISION
 from ray_ue.models.small import BACKBONES, STEM
@@ -49,29 +49,24 @@ def _first(net: nn.Module, kind: type[nn.Module]) -> str:
     return next(name for name, part in net.named_modules() if isinstance(part, kind))
 
 
-def _replace(net: nn.Module, name: str, part: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(net.get_submodule(parent), leaf, part)
-
-
-def _unhurried(net: nn.Module) -> nn.Module:
-    """The first convolution at stride 1 (a 7x7 one becomes 3x3), and no pooling right after it: small images have nothing to spare."""
+def _without_stem_stride(net: nn.Module) -> nn.Module:
+    """The first convolution at stride 1 (a 7x7 one becomes 3x3): small images have nothing to spare."""
     name = _first(net, nn.Conv2d)
     stem = net.get_submodule(name)
     assert isinstance(stem, nn.Conv2d)
-    _replace(net, name, nn.Conv2d(stem.in_channels, stem.out_channels, 3, padding=1, bias=stem.bias is not None))
+    net.set_submodule(name, nn.Conv2d(stem.in_channels, stem.out_channels, 3, padding=1, bias=stem.bias is not None))
     return net
 
 
-def _unpooled(net: nn.Module) -> nn.Module:
-    _replace(net, _first(net, nn.MaxPool2d), nn.Identity())
-    return _unhurried(net)
+def _without_stem_pooling(net: nn.Module) -> nn.Module:
+    net.set_submodule(_first(net, nn.MaxPool2d), nn.Identity())
+    return net
 
 
-def _headed(net: nn.Module, classes: int) -> nn.Module:
+def _with_pooled_head(net: nn.Module, classes: int) -> nn.Module:
     """VGG for small images ends in a global pool and one linear layer, as in its CIFAR versions."""
-    _replace(net, "avgpool", nn.AdaptiveAvgPool2d(1))
-    _replace(net, "classifier", nn.Linear(512, classes))
+    net.set_submodule("avgpool", nn.AdaptiveAvgPool2d(1))
+    net.set_submodule("classifier", nn.Linear(512, classes))
     return net
 
 
@@ -98,8 +93,10 @@ def _torchvision(arch: str) -> Build:
         if not small:
             return net
         if arch.startswith("vgg"):
-            return _headed(net, classes)
-        return _unpooled(net) if arch.startswith(("resnet", "densenet")) else _unhurried(net)
+            return _with_pooled_head(net, classes)
+        if arch.startswith(("resnet", "densenet")):
+            net = _without_stem_pooling(net)
+        return _without_stem_stride(net)
 
     return build
 
@@ -118,14 +115,5 @@ CLASSIFIERS: dict[str, Build] = {
 
 def classifier(arch: str, *, side: int, classes: int, sample: Block, seed: int) -> nn.Module:
     """A fresh network whose weights are a function of `seed` (and of `sample`, where it looks at one); torch's generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         return CLASSIFIERS[arch](side, classes, sample)
-
-
-def beheaded(net: nn.Module) -> int:
-    """Replace the last linear layer with an identity, in place; return the width that it took: the features'."""
-    name = [name for name, part in net.named_modules() if isinstance(part, nn.Linear)][-1]
-    width = net.get_submodule(name).in_features
-    _replace(net, name, nn.Identity())
-    return int(width)  # type: ignore[arg-type]

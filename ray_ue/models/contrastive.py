@@ -1,8 +1,10 @@
-"""Two contrastive loops, SimCLR and MoCo, and their batch augmentations: features from images alone."""
+"""Contrastive training by SimCLR or MoCo, and its batch augmentations: features from images alone."""
 
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers, average_in_place, seeded
-from ray_ue.models.normalization import MEAN, STD, floats
+from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, restore_adam, seeded, seeded_weights, with_prefix
+from ray_ue.models.normalization import floats, normalise
 from ray_ue.models.small import Backbone
 from ray_ue.random_streams import STREAMS
 from ray_ue.types import PixelBlock
@@ -51,12 +53,12 @@ def recolour(images: Float[Tensor, "B 3 H W"], rng: torch.Generator) -> Float[Te
     changed = images * bright
     changed = torch.lerp((changed * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True), changed, contrast)
     grey = (changed * luma).sum(1, keepdim=True)
-    changed = (grey + torch.einsum("bij,bjhw->bihw", _turn(angle), (changed - grey) * colour)).clamp(0, 1)
+    changed = (grey + torch.einsum("bij,bjhw->bihw", _hue_rotations(angle), (changed - grey) * colour)).clamp(0, 1)
     images = torch.where(_uniform(rng, count, 0, 1).to(device) < 0.8, changed, images)
     return torch.where(_uniform(rng, count, 0, 1).to(device) < GREY, (images * luma).sum(1, keepdim=True), images)
 
 
-def _turn(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
+def _hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     """Rotations of RGB about the grey axis (Rodrigues): a hue shift that needs no branches."""
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device) / math.sqrt(3)
@@ -77,10 +79,52 @@ def nt_xent(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], *, tau: f
     return F.cross_entropy(likeness, torch.arange(2 * count, device=first.device).roll(count))
 
 
-def _projector(width: int, *, seed: int) -> nn.Sequential:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, WIDTH))
+def projector(width: int) -> nn.Sequential:
+    """The head whose outputs SimCLR compares."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, WIDTH))
+
+
+ContrastiveLoss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of two views of each image of a batch
+
+
+def simclr(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int) -> tuple[ContrastiveLoss, nn.Module]:
+    """The loss of SimCLR, which keeps no state of its own."""
+
+    def loss_of(first: Tensor, second: Tensor) -> Tensor:
+        return nt_xent(*_project(encoder, torch.cat([first, second])).chunk(2), tau=TAU)
+
+    return loss_of, nn.ModuleDict()
+
+
+def moco(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int) -> tuple[ContrastiveLoss, nn.Module]:
+    """The loss of MoCo v2 (Chen et al. 2020), and its state: keys from a slowly following copy, negatives from a queue of earlier keys.
+
+    Every worker keeps its own queue.
+    """
+    slow = copy.deepcopy(encoder).requires_grad_(False)
+    noise = torch.randn((min(QUEUE, max(batch, rows // 2)), WIDTH), generator=torch.Generator().manual_seed(seed + 2))
+    slow.register_buffer("queue", F.normalize(noise, dim=1).to(next(encoder.parameters()).device))
+
+    def loss_of(first: Tensor, second: Tensor) -> Tensor:
+        with torch.no_grad():
+            for slow_weight, weight in zip(slow.parameters(), encoder.parameters(), strict=True):
+                slow_weight.lerp_(weight, 1 - FOLLOW)
+            keys = F.normalize(_project(slow, second), dim=1)
+        queries = F.normalize(_project(encoder, first), dim=1)
+        queue = slow.get_buffer("queue")
+        likeness = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / TAU
+        slow.register_buffer("queue", torch.cat([keys, queue])[: len(queue)])
+        return F.cross_entropy(likeness, torch.zeros(len(likeness), dtype=torch.long, device=likeness.device))
+
+    return loss_of, slow
+
+
+OBJECTIVES = {"simclr": simclr, "moco": moco}
+
+
+def _project(encoder: nn.ModuleDict, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        return encoder["head"](encoder["net"](normalise(images))).float()
 
 
 def contrast(
@@ -93,122 +137,50 @@ def contrast(
     device: torch.device,
     workers: Workers,
     resume: Mapping[str, Tensor],
+    objective: Literal["simclr", "moco"] = "simclr",
 ) -> Iterator[Step]:
-    """Train `net` in place; an empty `resume` starts anew.
+    """Train `net` in place by Adam under half a cosine, on the loss between two views of each batch; an empty `resume` starts anew.
 
     Worker r embeds rows r::world of every batch against each other only, so more workers means fewer negatives per row.
     """
-    both = nn.ModuleDict({"net": net, "head": _projector(net.width, seed=seed + 1)}).to(device).train()
-
-    def loss_of(first: Tensor, second: Tensor) -> Tensor:
-        return nt_xent(*_project(both, torch.cat([first, second])).chunk(2), tau=TAU)
-
-    yield from _follow(
-        both, pixels, loss_of, steps=steps, batch=batch, seed=seed, device=device, workers=workers, resume=resume, kept=nn.ModuleDict()
-    )
-
-
-def moco(
-    pixels: PixelBlock,
-    *,
-    net: Backbone,
-    steps: int,
-    batch: int,
-    seed: int,
-    device: torch.device,
-    workers: Workers,
-    resume: Mapping[str, Tensor],
-) -> Iterator[Step]:
-    """Train `net` in place by MoCo v2 (Chen et al. 2020): keys from a slowly following copy, negatives from a queue of earlier keys.
-
-    Every worker keeps its own queue. An empty `resume` starts anew.
-    """
-    both = nn.ModuleDict({"net": net, "head": _projector(net.width, seed=seed + 1)}).to(device).train()
-    slow = copy.deepcopy(both).requires_grad_(False)
-    noise = torch.randn((min(QUEUE, max(batch, len(pixels) // 2)), WIDTH), generator=torch.Generator().manual_seed(seed + 2))
-    slow.register_buffer("queue", F.normalize(noise, dim=1).to(device))
-
-    def loss_of(first: Tensor, second: Tensor) -> Tensor:
-        with torch.no_grad():
-            for slow_weight, weight in zip(slow.parameters(), both.parameters(), strict=True):
-                slow_weight.lerp_(weight, 1 - FOLLOW)
-            keys = F.normalize(_project(slow, second), dim=1)
-        queries = F.normalize(_project(both, first), dim=1)
-        queue = slow.get_buffer("queue")
-        likeness = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / TAU
-        slow.register_buffer("queue", torch.cat([keys, queue])[: len(queue)])
-        return F.cross_entropy(likeness, torch.zeros(len(likeness), dtype=torch.long, device=likeness.device))
-
-    yield from _follow(both, pixels, loss_of, steps=steps, batch=batch, seed=seed, device=device, workers=workers, resume=resume, kept=slow)
-
-
-def _project(both: nn.ModuleDict, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
-        return both["head"](both["net"](((images - MEAN) / STD).contiguous(memory_format=torch.channels_last))).float()
-
-
-def _follow(
-    both: nn.ModuleDict,
-    pixels: PixelBlock,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    *,
-    steps: int,
-    batch: int,
-    seed: int,
-    device: torch.device,
-    workers: Workers,
-    resume: Mapping[str, Tensor],
-    kept: nn.Module,
-) -> Iterator[Step]:
-    """Adam under half a cosine on the loss between two views of each batch; `kept` is what else belongs to the state."""
-    optimiser = torch.optim.Adam(both.parameters(), lr=RATE, weight_decay=DECAY)
-    _restore(both, optimiser, resume)
+    with seeded_weights(seed + 1):
+        head = projector(net.width)
+    encoder = nn.ModuleDict({"net": net, "head": head}).to(device).train()
+    loss_of, kept = OBJECTIVES[objective](encoder, rows=len(pixels), batch=batch, seed=seed)
+    optimiser = torch.optim.Adam(encoder.parameters(), lr=RATE, weight_decay=DECAY)
     if resume:
-        kept.load_state_dict({name.removeprefix("kept."): value for name, value in resume.items() if name.startswith("kept.")})
+        encoder.load_state_dict({name: value for name, value in resume.items() if name.startswith(("net.", "head."))})
+        restore_adam(optimiser, resume)
+        kept.load_state_dict(with_prefix("kept.", resume))
     if len(pixels) // workers.world < 2:
         raise ValueError(f"contrastive training needs at least 2 images per worker, got {len(pixels)} for {workers.world}")
-    take = min(batch, len(pixels))
+    size = min(batch, len(pixels))
     for step in range(int(resume["step"]) if resume else 0, steps):
-        rows = np.sort(np.random.default_rng([seed, step, STREAMS["ssl/rows"]]).choice(len(pixels), take, replace=False))[
-            workers.rank :: workers.world
-        ]
-        rng = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, step, workers.rank]).generate_state(1)[0]))
-        images = floats(pixels[rows], device=device)
-        both.train()  # whoever looked at the net since the last step may have left it in evaluation mode
+        drawn = np.sort(np.random.default_rng([seed, step, STREAMS["ssl/rows"]]).choice(len(pixels), size, replace=False))
+        images = floats(pixels[drawn[workers.rank :: workers.world]], device=device)
+        rng = generator(seed, step, workers.rank)
+        encoder.train()  # whoever looked at the net since the last step may have left it in evaluation mode
         with seeded(seed, 23, step, workers.rank, device=device):
             loss = loss_of(view(images, rng), view(images, rng))
         optimiser.zero_grad()
         loss.backward()
-        average_in_place([value.grad for value in both.parameters() if value.grad is not None], workers)
-        average_in_place(both.buffers(), workers)
+        average_in_place([value.grad for value in encoder.parameters() if value.grad is not None], workers)
+        average_in_place(encoder.buffers(), workers)
         for group in optimiser.param_groups:
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.step()
         if not math.isfinite(value := float(workers.all_reduce(loss.detach()) / workers.world)):
             raise FloatingPointError(f"the contrastive loss is {value} at step {step}")
-        yield Step(
-            step=step + 1, steps=steps, loss=value, images=(step + 1) * take, state=lambda s=step + 1: _state(both, optimiser, kept, s)
-        )
+        state = partial(_state, encoder, optimiser, kept, step + 1)
+        yield Step(step=step + 1, steps=steps, loss=value, images=(step + 1) * size, state=state)
 
 
 def weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The backbone's state dict inside a loop's state: what `surrogates.load` takes."""
-    return {name.removeprefix("net."): value for name, value in state.items() if name.startswith("net.")}
+    return with_prefix("net.", state)
 
 
-def _state(both: nn.ModuleDict, optimiser: torch.optim.Adam, kept: nn.Module, step: int) -> dict[str, Tensor]:
-    moments = {f"adam.{i}.{key}": value for i, entry in optimiser.state_dict()["state"].items() for key, value in entry.items()}
+def _state(encoder: nn.ModuleDict, optimiser: torch.optim.Adam, kept: nn.Module, step: int) -> dict[str, Tensor]:
     others = {f"kept.{name}": value for name, value in kept.state_dict().items()}
-    return {name: value.detach().clone() for name, value in {**both.state_dict(), **moments, **others, "step": torch.tensor(step)}.items()}
-
-
-def _restore(both: nn.ModuleDict, optimiser: torch.optim.Adam, resume: Mapping[str, Tensor]) -> None:
-    if not resume:
-        return
-    both.load_state_dict({name: value for name, value in resume.items() if name.startswith(("net.", "head."))})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in resume.items():
-        if name.startswith("adam."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value.clone()
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    tensors = encoder.state_dict() | adam_state(optimiser) | others | {"step": torch.tensor(step)}
+    return {name: value.detach().clone() for name, value in tensors.items()}

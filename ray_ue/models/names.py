@@ -1,8 +1,7 @@
 """Names of the networks that this package trains from scratch; it imports no torch."""
 
-# In order of cost. A test holds this list and the builders of nets/classifiers.py equal.
+# In order of cost. A test holds this list and the builders of models/classifiers.py equal.
 SMALL = ("linear", "mlp2", "mlp3", "lenet5", "fast", "small", "plain")
-
 
 TORCHVISION = (
     "resnet18",
@@ -18,11 +17,8 @@ TORCHVISION = (
     "vit_b_16",
 )
 
-
 NETS = (*SMALL, *TORCHVISION)
 
-
 FLAT = ("linear", "mlp2", "mlp3")  # see no neighbourhoods, so contrastive views teach them nothing
-
 
 UNNORMALISED = (*FLAT, "lenet5", "vit_b_16")  # without batch norm the fast schedule's rate is ten times too high for them

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ray_ue.loop import seeded_weights
+from ray_ue.models.heads import fresh_head
 from ray_ue.registry import pick
 
 STEM = 64  # images up to this side lose too much in ResNet's stride-4 stem
@@ -60,14 +61,11 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {"small": _small, "plain": _pl
 def backbone(arch: str, *, image_size: int, seed: int) -> Backbone:
     """A fresh backbone whose weights are a function of `seed` alone; torch's global generator is left as it was."""
     build = pick(BACKBONES, arch, what="small backbone")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         return build(image_size)
 
 
 def classifier(arch: str, *, image_size: int, classes: int, seed: int) -> nn.Sequential:
     """A fresh backbone with one linear layer on top."""
     body = backbone(arch, image_size=image_size, seed=seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 1)
-        return nn.Sequential(body, nn.Linear(body.width, classes))
+    return nn.Sequential(body, fresh_head(body.width, classes, seed=seed + 1))

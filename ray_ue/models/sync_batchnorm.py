@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ray_ue.loop import Workers
 
 
-class _Sum(torch.autograd.Function):
+class _SumOverWorkers(torch.autograd.Function):
     """The sum over all workers; each worker's share gets the sum of all workers' slopes."""
 
     @staticmethod
@@ -35,18 +35,18 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         count = torch.full((1,), values.numel() // values.shape[1], device=values.device, dtype=torch.float32)
-        sums = _total(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
+        sums = _SumOverWorkers.apply(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
         mean = sums[:-1] / sums[-1]
         away = values - mean[None, :, None, None]
-        spread = _total(away.square().sum((0, 2, 3)), self.workers) / sums[-1].detach()
-        self._remember(mean.detach(), spread.detach(), float(sums[-1].detach()))
+        spread = _SumOverWorkers.apply(away.square().sum((0, 2, 3)), self.workers) / sums[-1].detach()
+        self._update_running_statistics(mean.detach(), spread.detach(), float(sums[-1].detach()))
         normal = away * (spread + self.eps).rsqrt()[None, :, None, None]
         if self.affine:
             normal = normal * self.weight[None, :, None, None] + self.bias[None, :, None, None]
         return normal.to(input.dtype)
 
     @torch.no_grad()
-    def _remember(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: float) -> None:
+    def _update_running_statistics(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: float) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -56,16 +56,11 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
 
 
-def _total(value: Tensor, workers: Workers) -> Tensor:
-    return _Sum.apply(value, workers)  # type: ignore[no-any-return]
-
-
 def with_sync_batchnorm(net: nn.Module, *, workers: Workers) -> nn.Module:
     """Replace every batch norm, in place; one worker alone keeps torch's own."""
     if workers.world == 1:
         return net
     for name, part in list(net.named_modules()):
         if isinstance(part, nn.BatchNorm2d) and not isinstance(part, SyncBatchNorm2d):
-            parent, _, leaf = name.rpartition(".")
-            setattr(net.get_submodule(parent), leaf, SyncBatchNorm2d(part, workers=workers))
+            net.set_submodule(name, SyncBatchNorm2d(part, workers=workers))
     return net

@@ -28,10 +28,10 @@ def similarity(features: Features, groups: Group, *, tau: float, itself: bool) -
     if not itself:
         alone = torch.eye(len(groups), dtype=torch.bool, device=features.device)
         same, like = same & ~alone, like.masked_fill(alone, -torch.inf)
-    return _against(like, same)
+    return _mean_log_ratio(like, same)
 
 
-def _against(like: Float[Tensor, "B M"], same: Bool[Tensor, "B M"]) -> Float[Tensor, ""]:
+def _mean_log_ratio(like: Float[Tensor, "B M"], same: Bool[Tensor, "B M"]) -> Float[Tensor, ""]:
     good = same.any(1)
     if not bool(good.any()):
         return like.nan_to_num(neginf=0.0).sum() * 0

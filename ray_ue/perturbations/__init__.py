@@ -4,7 +4,7 @@ from ray_ue.perturbations.additive import Additive, Streamed, write_bank
 from ray_ue.perturbations.base import Poison
 from ray_ue.perturbations.files import open_poison_file
 from ray_ue.perturbations.filter import Filter
-from ray_ue.perturbations.fitting import mirrored
+from ray_ue.perturbations.fitting import reflected_positions
 from ray_ue.perturbations.pixel import Pixel
 
-__all__ = ["Additive", "Filter", "Pixel", "Poison", "Streamed", "mirrored", "open_poison_file", "write_bank"]
+__all__ = ["Additive", "Filter", "Pixel", "Poison", "Streamed", "open_poison_file", "reflected_positions", "write_bank"]

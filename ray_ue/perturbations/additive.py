@@ -12,7 +12,7 @@ from jaxtyping import Int8
 from ray_ue.perturbations.base import LENGTH, Poison, read_header
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
-from ray_ue.perturbations.fitting import Delta, Entry, Ready, Square, scaled, spread
+from ray_ue.perturbations.fitting import Delta, Entry, Square, SquareCache, extend_delta, resize_delta
 from ray_ue.types import Bank, Pixels
 
 READ = 64 * 2**20  # bytes of a bank that are in memory at a time when it is copied
@@ -28,7 +28,7 @@ class Additive(Poison):
     kind: ClassVar[str] = KIND
     bank: Bank
     budget: Budget
-    _ready: Ready = field(default_factory=Ready, init=False, repr=False)
+    _squares: SquareCache = field(default_factory=SquareCache, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.bank.dtype != np.int8 or self.bank.ndim != 4 or self.bank.shape[1] != 3 or self.bank.shape[2] != self.bank.shape[3]:
@@ -60,7 +60,7 @@ class Additive(Poison):
         A victim that scales the shorter side and crops the centre sees the crafted square at any aspect ratio.
         """
         self.check(slot)
-        return spread(self._square(slot, min(height, width)), height=height, width=width)
+        return extend_delta(self._square(slot, min(height, width)), height=height, width=width)
 
     def apply(self, pixels: Pixels, slot: int) -> Pixels:
         return self.budget.apply(pixels, self.delta(slot, height=pixels.shape[0], width=pixels.shape[1]))
@@ -79,8 +79,8 @@ class Additive(Poison):
 
     def _square(self, slot: int, side: int) -> Square:
         if side == self.side:
-            return scaled(self._entry(slot), side)  # nothing to scale, so nothing to keep
-        return self._ready.find((slot, side), lambda: scaled(self._entry(slot), side))
+            return resize_delta(self._entry(slot), side)  # nothing to scale, so nothing to keep
+        return self._squares.get_or_make((slot, side), lambda: resize_delta(self._entry(slot), side))
 
     def _entry(self, slot: int) -> Entry:
         entry = np.asarray(self.bank[slot])
@@ -121,7 +121,7 @@ class Streamed(Poison):
         self.check(slot)
         height, width = pixels.shape[:2]
         entry = self.budget.quantise(self.deltas.read(self.turn, np.array([slot]))[0].numpy())
-        delta = spread(scaled(entry, min(height, width)), height=height, width=width)
+        delta = extend_delta(resize_delta(entry, min(height, width)), height=height, width=width)
         return self.budget.apply(pixels, delta)
 
     def save(self, path: Path) -> None:

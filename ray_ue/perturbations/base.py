@@ -23,9 +23,9 @@ class Poison(ABC):
         """How many slots it has."""
 
     @property
-    @abstractmethod
     def most(self) -> int:
-        """The largest change of a channel that it can make, in levels."""
+        """The largest change of a channel that it can make, in levels; all of them where no budget bounds it."""
+        return 255
 
     @abstractmethod
     def apply(self, pixels: Pixels, slot: int) -> Pixels:

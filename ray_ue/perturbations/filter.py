@@ -40,10 +40,6 @@ class Filter(Poison):
     def slots(self) -> int:
         return len(self.kernels)
 
-    @property
-    def most(self) -> int:
-        return 255
-
     def apply(self, pixels: Pixels, slot: int) -> Pixels:
         self.check(slot)
         height, width = pixels.shape[:2]

@@ -17,20 +17,20 @@ Square = Int16[np.ndarray, "side side 3"]
 Delta = Int16[np.ndarray, "height width 3"]
 
 
-def mirrored(length: int, side: int) -> Int[np.ndarray, " length"]:
+def reflected_positions(length: int, side: int) -> Int[np.ndarray, " length"]:
     """Positions inside a centred stretch of `side`, continued by reflection on both ends as often as `length` needs."""
     place = (np.arange(length) - round((length - side) / 2)) % (2 * side)
     return np.minimum(place, 2 * side - 1 - place)
 
 
-class Ready:
+class SquareCache:
     """The scaled entries that were used last, up to `KEPT` bytes of them."""
 
     def __init__(self) -> None:
         self.entries: OrderedDict[tuple[int, int], Square] = OrderedDict()
         self.bytes = 0
 
-    def find(self, key: tuple[int, int], make: Callable[[], Square]) -> Square:
+    def get_or_make(self, key: tuple[int, int], make: Callable[[], Square]) -> Square:
         """The entry that is kept under `key`, or what `make` gives, which is kept from now on."""
         square = make() if (kept := self.entries.get(key)) is None else kept
         with LOCK:  # export calls this from several threads
@@ -42,7 +42,7 @@ class Ready:
         return square
 
 
-def scaled(entry: Entry, side: int) -> Square:
+def resize_delta(entry: Entry, side: int) -> Square:
     """Bilinear, antialiased where it shrinks, rounded to whole levels; a convex mean of levels stays inside the budget."""
     if entry.shape[1] == side:
         return np.ascontiguousarray(entry.transpose(1, 2, 0), dtype=np.int16)
@@ -53,8 +53,8 @@ def scaled(entry: Entry, side: int) -> Square:
     return square
 
 
-def spread(square: Square, *, height: int, width: int) -> Delta:
+def extend_delta(square: Square, *, height: int, width: int) -> Delta:
     """The square in the centre, mirrored along the longer side."""
     if height == width:
         return square
-    return square[mirrored(height, len(square))] if height > width else square[:, mirrored(width, len(square))]
+    return square[reflected_positions(height, len(square))] if height > width else square[:, reflected_positions(width, len(square))]

@@ -12,7 +12,7 @@ Images = Float[Tensor, "B 3 h w"]
 Objective = Callable[[Images], Float[Tensor, ""]]  # perturbed images, which may leave [0, 1] by rounding only -> one number
 
 
-def signs(images: Images, deltas: Images, *, loss: Objective) -> Images:
+def gradient_signs(images: Images, deltas: Images, *, loss: Objective) -> Images:
     """The sign of the loss's slope at `images + deltas`: all that these methods use of it, so the loss's scale does not matter."""
     moved = deltas.detach().requires_grad_()
     with torch.enable_grad():
@@ -20,22 +20,15 @@ def signs(images: Images, deltas: Images, *, loss: Objective) -> Images:
     return slope.sign()
 
 
-def inside(images: Images, deltas: Images, *, budget: Budget) -> Images:
+def project(images: Images, deltas: Images, *, budget: Budget) -> Images:
     """The deltas within the budget, and so that the images stay in [0, 1]."""
     return (images + budget.project(deltas)).clamp(0, 1) - images
-
-
-def descend(images: Images, deltas: Images, *, loss: Objective, steps: int, rate: float, budget: Budget) -> Images:
-    """`steps` steps of `rate` (in [0, 1] pixel units) down the loss, projected after each (Madry et al. 2018, with the sign turned)."""
-    for _ in range(steps):
-        deltas = inside(images, deltas - rate * signs(images, deltas, loss=loss), budget=budget)
-    return deltas
 
 
 def ascend(images: Images, *, loss: Objective, steps: int, rate: float, radius: float, start: Images) -> Images:
     """Adversarial images within `radius` of the given ones, from `start`: what a robust model is trained on."""
     deltas = start
     for _ in range(steps):
-        moved = deltas + rate * signs(images, deltas, loss=loss)
+        moved = deltas + rate * gradient_signs(images, deltas, loss=loss)
         deltas = (images + moved.clamp(-radius, radius)).clamp(0, 1) - images
     return (images + deltas).detach()

@@ -35,10 +35,6 @@ class Pixel(Poison):
     def slots(self) -> int:
         return len(self.places)
 
-    @property
-    def most(self) -> int:
-        return 255
-
     def apply(self, pixels: Pixels, slot: int) -> Pixels:
         self.check(slot)
         side, changed = min(pixels.shape[:2]), pixels.copy()

@@ -70,7 +70,7 @@ def refuse_wrong_names(grid: Grid) -> None:
     for name in grid.relabel_names(classes=0) if grid.relabels.strip() != "auto" else ():
         relabels.parse(name)
     for name in grid.defense_names():
-        registry.check(name)
+        registry.parse(name)
     if grid.texts:
         refuse_no_texts(grid.texts)
 

@@ -185,10 +185,10 @@ def reopen(output: str, *, resources: Resources) -> Job:
     if not work.exists(CLAIM):
         raise ValueError(f"{work.uri} is not there, so {target.uri} cannot be checked; name a folder that ray-ue protect wrote")
     claim = work.read_json(CLAIM)
-    if claim.get("shared") and not work.near(claim["shared"]).exists():
+    if claim.get("shared") and not work.resolve(claim["shared"]).exists():
         raise ValueError(
-            f"{target.uri} was made by a sweep, and the work folder {work.near(claim['shared']).uri} that its copies share is not there; "
-            "check it inside the sweep's folder"
+            f"{target.uri} was made by a sweep, and the work folder {work.resolve(claim['shared']).uri} that its copies share is not there"
+            "; check it inside the sweep's folder"
         )
     return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, File, Shard, Written
-from ray_ue.sources.batches import BATCH, key, rewritten
+from ray_ue.sources.batches import BATCH, key, rewrite_batches
 from ray_ue.sources.columns import Column, image_column
 from ray_ue.sources.features import anonymous, class_names, has_labels
 from ray_ue.sources.naming import safe
@@ -33,7 +33,7 @@ class ArrowFiles(Packed):
     suffix: ClassVar[str] = ".arrow"
 
     @contextmanager
-    def opened(self, path: str) -> Iterator[tuple[pa.Buffer, pa.RecordBatchReader]]:
+    def open_file(self, path: str) -> Iterator[tuple[pa.Buffer, pa.RecordBatchReader]]:
         """A whole file in a memory map, and its batches, which point into it."""
         with self.place.on_disk(path) as file, file.open("rb") as head:
             if head.read(len(OTHER_FORMAT)) == OTHER_FORMAT:
@@ -76,7 +76,7 @@ class ArrowFiles(Packed):
     def class_names(self) -> list[str]:
         """From the features in the first file."""
         first = next(shard for shard in self.shards() if not shard.files)
-        with self.opened(first.path) as (_, reader):
+        with self.open_file(first.path) as (_, reader):
             return class_names(reader.schema)
 
     def replacement(self, file: File, extension: str) -> bytes | None:
@@ -88,30 +88,23 @@ class ArrowFiles(Packed):
         return json.dumps({**state, "_fingerprint": None}, indent=2, sort_keys=True).encode()
 
     def pack_rows(self, shard: Shard) -> pa.Table:
-        with self.opened(shard.path) as (whole, reader):
+        with self.open_file(shard.path) as (whole, reader):
             column = _column(whole, path=shard.path)
             labelled, tables, count = has_labels(reader.schema), [ROW_SCHEMA.empty_table()], 0
             for batch in _batches(reader, path=shard.path):
-                offsets, sizes = _places(column.binary(batch), column.whole(batch), whole=whole, path=shard.path)
+                offsets, sizes = _offsets_and_sizes(column.binary(batch), column.has_image(batch), whole=whole, path=shard.path)
                 labels = batch.column("label").cast(pa.int64()) if labelled else pa.nulls(len(batch), pa.int64())
                 keys = [key(shard.path, i) for i in range(count, count + len(batch))]
                 tables.append(pa.table([keys, labels, offsets, sizes], schema=ROW_SCHEMA))
                 count += len(batch)
         return pa.concat_tables(tables).combine_chunks()
 
-    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
-        with self.place.open(shard.path) as file:
-            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
-                if size:
-                    file.seek(offset)
-                yield file.read(size) if size else b""
-
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
-        with self.opened(shard.path) as (whole, reader), target.staged(goal := safe(shard.path)) as part:
+        with self.open_file(shard.path) as (whole, reader), target.staged(goal := safe(shard.path)) as part:
             column, written, schema = _column(whole, path=shard.path), 0, anonymous(reader.schema)
             pieces = ((0, batch.slice(i, BATCH)) for batch in _batches(reader, path=shard.path) for i in range(0, len(batch), BATCH))
             with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for _, keys, batch in rewritten(pieces, column, path=shard.path, extension=extension, change=change):
+                for _, keys, batch in rewrite_batches(pieces, column, path=shard.path, extension=extension, change=change):
                     if keys:
                         writer.write_batch(batch.replace_schema_metadata(schema.metadata))
                     for position, (row, data) in enumerate(zip(keys, column.cells(batch), strict=True), written):
@@ -139,7 +132,7 @@ def _column(whole: pa.Buffer, *, path: str) -> Column:
     return image_column(pa.ipc.open_stream(whole).schema, path=path, first=first)
 
 
-def _places(array: pa.Array, used: list[bool], *, whole: pa.Buffer, path: str) -> tuple[pa.Array, pa.Array]:
+def _offsets_and_sizes(array: pa.Array, used: list[bool], *, whole: pa.Buffer, path: str) -> tuple[pa.Array, pa.Array]:
     """(where the bytes of each cell begin in the file, how many they are), both int64; those that are not `used` are empty."""
     _, edges, data = array.buffers()
     if not len(array) or edges is None or data is None:

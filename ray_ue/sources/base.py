@@ -49,7 +49,7 @@ class Written:
 Change = Callable[[Iterator[Item]], Iterator[bytes | None]]
 
 
-def answers(items: Iterator[Item], change: Change) -> Iterator[tuple[str, bytes | None]]:
+def match_replies(items: Iterator[Item], change: Change) -> Iterator[tuple[str, bytes | None]]:
     """Each item's key with its reply; items are drawn only as `change` asks for them."""
     waiting: deque[str] = deque()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from ray_ue.sources.base import Change, Item, answers
+from ray_ue.sources.base import Change, Item, match_replies
 from ray_ue.sources.columns import Column
 from ray_ue.sources.naming import safe
 
@@ -19,7 +19,7 @@ def key(path: str, position: int) -> str:
     return f"{safe(path)}/{position:08d}"
 
 
-def rewritten(
+def rewrite_batches(
     batches: Iterable[tuple[int, pa.RecordBatch]], column: Column, *, path: str, extension: str, change: Change
 ) -> Iterator[Rewritten]:
     """Each batch through `change`, less the rows it leaves out; the number before a batch is handed on."""
@@ -36,10 +36,10 @@ def rewritten(
             position += len(batch)
 
     replied: list[tuple[str, bytes | None]] = []
-    for pair in answers(items(), change):
+    for pair in match_replies(items(), change):
         replied.append(pair)
         if len(replied) == len(waiting[0][1]):
             run, batch = waiting.popleft()
             kept = [key for key, reply in replied if reply is not None]
-            yield run, kept, column.replaced(batch, [reply for _, reply in replied], extension=extension)
+            yield run, kept, column.replace_images(batch, [reply for _, reply in replied], extension=extension)
             replied = []

@@ -31,16 +31,16 @@ class Column:
         array = batch.column(self.name)
         return array.field("bytes") if self.is_struct else array
 
-    def whole(self, batch: pa.RecordBatch) -> list[bool]:
+    def has_image(self, batch: pa.RecordBatch) -> list[bool]:
         """Which cells hold an image."""
         around, inside = batch.column(self.name).is_valid(), self.binary(batch).is_valid()
         return [one and other for one, other in zip(around.to_pylist(), inside.to_pylist(), strict=True)]
 
     def cells(self, batch: pa.RecordBatch) -> list[bytes]:
         """The images of a batch; a null is empty."""
-        return [value.as_py() if used else b"" for value, used in zip(self.binary(batch), self.whole(batch), strict=True)]
+        return [value.as_py() if used else b"" for value, used in zip(self.binary(batch), self.has_image(batch), strict=True)]
 
-    def replaced(self, batch: pa.RecordBatch, replies: Sequence[bytes | None], *, extension: str) -> pa.RecordBatch:
+    def replace_images(self, batch: pa.RecordBatch, replies: Sequence[bytes | None], *, extension: str) -> pa.RecordBatch:
         """The rows that have a reply, with it in the place of the image and its extension in the struct's path."""
         kept = pa.array([i for i, reply in enumerate(replies) if reply is not None], pa.int64())
         data = [reply for reply in replies if reply is not None]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
-from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, answers
+from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, match_replies
 from ray_ue.sources.image_files import kind_of_name, looks_like_image
-from ray_ue.sources.naming import numbered, printable, safe, stems
+from ray_ue.sources.naming import first_free_name, printable, safe, stems
 from ray_ue.sources.storage import AT_ONCE, Location, batches, is_local
 from ray_ue.sources.target import Target
 
@@ -44,7 +44,7 @@ def pack(place: Location, listing: Sequence[tuple[str, int]], *, first: int, lab
     taken: set[str] = set()
     files: list[File] = []
     for (name, size), is_image in zip(listing, are_images, strict=True):
-        goal = next(goals) if is_image else numbered(safe(name), free=lambda candidate: candidate not in taken, since=0)
+        goal = next(goals) if is_image else first_free_name(safe(name), free=lambda candidate: candidate not in taken, since=0)
         taken.update(() if is_image else (goal,))
         label = label_of.get(first_folder(name), -1) if is_image else -1
         files.append(File(path=name, size=size, is_image=is_image, goal=goal, label=label))
@@ -80,7 +80,7 @@ def rewrite(
     images = [file for file in shard.files if file.is_image]
     goals = {printable(file.path): file.goal + extension for file in images}
     data = zip(images, read(place, images), strict=True)
-    replies = answers((Item(key=printable(file.path), data=written) for file, written in data), change)
+    replies = match_replies((Item(key=printable(file.path), data=written) for file, written in data), change)
     kept = ((key, reply) for key, reply in replies if reply is not None)
     for batch in batches(kept, size=1 if is_local(target.uri) else AT_ONCE):
         target.put({goals[key]: reply for key, reply in batch})

@@ -4,13 +4,11 @@ from typing import Literal
 
 EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 
-
 # Names of pictures, whether or not this module can decode them: what it cannot decode must be rejected by name, never copied unprotected.
 PICTURES = """
 .jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .mpo .heic .heif .hif .avif .jp2 .j2k .jpx .jxl .jxr .psd .psb .tga
 .ico .cur .pbm .pgm .ppm .pnm .pfm .exr .hdr .dds .pcx .qoi .ras .sgi .xbm .xpm .eps .dcm .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf
 .raf .orf .rw2 .pef .srw .3fr .iiq .x3f .raw .rwl .erf .mrw .kdc .dcr"""
-
 
 # Names that are certainly not pictures: they are not opened to look. SVG is text that a trainer rasterises itself.
 OTHERS = """
@@ -18,14 +16,11 @@ OTHERS = """
 .arrow .tar .gz .tgz .zip .7z .rar .bz2 .xz .zst .npy .npz .pt .pth .safetensors .pkl .h5 .hdf5 .mat .mp3 .mp4 .wav .flac .avi .mov .mkv
 .webm .pdf .log .lock .sha256 .md5"""
 
-
 IMAGE_SUFFIXES, OTHER_SUFFIXES = frozenset(PICTURES.split()), frozenset(OTHERS.split())
-
 
 # First bytes of pictures that this module cannot decode: JPEG 2000, JPEG XL, Photoshop, OpenEXR, QOI, DDS, raw camera files, Radiance.
 FOREIGN = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\xff\x0a", b"8BPS\0", b"v/1\x01", b"qoif", b"DDS ")
 FOREIGN += (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"#?RADIANCE")
-
 
 BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")  # of HEIF, AVIF and CR3
 

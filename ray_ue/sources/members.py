@@ -91,14 +91,14 @@ def _data_of(info: tarfile.TarInfo, by_name: dict[str, tarfile.TarInfo]) -> tarf
             return None if info.issparse() else info
         if not (info.issym() or info.islnk()):
             return None
-        goal = _joined(info.name.rpartition("/")[0], info.linkname) if info.issym() else info.linkname.rstrip("/")
+        goal = _resolve_link(info.name.rpartition("/")[0], info.linkname) if info.issym() else info.linkname.rstrip("/")
         if goal not in by_name or by_name[goal] is info:
             return None
         info = by_name[goal]
     return None
 
 
-def _joined(folder: str, link: str) -> str:
+def _resolve_link(folder: str, link: str) -> str:
     """Where a symbolic link in `folder` points; empty when that is outside."""
     parts = folder.split("/") if folder else []
     for part in link.split("/"):

@@ -28,17 +28,17 @@ def renamed(data: bytes, *, path: str, goals: Mapping[str, str]) -> bytes | None
     """
     folder = posixpath.dirname(path)
 
-    def follow(name: Any) -> Any:
+    def rename_entry(name: Any) -> Any:
         """The new name, None for an image that is left out; what is no name of an image stays."""
         if isinstance(name, list):
-            renamed_entries = [follow(each) for each in name]
+            renamed_entries = [rename_entry(each) for each in name]
             return None if None in renamed_entries and None not in name else renamed_entries
         if not isinstance(name, str) or (goal := goals.get(posixpath.normpath(posixpath.join(folder, name)))) is None:
             return name
         return posixpath.relpath(goal, folder or ".") if goal else None
 
     try:
-        return {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[posixpath.splitext(path)[1]](data, follow, path)
+        return {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[posixpath.splitext(path)[1]](data, rename_entry, path)
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, RecursionError, pa.ArrowException):
         return None  # not what its name says: no reader takes names from it
 
@@ -47,43 +47,43 @@ def _names_images(column: object) -> bool:
     return isinstance(column, str) and column.endswith(("file_name", "file_names"))
 
 
-def _csv(data: bytes, follow: Any, path: str) -> bytes | None:
+def _csv(data: bytes, rename_entry: Any, path: str) -> bytes | None:
     text = data.decode("utf-8-sig")
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     wanted = [i for i, column in enumerate(rows[0] if rows else []) if _names_images(column)]
     if not wanted:
         return None
     end = "\r\n" if "\r\n" in text else "\n"
-    new = [rows[0], *([follow(cell) if i in wanted else cell for i, cell in enumerate(row)] for row in rows[1:])]
+    new = [rows[0], *([rename_entry(cell) if i in wanted else cell for i, cell in enumerate(row)] for row in rows[1:])]
     csv.writer(out := io.StringIO(newline=""), lineterminator=end).writerows(row for row in new if None not in row)
     return out.getvalue().encode()
 
 
-def _jsonl(data: bytes, follow: Any, path: str) -> bytes | None:
+def _jsonl(data: bytes, rename_entry: Any, path: str) -> bytes | None:
     lines = data.decode("utf-8-sig").split("\n")
-    changed = [_line(line, follow) if line.strip() else line for line in lines]
+    changed = [_line(line, rename_entry) if line.strip() else line for line in lines]
     return "\n".join(line for line in changed if line is not None).encode() if changed != lines else None
 
 
-def _line(line: str, follow: Any) -> str | None:
+def _line(line: str, rename_entry: Any) -> str | None:
     """A line as it was unless it names an image; None if that is left out."""
     fields = json.loads(line)
     if not isinstance(fields, dict):
         return line
-    new = {key: follow(value) if _names_images(key) else value for key, value in fields.items()}
+    new = {key: rename_entry(value) if _names_images(key) else value for key, value in fields.items()}
     if any(value is None and fields[key] is not None for key, value in new.items()):
         return None
     return json.dumps(new, ensure_ascii=False) if new != fields else line
 
 
-def _parquet(data: bytes, follow: Any, path: str) -> bytes | None:
+def _parquet(data: bytes, rename_entry: Any, path: str) -> bytes | None:
     table = pq.ParquetFile(io.BytesIO(data)).read()
     refuse_pickles(table.schema, path=path)
     wanted = [name for name in table.schema.names if _names_images(name)]
     kept = np.ones(len(table), bool)
     for name in wanted:
         place, field, old = table.schema.get_field_index(name), table.schema.field(name), table[name].to_pylist()
-        new = [follow(cell) for cell in old]
+        new = [rename_entry(cell) for cell in old]
         kept &= np.array([was is None or now is not None for was, now in zip(old, new)], bool)
         table = table.set_column(place, field, pa.array(new, field.type))
     pq.write_table(table.filter(pa.array(kept)), out := io.BytesIO())

@@ -17,10 +17,10 @@ def printable(name: str) -> str:
 
 def safe(name: str) -> str:
     """A relative path that cannot leave its root: no leading slash, no `.` or `..`, no empty part; empty when nothing is left."""
-    return "/".join(fitted(part, most=MOST) for part in printable(name).replace("\0", "").split("/") if part not in ("", ".", ".."))
+    return "/".join(shorten_part(part, most=MOST) for part in printable(name).replace("\0", "").split("/") if part not in ("", ".", ".."))
 
 
-def fitted(part: str, *, most: int) -> str:
+def shorten_part(part: str, *, most: int) -> str:
     """A part of a path in at most `most` bytes: what is longer loses its end to a hash of the whole, and keeps its extension."""
     if len(part.encode()) <= most:
         return part
@@ -36,16 +36,16 @@ def parents(name: str) -> Iterable[str]:
         yield name
 
 
-def bare(name: str) -> str:
+def without_extension(name: str) -> str:
     """The safe path without its image extension; other endings (`v1.2`) belong to the name."""
     name = safe(name) or "unnamed"
-    return roomy(name.removesuffix(suffix_of(name)) if kind_of_name(name) == "image" else name, room=ENDING)
+    return shorten_last_part(name.removesuffix(suffix_of(name)) if kind_of_name(name) == "image" else name, room=ENDING)
 
 
-def roomy(name: str, *, room: int) -> str:
+def shorten_last_part(name: str, *, room: int) -> str:
     """The path with that many bytes left in its last part."""
     folder, slash, base = name.rpartition("/")
-    return folder + slash + fitted(base, most=MOST - room)
+    return folder + slash + shorten_part(base, most=MOST - room)
 
 
 def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
@@ -62,20 +62,20 @@ def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
     def free(stem: str) -> bool:
         return stem not in used and not any(stem + extension in taken for extension in EXTENSIONS.values())
 
-    short = [bare(name) for name in images]
+    short = [without_extension(name) for name in images]
     count = Counter(short)
     result = [stem if count[stem] == 1 and free(stem) else "" for stem in short]
     used.update(filter(None, result))
     repeated: Counter[str] = Counter()
     for place in sorted((i for i, stem in enumerate(result) if not stem), key=lambda i: (images[i], i)):
-        name = roomy(safe(images[place]) or "unnamed", room=ENDING + len("-1234567"))
-        result[place] = numbered(name, free=free, since=repeated[name])
+        name = shorten_last_part(safe(images[place]) or "unnamed", room=ENDING + len("-1234567"))
+        result[place] = first_free_name(name, free=free, since=repeated[name])
         repeated[name] += 1
         used.add(result[place])
     return result
 
 
-def numbered(name: str, *, free: Callable[[str], bool], since: int) -> str:
+def first_free_name(name: str, *, free: Callable[[str], bool], since: int) -> str:
     """`name`, or the first of `name-2`, `name-3`, … that is free, when `since` of them have been given away before."""
     number = since + 1
     while not free(candidate := name if number == 1 else f"{name}-{number}"):

@@ -45,8 +45,13 @@ class Packed(Source):
     @abstractmethod
     def pack_rows(self, shard: Shard) -> pa.Table: ...
 
-    @abstractmethod
-    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]: ...
+    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
+        """Where the offset of a row is the place of its bytes in the file."""
+        with self.place.open(shard.path) as file:
+            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
+                if size:
+                    file.seek(offset)
+                yield file.read(size) if size else b""
 
     @abstractmethod
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]: ...

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, Shard, Written
-from ray_ue.sources.batches import BATCH, Rewritten, key, rewritten
+from ray_ue.sources.batches import BATCH, Rewritten, key, rewrite_batches
 from ray_ue.sources.columns import Column, image_column
 from ray_ue.sources.features import class_names, has_labels
 from ray_ue.sources.naming import safe
@@ -31,7 +31,7 @@ class ParquetFiles(Packed):
     suffix: ClassVar[str] = ".parquet"
 
     @contextmanager
-    def opened(self, path: str) -> Iterator[pq.ParquetFile]:
+    def open_file(self, path: str) -> Iterator[pq.ParquetFile]:
         """A file read as a stream, so that a row group larger than memory is no problem."""
         with self.place.open(path) as raw:
             try:
@@ -44,12 +44,12 @@ class ParquetFiles(Packed):
     def class_names(self) -> list[str]:
         """From the Hugging Face features in the first file."""
         first = next(shard for shard in self.shards() if not shard.files)
-        with self.opened(first.path) as file:
+        with self.open_file(first.path) as file:
             return class_names(file.schema_arrow)
 
     def pack_rows(self, shard: Shard) -> pa.Table:
         """`size` is the mean over the row group: the true ones would mean reading all images."""
-        with self.opened(shard.path) as file:
+        with self.open_file(shard.path) as file:
             leaf = _column(file, path=shard.path).leaf
             count = file.metadata.num_rows
             sizes = [size for group in range(file.num_row_groups) for size in _sizes(file, group, leaf=leaf)]
@@ -62,7 +62,7 @@ class ParquetFiles(Packed):
         offsets = rows["offset"].to_pylist()
         wanted = set(offsets)
         assert offsets == sorted(wanted), "rows of a Parquet file are read in ascending order"
-        with self.opened(shard.path) as file:
+        with self.open_file(shard.path) as file:
             column = _column(file, path=shard.path)
             start = 0
             for group in range(file.num_row_groups):
@@ -79,11 +79,11 @@ class ParquetFiles(Packed):
                 start = end
 
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
-        with self.opened(shard.path) as file, target.staged(goal := safe(shard.path)) as part:
+        with self.open_file(shard.path) as file, target.staged(goal := safe(shard.path)) as part:
             column = _column(file, path=shard.path)
             with pq.ParquetWriter(part, file.schema_arrow, **_encoding(file, column)) as writer:
                 written = 0
-                for keys, table in _groups(rewritten(_batches(file), column, path=shard.path, extension=extension, change=change)):
+                for keys, table in _groups(rewrite_batches(_batches(file), column, path=shard.path, extension=extension, change=change)):
                     writer.write_table(table, row_group_size=len(table))
                     images = (data for batch in table.to_batches() for data in column.cells(batch))
                     for position, (row, data) in enumerate(zip(keys, images, strict=True), written):

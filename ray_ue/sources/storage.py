@@ -77,21 +77,17 @@ class Location:
     def full(self, relative: str) -> str:
         return f"{connect(self.uri)[1].rstrip('/')}/{relative}"
 
-    def listing(self) -> list[tuple[str, int]]:
-        """All files below, as (relative path, size), sorted by path."""
-        return [(name, size) for name, size, _ in self.entries()]
-
     def entries(self, only: Sequence[str] = ()) -> list[tuple[str, int, bool]]:
         """All files below, or `only` these, as (relative path, size, whether a link out of this folder leads there), sorted by path."""
         if only:
-            return [(name, size, self.outside(name)) for name, size in self.chosen(only)]
+            return [(name, size, self.leads_outside(name)) for name, size in self.named_entries(only)]
         if is_local(self.uri):
             return sorted(_walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
         fs, path = connect(self.uri)
         fs.invalidate_cache()
         return [(name, size, False) for name, size in _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)]
 
-    def chosen(self, names: Sequence[str]) -> list[tuple[str, int]]:
+    def named_entries(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """These files only; a `ValueError` tells which are missing. On an object store each folder is listed once."""
         fs, path = connect(self.uri)
         fs.invalidate_cache()
@@ -106,7 +102,7 @@ class Location:
             raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
         return sorted((name, sizes[name]) for name in names)
 
-    def outside(self, name: str) -> bool:
+    def leads_outside(self, name: str) -> bool:
         """Whether a local name leads out of this folder."""
         return is_local(self.uri) and not _within(os.path.realpath(self.uri), os.path.realpath(Path(self.uri) / name))
 
@@ -130,7 +126,7 @@ class Location:
         """Whole files in order, a few at once on an object store; a `ValueError` names one that is gone since it was listed."""
         if is_local(self.uri):
             for name in names:
-                with self._there():
+                with self._name_missing_file():
                     data = (Path(self.uri) / name).read_bytes()
                 yield data
             return
@@ -140,7 +136,7 @@ class Location:
         """The first 32 bytes of files; errors as in `fetch`."""
         if is_local(self.uri):
             for name in names:
-                with self._there(), self.open(name) as file:
+                with self._name_missing_file(), self.open(name) as file:
                     head = file.read(HEAD)
                 yield head
             return
@@ -150,12 +146,12 @@ class Location:
         fs = connect(self.uri)[0]
         for batch in batches(names, size=at_once):
             paths = [self.full(name) for name in batch]
-            with self._there():  # fsspec's default gives errors back in the place of bytes
+            with self._name_missing_file():  # fsspec's default gives errors back in the place of bytes
                 ranges = fs.cat_ranges(paths, [0] * len(paths), [end] * len(paths), on_error="raise")
             yield from ranges
 
     @contextmanager
-    def _there(self) -> Iterator[None]:
+    def _name_missing_file(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
@@ -189,10 +185,10 @@ def _walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int],
         for entry in entries:
             if entry.name.startswith(PART):
                 continue
-            away = not _within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
+            leaves = not _within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
             if entry.is_dir():
-                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, identity), outside=away)
+                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, identity), outside=leaves)
             elif entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size, away
+                yield prefix + entry.name, entry.stat().st_size, leaves
             elif entry.is_symlink() and kind_of_name(entry.name) == "image":
-                yield prefix + entry.name, 0, away  # a broken link is an image of zero bytes: rejected with a reason, not lost
+                yield prefix + entry.name, 0, leaves  # a broken link is an image of zero bytes: rejected with a reason, not lost

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 import pyarrow as pa
 
-from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, answers
+from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, match_replies
 from ray_ue.sources.members import Member, labels, members
 from ray_ue.sources.naming import safe, stems
 from ray_ue.sources.packed import Packed
@@ -35,19 +35,8 @@ class WebDataset(Packed):
         with self.place.open(shard.path) as file:
             listed = members(file, shard=shard.path)
             pairs = [(m, label) for m, label in zip(listed, labels(listed), strict=True) if m.role in ROWS]
-        columns = {
-            "key": [_key(shard, m) for m, _ in pairs],
-            "label": [label for _, label in pairs],
-            "offset": [m.offset for m, _ in pairs],
-            "size": [m.size for m, _ in pairs],
-        }
-        return pa.table(columns, schema=ROW_SCHEMA)
-
-    def pack_read(self, shard: Shard, rows: pa.Table) -> Iterator[bytes]:
-        with self.place.open(shard.path) as file:
-            for offset, size in zip(rows["offset"].to_pylist(), rows["size"].to_pylist(), strict=True):
-                file.seek(offset)
-                yield file.read(size)
+        rows = [{"key": _key(shard, m), "label": label, "offset": m.offset, "size": m.size} for m, label in pairs]
+        return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
 
     def pack_copy(self, shard: Shard, *, target: Target, extension: str, change: Change) -> Iterator[Written]:
         # two handles: `change` may draw images from another thread
@@ -62,14 +51,14 @@ class WebDataset(Packed):
             rows = [m for m in listed if m.role in ROWS]
             others = [m.info.name for m in listed if m.role not in ROWS]
             goals = iter(stems([m.info.name for m in rows], others=others))
-            replies = answers(_items(images, rows, shard=shard), change)
+            replies = match_replies(_items(images, rows, shard=shard), change)
             for member in listed:
                 if member.role not in ROWS:
-                    _keep(out, member, file)
+                    _copy_member(out, member, file)
                     continue
                 (key, reply), goal = next(replies), next(goals) + extension
                 if reply is not None:
-                    _add(out, member, goal, reply)
+                    _add_image(out, member, goal, reply)
                     yield Written.of(key, name=f"{safe(shard.path)}/{goal}", data=reply)
             assert next(replies, None) is None
 
@@ -96,11 +85,11 @@ def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
     return info
 
 
-def _keep(out: tarfile.TarFile, member: Member, file: Stream) -> None:
+def _copy_member(out: tarfile.TarFile, member: Member, file: Stream) -> None:
     """Copy a member as it is, except that its name cannot leave the folder it is unpacked in."""
     file.seek(member.offset)
     out.addfile(_header(member, name=safe(member.info.name) or ".", size=member.size), file if member.size else None)
 
 
-def _add(out: tarfile.TarFile, member: Member, name: str, data: bytes) -> None:
+def _add_image(out: tarfile.TarFile, member: Member, name: str, data: bytes) -> None:
     out.addfile(_header(member, name=name, size=len(data)), io.BytesIO(data))

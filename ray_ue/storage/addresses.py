@@ -7,8 +7,8 @@ SIGNED = re.compile(rf"[?&;][\w.%-]*(?:{WORDS})[\w.%-]*=", re.IGNORECASE)
 PAIRED = ("github", "git")  # their `owner:name@branch` is no password
 
 
-def parted(address: str) -> tuple[str, str, str]:
-    """(scheme with its mark, who asks, where); the first two are empty for a local path. Keys may hold slashes."""
+def split_credentials(address: str) -> tuple[str, str, str]:
+    """(scheme with `://`, user and password, rest); the first two are empty for a local path. Keys may hold slashes."""
     scheme, mark, rest = address.rpartition("://")
     host = rest.partition("/")[0]
     split = "@" in host or (":" in host and not host.rpartition(":")[2].isdigit() and "@" in rest)
@@ -18,18 +18,19 @@ def parted(address: str) -> tuple[str, str, str]:
     return scheme + mark, user, where + (rest.removeprefix(host) if "@" in host else "")
 
 
-def public(address: str) -> str:
+def without_credentials(address: str) -> str:
     """The address without user, password and query: what may be shown."""
-    scheme, _, where = parted(address)
+    scheme, _, where = split_credentials(address)
     return scheme + (where.partition("?")[0] if scheme else where)
 
 
 def refuse_secrets(address: str) -> None:
     """A `ValueError` for an address with a password or key in it, which repeats neither."""
-    scheme, user, where = parted(address)
+    scheme, user, where = split_credentials(address)
     paired = ":" in user and scheme.removesuffix("://").rpartition("::")[2] not in PAIRED
     if scheme and (paired or SIGNED.search(where)):
         raise ValueError(
-            f"the address {public(address)} came with a password, key or token, which would be written next to the copy; leave it out and "
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fsspec's FSSPEC_<PROTOCOL>_<NAME>, in the environment of all processes"
+            f"the address {without_credentials(address)} came with a password, key or token, which would be written next to the copy; "
+            "leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or fsspec's FSSPEC_<PROTOCOL>_<NAME>, in the environment of "
+            "all processes"
         )

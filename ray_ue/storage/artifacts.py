@@ -53,8 +53,8 @@ class Folder:
     def child(self, name: str) -> "Folder":
         return Folder(posixpath.join(self.uri, name))
 
-    def near(self, relative: str) -> "Folder":
-        """The folder at `relative`, a path with `..` seen from here; it stays right when both are moved together."""
+    def resolve(self, relative: str) -> "Folder":
+        """The folder at `relative`, a path with `..` that starts at this folder; it stays valid when both are moved together."""
         scheme, mark, rest = self.uri.rpartition("://")
         return Folder(f"{scheme}{mark}{posixpath.normpath(posixpath.join(rest, relative))}")
 

@@ -7,4 +7,6 @@ INFLATED, RATIO = 2**30, 200
 def refuse_inflation(what: str, *, stored: int, size: int) -> None:
     """A `ValueError` for data that inflates to far more than any image or its metadata does: it would fill the memory."""
     if size > max(INFLATED, RATIO * stored):
-        raise ValueError(f"{what} inflates from {stored:,} bytes to {size / 2**30:.1f} GiB, which no honest data does; it is not read")
+        raise ValueError(
+            f"{what} inflates from {stored:,} bytes to {size / 2**30:.1f} GiB, more than images or their metadata do, so it is not read"
+        )

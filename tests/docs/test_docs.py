@@ -59,7 +59,7 @@ def test_a_command_that_a_page_quotes_can_be_given(page: str, line: str) -> None
         for name in asked.grid.victim_names():
             victims.parse_victim(name)
         for name in asked.grid.defense_names():
-            registry.check(name)
+            registry.parse(name)
         for name in asked.grid.relabel_names(classes=10):
             relabels.parse(name)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, look, look_at, resized
+from ray_ue.images.codec import Limits, Picture, Rejected, decode, decode_square, encode, resized, square_view
 from ray_ue.sources.image_files import EXTENSIONS, kind_of_name, looks_like_image
 
 LIMITS = Limits()
@@ -111,7 +111,7 @@ def test_the_picture_is_the_one_that_was_saved(name: str) -> None:
 def test_bad_bytes_are_rejected_in_one_line_by_decode_and_look_alike(name: str) -> None:
     data, phrase = BAD[name]
     reasons = []
-    for read in (lambda: decode(data, limits=LIMITS), lambda: look(data, size=16, limits=LIMITS)):
+    for read in (lambda: decode(data, limits=LIMITS), lambda: decode_square(data, size=16, limits=LIMITS)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in a run: what Pillow only warns of must not decide
             with pytest.raises(Rejected) as caught:
@@ -130,7 +130,7 @@ def test_too_many_bytes_are_rejected_with_both_numbers() -> None:
 
 def test_limits_rule_and_pillow_does_not_warn() -> None:
     big = saved(Image.new("1", (10_000, 9_500)), format="PNG")  # over Pillow's own warning, under our limit
-    assert look(big, size=8, limits=LIMITS).shape == (8, 8, 3)
+    assert decode_square(big, size=8, limits=LIMITS).shape == (8, 8, 3)
 
 
 @settings(max_examples=300, deadline=None)
@@ -140,7 +140,7 @@ def test_no_damage_escapes_as_another_exception(name: str, cut: float, flip: int
     data[int(cut * (len(data) - 1))] ^= flip
     for bytes_ in (bytes(data), FORMATS[name][: int(cut * len(data))]):
         outcomes = []
-        for read in (lambda b=bytes_: decode(b, limits=LIMITS), lambda b=bytes_: look(b, size=16, limits=LIMITS)):
+        for read in (lambda b=bytes_: decode(b, limits=LIMITS), lambda b=bytes_: decode_square(b, size=16, limits=LIMITS)):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -215,7 +215,7 @@ def test_16_bit_png_with_a_transparent_value() -> None:
 @pytest.mark.parametrize("shape", [(32, 32), (32, 57), (90, 32)])
 def test_look_does_not_resample_what_has_the_size(shape: tuple[int, int]) -> None:
     rgb = pixels(*shape)
-    seen = look(saved(Image.fromarray(rgb), format="PNG"), size=32, limits=LIMITS)
+    seen = decode_square(saved(Image.fromarray(rgb), format="PNG"), size=32, limits=LIMITS)
     top, left = (shape[0] - 32) // 2, (shape[1] - 32) // 2
     np.testing.assert_array_equal(seen, rgb[top : top + 32, left : left + 32])
 
@@ -225,15 +225,15 @@ def test_look_sees_what_decode_gives(turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     data = saved(Image.fromarray(pixels(900, 1300)), format="JPEG", quality=95, exif=exif)  # decoded at 1/8 for a view of 32
-    seen = look(data, size=32, limits=LIMITS).astype(int)
-    assert np.abs(seen - look_at(decode(data, limits=LIMITS).rgb, size=32)).mean() < 2
+    seen = decode_square(data, size=32, limits=LIMITS).astype(int)
+    assert np.abs(seen - square_view(decode(data, limits=LIMITS).rgb, size=32)).mean() < 2
 
 
 def test_pixels_may_be_written_to() -> None:
     """torch warns of arrays that may not."""
     picture = decode(FORMATS["png rgba"], limits=LIMITS)
     assert picture.alpha is not None
-    assert all(a.flags.writeable for a in (picture.rgb, picture.alpha, look(FORMATS["bmp"], size=16, limits=LIMITS)))
+    assert all(a.flags.writeable for a in (picture.rgb, picture.alpha, decode_square(FORMATS["bmp"], size=16, limits=LIMITS)))
 
 
 def test_resized_keeps_alpha_and_metadata_and_does_nothing_at_size() -> None:
@@ -285,5 +285,5 @@ def test_photos_decode_and_look_alike() -> None:
     for path in PHOTOS:
         for cell in pq.read_table(path, columns=["image"])["image"].to_pylist()[::5]:
             picture = decode(cell["bytes"], limits=LIMITS)
-            seen = look(cell["bytes"], size=32, limits=LIMITS).astype(int)
-            assert np.abs(seen - look_at(picture.rgb, size=32)).mean() < 12
+            seen = decode_square(cell["bytes"], size=32, limits=LIMITS).astype(int)
+            assert np.abs(seen - square_view(picture.rgb, size=32)).mean() < 12

@@ -12,7 +12,7 @@ from conftest import photo
 from torch import Tensor
 
 from ray_ue.exploiter.dataset import StepContext, Training
-from ray_ue.exploiter.defenses.registry import DEFENSES, check, defend
+from ray_ue.exploiter.defenses.registry import DEFENSES, defend, parse
 
 SPECS = [name for name in DEFENSES if name not in ("at", "subtract", "mix")] + [
     "ueraser:max", "at:4", "at:8:3", "jpeg:80", "bits:5", "cutout:0.25", "subtract:4", "mix:4",
@@ -64,7 +64,7 @@ def test_every_defense_is_under_test() -> None:
 @pytest.mark.parametrize("name", DEFENSES)
 def test_defaults_are_allowed_values_and_every_entry_says_what_it_is(name: str) -> None:
     default = DEFENSES[name].default
-    check(f"{name}:{default}" if default else name)
+    parse(f"{name}:{default}" if default else name)
     assert DEFENSES[name].about
 
 

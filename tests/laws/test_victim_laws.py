@@ -6,7 +6,8 @@ import torch
 from conftest import photo
 from torch import Tensor, nn
 
-from ray_ue.models.classifiers import CLASSIFIERS, beheaded, classifier
+from ray_ue.models.classifiers import CLASSIFIERS, classifier
+from ray_ue.models.heads import remove_head
 from ray_ue.models.names import FLAT, NETS, SMALL, TORCHVISION
 from ray_ue.models.small import STEM
 
@@ -80,7 +81,7 @@ def test_weights_are_a_function_of_the_seed_and_torchs_generator_is_left_alone(a
 def test_the_last_layer_gives_way_to_the_features_it_took(arch: str) -> None:
     with torch.device(light(arch)):
         built = net(arch).eval()
-    width = beheaded(built)
+    width = remove_head(built)
     assert built.to("meta")(images(32).to("meta")).shape == (4, width)
 
 
@@ -130,10 +131,10 @@ def test_a_transformer_sees_about_eight_by_eight_patches_of_a_small_image(side: 
 
 
 def test_whitened_patches_have_unit_variance_and_stay_frozen() -> None:
-    from ray_ue.models.airbench import KEPT, directions
+    from ray_ue.models.airbench import KEPT, whitening_filters
 
     pixels = sample(32)
-    eyes = directions(pixels)
+    eyes = whitening_filters(pixels)
     assert eyes.shape == (KEPT, 3, 4, 4)
     normal = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     seen = nn.functional.conv2d(normal, eyes, stride=2).transpose(0, 1).flatten(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ray_ue.images.quality import deviation
 from ray_ue.loop import Step, Workers
 from ray_ue.methods import Per, View
-from ray_ue.methods.concept import FLOOR, Concept, embedded, names_in
+from ray_ue.methods.concept import FLOOR, Concept, embed_concepts, read_concepts
 from ray_ue.models.conditional_generator import ConditionalGenerator
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, blank, load
@@ -105,7 +105,7 @@ def moved(seen: View, after: np.ndarray, concepts: Path) -> tuple[float, float]:
 
     On whole images, which the generator never saw in training: it saw crops.
     """
-    texts = embedded(names_in(concepts), surrogate=seen.surrogate)
+    texts = embed_concepts(read_concepts(concepts), surrogate=seen.surrogate)
     before, then = (features(seen.surrogate, pixels) @ texts.T for pixels in (np.stack(list(seen.pixels)), after))
     near, far = before.topk(2).indices, before.argmin(1, keepdim=True)
     return float((then - before).gather(1, near).mean()), float((then - before).gather(1, far).mean())
@@ -215,7 +215,7 @@ def test_a_file_is_its_content_not_its_path(concepts: Path, tmp_path: Path) -> N
 
 
 def test_concepts_are_the_lines_each_once(concepts: Path) -> None:
-    assert names_in(concepts) == ["cat", "dog", "owl", "steam train", "a bowl of soup", "car", "an old bridge"]
+    assert read_concepts(concepts) == ["cat", "dog", "owl", "steam train", "a bowl of soup", "car", "an old bridge"]
 
 
 def test_without_concepts_it_says_what_it_needs() -> None:

@@ -134,7 +134,7 @@ def test_with_draws_a_perturbation_moves_with_its_image_and_without_them_it_stay
     for method in (replace(TINY, flips=1.0), replace(TINY, flips=1.0, draws=1)):
         shown = []
         for by in (0, 1):
-            draws = batches.whole(1, rows=rows)
+            draws = batches.pool_rng(1, rows=rows)
             shown.append(method.cropped(method.mirrored(images, draws) + by * delta, draws))
         left = (shown[1] - shown[0])[..., 0].mean()
         assert float(left) == pytest.approx(0.0 if method.draws else 0.1, abs=1e-6)

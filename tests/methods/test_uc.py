@@ -9,9 +9,9 @@ import torch
 from shared_work import sums
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, generator
 from ray_ue.methods import View, by_group
-from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS, stream
+from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.uc import AUGMENT_ORDERS, SCOPES, UC
 from ray_ue.models import uc_generator
 from ray_ue.models.pretrained.surrogates import Surrogate
@@ -60,11 +60,11 @@ def bank(method: UC, step: Step) -> np.ndarray:
 
 def test_the_generator_is_the_papers() -> None:
     assert uc_generator.size() == 7_841_411
-    assert uc_generator.weights(stream(0)).shape == (7_841_411,)
+    assert uc_generator.weights(generator(0)).shape == (7_841_411,)
 
 
 def test_a_fresh_generator_already_leaves_the_budget_at_most_pixels() -> None:
-    made = uc_generator.generate(uc_generator.weights(stream(0)), torch.rand((3, 64, 64), generator=stream(1)))
+    made = uc_generator.generate(uc_generator.weights(generator(0)), torch.rand((3, 64, 64), generator=generator(1)))
     assert 0.7 < (made.abs() > BUDGET.radius).float().mean() < 0.97
 
 

@@ -13,7 +13,6 @@ from open_clip import factory
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from ray_ue.models.pretrained import surrogates
 from ray_ue.models.pretrained.specs import Spec, check, family, geometry, identity, parse
 from ray_ue.models.pretrained.surrogates import Surrogate, fit, load
 from ray_ue.models.small import backbone
@@ -180,8 +179,8 @@ def test_views_are_scaled_by_the_shorter_side_and_cropped_in_the_centre() -> Non
     assert fit(torch.rand(1, 3, 40, 80), canvas=16, size=12).shape == (1, 3, 12, 12)
 
 
-def test_ssl_net_is_a_function_of_its_seed() -> None:
-    one, same, other = (surrogates.ssl_net("small", image_size=32, seed=seed).state_dict() for seed in (0, 0, 1))
+def test_a_backbone_is_a_function_of_its_seed() -> None:
+    one, same, other = (backbone("small", image_size=32, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["body.1.0.weight"], other["body.1.0.weight"])
 

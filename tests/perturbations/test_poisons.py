@@ -10,7 +10,7 @@ import torch
 
 from ray_ue.images.quality import deviation
 from ray_ue.loop import Workers
-from ray_ue.perturbations import Additive, Filter, Pixel, Poison, Streamed, fitting, mirrored, open_poison_file, write_bank
+from ray_ue.perturbations import Additive, Filter, Pixel, Poison, Streamed, fitting, open_poison_file, reflected_positions, write_bank
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 from ray_ue.storage.artifacts import Folder
@@ -76,8 +76,8 @@ def test_the_centre_of_any_shape_is_the_scaled_square(height: int, width: int) -
 
 
 def test_the_longer_side_is_a_mirror_on_both_ends() -> None:
-    assert mirrored(8, 4).tolist() == [1, 0, 0, 1, 2, 3, 3, 2]
-    assert mirrored(10, 2).tolist() == [0, 1, 1, 0, 0, 1, 1, 0, 0, 1]
+    assert reflected_positions(8, 4).tolist() == [1, 0, 0, 1, 2, 3, 3, 2]
+    assert reflected_positions(10, 2).tolist() == [0, 1, 1, 0, 0, 1, 1, 0, 0, 1]
     wide = POISON.delta(2, height=32, width=96)
     assert (wide[:, :32] == wide[:, 32:64][:, ::-1]).all()
     assert (wide[:, 64:] == wide[:, 32:64][:, ::-1]).all()
@@ -106,11 +106,11 @@ def test_the_cache_never_changes_an_answer_and_never_grows_beyond_its_limit(monk
     for slot in range(3):
         for side in range(30, 70):
             poison.delta(slot, height=side, width=side)
-            assert poison._ready.bytes == sum(entry.nbytes for entry in poison._ready.entries.values()) <= 200_000
-    assert (0, 32) not in poison._ready.entries, "an entry at its own size is only read"
+            assert poison._squares.bytes == sum(entry.nbytes for entry in poison._squares.entries.values()) <= 200_000
+    assert (0, 32) not in poison._squares.entries, "an entry at its own size is only read"
     assert (poison.delta(0, height=50, width=60) == first).all()
     poison.delta(0, height=400, width=400)
-    assert not poison._ready.entries, "an entry beyond the limit is not kept"
+    assert not poison._squares.entries, "an entry beyond the limit is not kept"
 
 
 def test_a_saved_bank_is_what_safetensors_writes_and_reads(tmp_path: Path) -> None:

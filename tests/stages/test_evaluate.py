@@ -19,7 +19,7 @@ from shared_work import train_workers
 
 from ray_ue.config.grid import Grid, grid_cells
 from ray_ue.config.recipe import Resources
-from ray_ue.images.codec import Limits, Picture, decode, encode, look_at, resized
+from ray_ue.images.codec import Limits, Picture, decode, encode, resized, square_view
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
 from ray_ue.results.tables import RESULTS
@@ -307,12 +307,12 @@ def test_the_clean_control_goes_through_the_copys_own_path(tmp_path: Path, chang
         picture = decode(path.read_bytes(), limits=Limits())
         picture = resized(picture, size=change["resize"]) if "resize" in change else picture
         saved = decode(encode(picture, format=copy.image_format), limits=Limits()).rgb
-        expected.append(look_at(saved, size=32))
+        expected.append(square_view(saved, size=32))
     pixels, _ = open_views(Folder(str(clean)))
     assert (pixels == np.stack(expected)).all()
     assert not (open_views(Folder(str(noisy)))[0] == pixels).all()
     copied = next(child for child in ran.glob("views-*") if '"copy"' in (child / "manifest.json").read_text())
-    exported = [look_at(decode(path.read_bytes(), limits=Limits()).rgb, size=32) for path in sorted((tmp_path / "out").rglob("*.*g"))]
+    exported = [square_view(decode(path.read_bytes(), limits=Limits()).rgb, size=32) for path in sorted((tmp_path / "out").rglob("*.*g"))]
     assert (open_views(Folder(str(copied)))[0] == np.stack(exported)).all()
 
 

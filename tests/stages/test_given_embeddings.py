@@ -10,7 +10,7 @@ from conftest import image_bytes, write_photos
 
 from ray_ue.config.recipe import Resources
 from ray_ue.grouping.sampling import draw_sample
-from ray_ue.images.codec import Limits, look
+from ray_ue.images.codec import Limits, decode_square
 from ray_ue.pipelines.protect import protect, reopen
 from ray_ue.pipelines.protect import run as rerun
 from ray_ue.stages.evaluate.copies import open_copy
@@ -95,7 +95,7 @@ def test_the_centres_are_mean_features_of_the_surrogate(root: Path, done: dict[s
     assert groups.centers.shape == (3, net.width)
     names, features = keys(done), {}
     for row, name in names.items():
-        view = look((root / "photos" / name).read_bytes(), size=net.canvas, limits=Limits())
+        view = decode_square((root / "photos" / name).read_bytes(), size=net.canvas, limits=Limits())
         with torch.inference_mode():
             features[row] = net.features(torch.from_numpy(view).permute(2, 0, 1)[None].float() / 255)[0].numpy()
     for slot in range(3):

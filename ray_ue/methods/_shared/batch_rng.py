@@ -6,8 +6,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ray_ue.images.augment import Crops, draw_crops
+from ray_ue.loop import generator
 
 Rows = Int[np.ndarray, " B"]
+Images = Float[Tensor, "B 3 h w"]
 
 
 class BatchRng:
@@ -17,7 +19,7 @@ class BatchRng:
         first = int(rows[0]) if len(rows) else 0
         self.total, self.wanted, self.device = len(rows), wanted, device
         self.rng = np.random.default_rng([*key, first])
-        self.source = torch.Generator(device).manual_seed(int(np.random.SeedSequence([*key, first, 1]).generate_state(1)[0]))
+        self.source = generator(*key, first, 1, device=device)
 
     def uniform(self, like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
         """From -1 to 1, in the shape of `like`, which holds the wanted rows."""

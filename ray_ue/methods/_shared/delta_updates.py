@@ -16,14 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.loop import Workers
-from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import Method, View
 from ray_ue.perturbations import Additive, Poison, Streamed, pgd
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 Batches = Mapping[int, list[Rows]]  # pool -> its rows, each once
 
 
@@ -96,13 +94,13 @@ class PerImageDeltas(DeltaUpdates):
         return self.view.deltas.read(self.turn, rows).to(self.view.surrogate.device)
 
     def begin(self, descent: Descent) -> Descent:
-        descent.deltas = pgd.inside(descent.images, descent.start(self.get(descent.rows)), budget=self.budget)
+        descent.deltas = pgd.project(descent.images, descent.start(self.get(descent.rows)), budget=self.budget)
         return descent
 
     def step(self, descents: Sequence[Descent], loss: Loss, *, rate: float) -> None:
         for descent in descents:
-            signs = pgd.signs(descent.images, descent.deltas, loss=partial(loss, descent))
-            descent.deltas = pgd.inside(descent.images, descent.deltas - rate * signs, budget=self.budget)
+            signs = pgd.gradient_signs(descent.images, descent.deltas, loss=partial(loss, descent))
+            descent.deltas = pgd.project(descent.images, descent.deltas - rate * signs, budget=self.budget)
             descent.taken += 1
 
     def result(self, descent: Descent) -> Images:
@@ -120,7 +118,7 @@ class PerImageDeltas(DeltaUpdates):
         self._wait()
         for rows in (rows for pool in batches.values() for rows in pool):
             images, deltas = make(rows)
-            self.view.deltas.write(self.turn + 1, rows, pgd.inside(images, deltas, budget=self.budget))
+            self.view.deltas.write(self.turn + 1, rows, pgd.project(images, deltas, budget=self.budget))
         self._close()
 
     def state(self) -> dict[str, Tensor]:
@@ -150,14 +148,14 @@ class PerGroupDeltas(DeltaUpdates):
         return descent
 
     def step(self, descents: Sequence[Descent], loss: Loss, *, rate: float) -> None:
-        moves, counts = self._sums((d.rows, pgd.signs(d.images, d.deltas, loss=partial(loss, d))) for d in descents)
+        moves, counts = self._sums((d.rows, pgd.gradient_signs(d.images, d.deltas, loss=partial(loss, d))) for d in descents)
         self.entries = self.budget.project(self.entries - rate * moves / counts)
         for descent in descents:
             descent.deltas = self.get(descent.rows)
             descent.taken += 1
 
     def result(self, descent: Descent) -> Images:
-        return pgd.inside(descent.images, descent.deltas, budget=self.budget)
+        return pgd.project(descent.images, descent.deltas, budget=self.budget)
 
     def round(self, batches: Batches, begin: Callable[[Rows], Descent]) -> Iterator[list[Descent]]:
         """The i-th batches of all pools of all workers move together."""

@@ -4,18 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from ray_ue.loop import Workers
-from ray_ue.methods._shared.batch_rng import BatchRng
+from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import View
 from ray_ue.models.normalization import floats
 from ray_ue.random_streams import STREAMS
 from ray_ue.types import Rng
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 PARTNERS = 8  # rows of a group that share a batch at least, where there are as many
 
 
@@ -44,18 +42,18 @@ class Sampler:
     def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
         """For each of this worker's pools all its rows once, in batches of `batch` or somewhat more; a smaller pool is one batch."""
         owned = self.view.deltas.owned(self.workers)
-        return {pool: self._dealt(self.view.deltas.members(pool), epoch, batch=batch, pool=pool) for pool in owned}
+        return {pool: self._pool_batches(self.view.deltas.members(pool), epoch, batch=batch, pool=pool) for pool in owned}
 
     def gathered(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
         """The same with all rows as one pool, for a method that runs on one worker and needs every row to meet every other in time."""
-        return {0: self._dealt(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)}
+        return {0: self._pool_batches(np.arange(len(self.view.pixels)), epoch, batch=batch, pool=0)}
 
-    def _dealt(self, members: Int[np.ndarray, " _"], epoch: int, *, batch: int, pool: int) -> list[Rows]:
+    def _pool_batches(self, members: Int[np.ndarray, " _"], epoch: int, *, batch: int, pool: int) -> list[Rows]:
         rng = np.random.default_rng([self.seed, STREAMS["batches/pool"], epoch, pool])
-        rows = self._met(rng.permutation(members), batch=batch, rng=rng)
+        rows = self._bunch_groups(rng.permutation(members), batch=batch, rng=rng)
         return np.array_split(rows, batches_per_pool(len(rows), batch=batch))
 
-    def _met(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
+    def _bunch_groups(self, rows: Rows, *, batch: int, rng: Rng) -> Rows:
         """Shuffled rows; where groups are so many that a batch would hold few rows of each, they come in bunches of one group."""
         finest = max((self.view.group_of, *self.view.also), key=lambda groups: int(groups.max()))[rows]
         if batch >= PARTNERS * (int(finest.max(initial=0)) + 1):
@@ -65,11 +63,11 @@ class Sampler:
         bunches = [part[i : i + PARTNERS] for part in np.split(order, edges) for i in range(0, len(part), PARTNERS)]
         return rows[np.concatenate([bunches[i] for i in rng.permutation(len(bunches))])]
 
-    def whole(self, *key: int, rows: Rows) -> BatchRng:
+    def pool_rng(self, *key: int, rows: Rows) -> BatchRng:
         """Random numbers for a batch that lies in this worker's pools."""
         return BatchRng(self.seed, *key, rows=rows, wanted=np.ones(len(rows), bool), device=self.view.surrogate.device)
 
-    def part(self, *key: int, rows: Rows) -> BatchRng:
+    def share_rng(self, *key: int, rows: Rows) -> BatchRng:
         """Random numbers for this worker's rows of a batch over the whole collection."""
         return BatchRng(self.seed, *key, rows=rows, wanted=np.isin(rows, self.own(rows)), device=self.view.surrogate.device)
 

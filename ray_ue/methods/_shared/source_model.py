@@ -9,20 +9,19 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Workers, optimiser_state, restore_optimiser, seeded, sum_in_place
-from ray_ue.methods._shared.sampler import Sampler
-from ray_ue.models.classifiers import beheaded, classifier
+from ray_ue.loop import Workers, optimiser_state, restore_optimiser, seeded, seeded_weights, sum_in_place
+from ray_ue.methods._shared.sampler import Images, Sampler
+from ray_ue.models.classifiers import classifier
+from ray_ue.models.heads import remove_head
 from ray_ue.models.names import NETS
-from ray_ue.models.normalization import MEAN, STD
+from ray_ue.models.normalization import normalise
 from ray_ue.models.sync_batchnorm import with_sync_batchnorm
 from ray_ue.random_streams import STREAMS
 from ray_ue.registry import unknown
 
-Rows = Int[np.ndarray, " B"]
-Images = Float[Tensor, "B 3 h w"]
 MOMENTUM = 0.9
 SAMPLED = 2000  # images that a network which looks at some before it is trained is given
 
@@ -57,7 +56,7 @@ class SourceModel:
     seed: int
 
     @classmethod
-    def fresh(
+    def create(
         cls,
         arch: str,
         *,
@@ -73,9 +72,8 @@ class SourceModel:
         view, seed, workers = sampler.view, sampler.seed, sampler.workers
         device = view.surrogate.device
         body = classifier(arch, side=view.surrogate.canvas, classes=view.groups, sample=np.array(view.pixels[:SAMPLED]), seed=seed)
-        width = beheaded(body)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed + 1)
+        width = remove_head(body)
+        with seeded_weights(seed + 1):
             tops = heads(width) if heads != "groups" else nn.ModuleList(nn.Linear(width, count) for count in view.counts())
         net = with_sync_batchnorm(nn.ModuleDict({"body": body, "heads": tops}), workers=workers)
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -88,9 +86,8 @@ class SourceModel:
 
     def features(self, images: Images) -> Float[Tensor, "B D"]:
         """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
-        normal = ((images - MEAN) / STD).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
-            return self.net["body"](normal).float()
+            return self.net["body"](normalise(images)).float()
 
     def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:
         """One row of logits per head."""

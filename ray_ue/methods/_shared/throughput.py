@@ -27,8 +27,8 @@ def pace(net: nn.Module, *, side: int, device: torch.device) -> Pace:
     net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     count = (BATCH_GPU if device.type == "cuda" else BATCH_CPU) // (1 if side <= THUMBNAIL else FEWER)
     images = torch.rand((count, 3, side, side), device=device).contiguous(memory_format=torch.channels_last)
-    _forget(device)
-    held = _held(device)
+    _reset_peak_memory(device)
+    held = _peak_memory(device)
     done, began = -1, 0.0
     while done < 1 or time.perf_counter() - began < LEAST:
         moved = images.clone().requires_grad_()
@@ -39,10 +39,10 @@ def pace(net: nn.Module, *, side: int, device: torch.device) -> Pace:
         done += 1
         began = began or time.perf_counter()  # the first round is not counted
     spent = time.perf_counter() - began
-    return Pace(images=done * count / spent, bytes=max(0.0, _held(device) - held) / count)
+    return Pace(images=done * count / spent, bytes=max(0.0, _peak_memory(device) - held) / count)
 
 
-def _forget(device: torch.device) -> None:
+def _reset_peak_memory(device: torch.device) -> None:
     """An earlier peak of this process hides a lower one; Linux can set it back (proc_pid_clear_refs(5))."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -51,7 +51,7 @@ def _forget(device: torch.device) -> None:
             Path("/proc/self/clear_refs").write_text("5")
 
 
-def _held(device: torch.device) -> float:
+def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

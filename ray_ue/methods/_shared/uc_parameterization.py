@@ -3,19 +3,14 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ray_ue.loop import generator
 from ray_ue.models import uc_generator
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
-
-
-def stream(*key: int) -> torch.Generator:
-    """A torch generator that is a function of whole numbers alone."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(list(key)).generate_state(1)[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +37,7 @@ class PixelParameterization(Parameterization):
     floor: float = 1e-12  # a pixel's gradient is far below Adam's usual 1e-8
 
     def start(self, slots: int, *, side: int, seed: int) -> dict[str, Tensor]:
-        draws = [torch.randn((3, side, side), generator=stream(seed, slot, STREAMS["uc/pixels"])) for slot in range(slots)]
+        draws = [torch.randn((3, side, side), generator=generator(seed, slot, STREAMS["uc/pixels"])) for slot in range(slots)]
         return {"params": 0.1 * torch.stack(draws), "latent": torch.zeros((slots, 0))}
 
     def render(self, params: Tensor, latent: Tensor, *, budget: Budget) -> Float[Tensor, "A 3 h w"]:
@@ -60,9 +55,9 @@ class GeneratorParameterization(Parameterization):
         if side % 4:
             raise ValueError(f"the generator needs a side that is a multiple of 4, got {side}; use parameterization='pixels'")
         return {
-            "params": torch.stack([uc_generator.weights(stream(seed, slot, STREAMS["uc/generator"])) for slot in range(slots)]),
+            "params": torch.stack([uc_generator.weights(generator(seed, slot, STREAMS["uc/generator"])) for slot in range(slots)]),
             "latent": torch.stack(
-                [torch.rand((3, side, side), generator=stream(seed, slot, STREAMS["uc/latent"])) for slot in range(slots)]
+                [torch.rand((3, side, side), generator=generator(seed, slot, STREAMS["uc/latent"])) for slot in range(slots)]
             ),
         }
 

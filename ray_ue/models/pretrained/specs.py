@@ -1,14 +1,13 @@
 """Surrogates by name: what a name means and whether it can be loaded."""
 
-import hashlib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_ue.registry import pick
+from ray_ue.storage.hashing import sha256_of_file
 
 if TYPE_CHECKING:
     from ray_ue.models.pretrained.tower import Family
@@ -102,15 +101,7 @@ def identity(spec: Spec) -> dict[str, str]:
     if not spec.weights.startswith("@"):
         return {"kind": spec.kind, "arch": spec.arch, "weights": spec.weights}
     _check_file(spec)
-    facts = spec.file.stat()
-    return {"kind": spec.kind, "arch": spec.arch, "weights": f"sha256:{_digest(spec.file, facts.st_size, facts.st_mtime_ns)}"}
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """The sha256 of a file, read once per process as long as it stays as it is."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"kind": spec.kind, "arch": spec.arch, "weights": f"sha256:{sha256_of_file(spec.file)}"}
 
 
 def geometry(spec: Spec, *, image_size: int) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.models.pretrained.specs import EXAMPLES, Spec, check, family, geometry
-from ray_ue.models.small import Backbone, backbone
 
 Images = Float[Tensor, "B 3 H W"]
 Features = Float[Tensor, "B D"]
@@ -59,11 +58,6 @@ def fit(images: Images, *, canvas: int, size: int) -> Float[Tensor, "B 3 size si
         high, wide = target
     top, left = (high - size) // 2, (wide - size) // 2
     return images[:, :, top : top + size, left : left + size]
-
-
-def ssl_net(arch: str, *, image_size: int, seed: int) -> Backbone:
-    """A fresh network to be trained on the collection, as a function of `seed`."""
-    return backbone(arch, image_size=image_size, seed=seed)
 
 
 def load(spec: Spec, *, device: torch.device, image_size: int, weights: Mapping[str, Tensor]) -> Surrogate:

@@ -7,22 +7,16 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from ray_ue.models.heads import last_linear, remove_head
 from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, read
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def _behead(net: nn.Module) -> str:
-    """Replace the last linear layer with an identity; return its name."""
-    name = [name for name, part in net.named_modules() if isinstance(part, nn.Linear)][-1]
-    parent, _, leaf = name.rpartition(".")
-    setattr(net.get_submodule(parent), leaf, nn.Identity())
-    return name
-
-
 def _vision(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
     net = torchvision.models.get_model(arch, weights=None)
-    head = _behead(net)
+    head = last_linear(net)
+    remove_head(net)
     if weights.startswith("@"):
         state = read(Path(weights[1:]))
     else:
@@ -41,7 +35,7 @@ def _vision(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
 
 def _bare(arch: str, image_size: int) -> nn.Module:
     net = torchvision.models.get_model(arch, weights=None)
-    _behead(net)
+    remove_head(net)
     return net
 
 

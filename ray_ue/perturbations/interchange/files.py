@@ -31,7 +31,7 @@ class Pictures:
         return np.stack([self._read(self.paths[row]) for row in rows.tolist()])
 
     def _read(self, path: Path) -> np.ndarray:
-        with opened(path) as picture:
+        with open_png(path) as picture:
             if picture.mode != "RGB" or (picture.height, picture.width) != self.shape[1:3]:
                 raise ValueError(
                     f"{path} is {picture.mode} of {picture.height} x {picture.width} pixels; "
@@ -46,23 +46,23 @@ BROKEN = (UnpicklingError, SafetensorError, zipfile.BadZipFile, RuntimeError, OS
 BROKEN += (OverflowError, MemoryError, Warning)  # the last only where the process turns warnings into errors
 
 
-def cause(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The libraries' words in one line, but not their advice to load a pickle all the same."""
     words = " ".join(str(error).split())[:160] or type(error).__name__
     return "it holds pickled objects" if "pickle" in words or "Weights only load failed" in words else words
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def naming_the_file(path: Path) -> Iterator[None]:
     """Name the file in one line if reading it fails."""
     try:
         yield
     except BROKEN as error:
-        raise ValueError(f"{path} cannot be read as plain arrays: {cause(error)}; pickled objects are never loaded") from error
+        raise ValueError(f"{path} cannot be read as plain arrays: {error_text(error)}; pickled objects are never loaded") from error
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_png(path: Path) -> Iterator[Image.Image]:
     """A PNG file and nothing else: Pillow would hand a PostScript file of that name to an interpreter."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
@@ -71,7 +71,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"{path} is no picture that can be read: {' '.join(str(error).split())[:160]}") from error
 
 
-def pictures(folder: Path) -> list[Path]:
+def png_files(folder: Path) -> list[Path]:
     """A folder's PNG files: in the order of their numbers if every name is one, else of their names."""
     paths = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
     if not paths:
@@ -85,8 +85,8 @@ def open_raw(path: Path, *, key: str) -> Raw:
     if not path.exists():
         raise ValueError(f"there is no {path}")
     if path.is_dir():
-        paths = pictures(path)
-        with opened(paths[0]) as first:
+        paths = png_files(path)
+        with open_png(paths[0]) as first:
             return Pictures(paths=paths, shape=(len(paths), first.height, first.width, 3), dtype=np.dtype(np.uint8))
     return pick(READERS, path.suffix, what="format of perturbations")(path, key)
 
@@ -96,15 +96,14 @@ def digest(path: Path) -> str:
     if not path.exists():
         raise ValueError(f"there is no {path}")
     total = hashlib.sha256()
-    for part in pictures(path) if path.is_dir() else [path]:
+    for part in png_files(path) if path.is_dir() else [path]:
         with part.open("rb") as file:
-            while block := file.read(2**20):
-                total.update(block)
+            hashlib.file_digest(file, lambda: total)
     return total.hexdigest()
 
 
 def _npy(path: Path, key: str) -> np.ndarray:
-    with named(path):
+    with naming_the_file(path):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive, so its name should end in .npz")
@@ -112,23 +111,23 @@ def _npy(path: Path, key: str) -> np.ndarray:
 
 
 def _npz(path: Path, key: str) -> np.ndarray:
-    with named(path):
+    with naming_the_file(path):
         arrays = np.load(path, allow_pickle=False)
         if isinstance(arrays, np.ndarray):
             raise ValueError("it is one array, so its name should end in .npy")
     with arrays:
         name = _name(arrays.files, key, path=path)
-        with named(path), zipfile.ZipFile(path) as archive:
+        with naming_the_file(path), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             about = archive.getinfo(name if name in names else f"{name}.npy")
         refuse_inflation(f"{path}: {name}", stored=about.compress_size, size=about.file_size)
-        with named(path):
+        with naming_the_file(path):
             return arrays[name]
 
 
 def _torch(path: Path, key: str) -> np.ndarray:
     """Tensors only: all other contents of a pickle are refused."""
-    with named(path):
+    with naming_the_file(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(loaded, Mapping):
         tensors = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
@@ -140,7 +139,7 @@ def _torch(path: Path, key: str) -> np.ndarray:
 
 
 def _safetensors(path: Path, key: str) -> np.ndarray:
-    with named(path):
+    with naming_the_file(path):
         loaded = load_file(path)
     return loaded[_name(list(loaded), key, path=path)]
 

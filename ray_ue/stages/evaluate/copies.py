@@ -72,7 +72,7 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
 
 def shared_by(work: Folder, claim: dict) -> Folder:
     """The folder of the stages before the crafting: the copy's own work folder, or the one that the copies of a sweep share."""
-    return work.near(claim["shared"]) if claim.get("shared") else work
+    return work.resolve(claim["shared"]) if claim.get("shared") else work
 
 
 def ledger_names(copy: ProtectedCopy) -> dict[str, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from ray_ue.sources.naming import bare
+from ray_ue.sources.naming import without_extension
 from ray_ue.stages.evaluate.copies import ProtectedCopy, ledger_names
 from ray_ue.stages.protect.index import labels_of, rows_of, shard_lines
 from ray_ue.storage.artifacts import Artifact
@@ -31,7 +31,7 @@ def pair(clean: Artifact, copied: Artifact, copy: ProtectedCopy) -> Pairs:
     """The rows of a copy and their originals; a `ValueError` when they do not seem to belong to each other."""
     clean_keys, copy_keys = keys_of(clean), keys_of(copied)
     known = ledger_names(copy) if copy.artifacts and copy.artifacts["index"].fingerprint == clean.fingerprint else named(clean_keys)
-    originals = [(known.get(name, known.get(bare(name), -1)), row) for row, name in enumerate(copy_keys)]
+    originals = [(known.get(name, known.get(without_extension(name), -1)), row) for row, name in enumerate(copy_keys)]
     both = sorted((original, row) for original, row in originals if original >= 0)
     if len(both) < LEAST * len(copy_keys) and len(clean_keys) == len(copy_keys) and (labels_of(clean) == labels_of(copied)).all():
         both = [(row, row) for row in range(len(clean_keys))]  # other names, but as many rows with the same labels in the same order
@@ -48,7 +48,7 @@ def named(keys: list[str]) -> dict[str, int]:
     """From names, with and (where that stays unique) without extension, to rows."""
     short: dict[str, int] = {}
     for row, key in enumerate(keys):
-        stem = bare(key)
+        stem = without_extension(key)
         short[stem] = -1 if stem in short else row
     return {stem: row for stem, row in short.items() if row >= 0} | {key: row for row, key in enumerate(keys)}
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ray_ue.images.codec import Limits, Picture, decode, encode, look_at, resized
+from ray_ue.images.codec import Limits, Picture, decode, encode, resized, square_view
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.controls import noise_like
 from ray_ue.random_streams import STREAMS
@@ -31,7 +31,7 @@ class Preprocessing:
         if self.image_format == "jpeg":
             changed = Picture(rgb=rgb, alpha=picture.alpha, exif=picture.exif, icc=picture.icc)
             rgb = decode(encode(changed, format="jpeg"), limits=self.limits).rgb
-        return look_at(rgb, size=self.canvas)
+        return square_view(rgb, size=self.canvas)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
-from ray_ue.images.codec import Limits, Rejected, look
+from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.progress import Progress, say
@@ -127,7 +127,7 @@ class Embedder:
 
     def view(self, blob: pa.Buffer) -> np.ndarray | str:
         try:
-            return look(blob.to_pybytes(), size=self.surrogate.canvas, limits=self.limits)
+            return decode_square(blob.to_pybytes(), size=self.surrogate.canvas, limits=self.limits)
         except Rejected as reason:
             return str(reason)
 

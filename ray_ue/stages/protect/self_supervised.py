@@ -10,7 +10,8 @@ from ray_ue.engine.stage import Run, stage
 from ray_ue.engine.train_loop import run_loop
 from ray_ue.loop import Step, Workers
 from ray_ue.models import contrastive
-from ray_ue.models.pretrained import specs, surrogates
+from ray_ue.models.pretrained import specs
+from ray_ue.models.small import backbone
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -43,7 +44,7 @@ def contrast(
 ) -> Iterator[Step]:
     """The contrastive loop over the sampled views."""
     pixels, _ = open_views(sample)
-    net = surrogates.ssl_net(arch, image_size=image_size, seed=seed)
+    net = backbone(arch, image_size=image_size, seed=seed)
     yield from contrastive.contrast(pixels, net=net, steps=steps, batch=BATCH, seed=seed, device=device, workers=workers, resume=resume)
 
 

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
-from ray_ue.images.codec import Limits, Rejected, look
+from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
@@ -38,7 +38,7 @@ class PlainView:
     limits: Limits
 
     def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
-        return look(data, size=self.canvas, limits=self.limits)
+        return decode_square(data, size=self.canvas, limits=self.limits)
 
 
 def read_views(
