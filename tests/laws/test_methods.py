@@ -122,7 +122,7 @@ def test_no_more_images_meet_in_a_network_than_were_told(world: World, monkeypat
             return really(self, images)
 
         monkeypatch.setattr(kind, "features", features)
-    monkeypatch.setattr(pgd, "signs", counted(pgd.gradient_signs))
+    monkeypatch.setattr(pgd, "gradient_signs", counted(pgd.gradient_signs))
     monkeypatch.setattr(SourceModel, "descend", counted(SourceModel.descend))
     world.poison("a")
     told = world.method.peak_batch(ROWS, pools=world.deltas("a").pools)
