@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,8 +17,8 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines import protect
 from ray_ue.progress import say
-from ray_ue.report.evaluation.gallery import GAIN, pair_button
-from ray_ue.report.html import facts, figure, render
+from ray_ue.report.evaluation.gallery import GAIN, pair
+from ray_ue.report.html import render
 from ray_ue.sources import Shard, Source
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
@@ -60,8 +61,8 @@ def preview(job: Job, *, count: int) -> str:
             protect.plan(str(before), str(after), recipe=shorten_recipe(job.recipe), resources=Resources(workers="local")), until="export"
         )
         chosen = names[:: max(1, len(names) // count)][:count]
-        pairs = [_pair_html(before, after, name, number=number) for number, name in enumerate(chosen, 1)]
-        _write_page(page, job, "".join(pairs), artifacts["export"].facts, len(names))
+        pairs = [_pair(before, after, name, number=number) for number, name in enumerate(chosen, 1)]
+        _write_page(page, job, pairs, artifacts["export"].facts, len(names))
     return str(page)
 
 
@@ -109,26 +110,22 @@ def _write_images(images: Iterator[SampledImage], folder: Path) -> list[str]:
     return names
 
 
-def _pair_html(before: Path, after: Path, name: str, *, number: int) -> str:
+def _pair(before: Path, after: Path, name: str, *, number: int) -> dict[str, Any]:
     old, new = (decode((folder / name).read_bytes(), limits=Limits(min_side=1)).rgb for folder in (before, after))
-    return pair_button(old, new, about=f"image {number}")
+    return pair(old, new, about=f"image {number}")
 
 
-def _write_page(page: Path, job: Job, pairs: str, exported: dict, crafted: int) -> None:
+def _write_page(page: Path, job: Job, pairs: list[dict[str, Any]], exported: dict, crafted: int) -> None:
     changed = {name: value for name, value in asdict(job.recipe).items() if value != getattr(Recipe(), name)}
-    summary = facts(
-        [
-            ("method", f"{job.recipe.method}, groups: {requirements_of(job.recipe).groups}"),
-            ("budget", str(job.recipe.levels())),
-            ("largest change", f"{exported['most_levels']}/255"),
-            ("PSNR", f"{exported['psnr_mean']} dB"),
-            ("crafted on", f"{crafted} images"),
-            ("settings", ", ".join(f"{name}={value}" for name, value in changed.items()) or "the defaults"),
-        ]
-    )
-    note = f"before, difference times {GAIN} around grey, after; select one to enlarge"
-    body = summary + figure("preview", f'<div class="pairs">{pairs}</div>', caption=job.source.root, note=note)
-    text = render("preview.html", pictures=body)
+    facts = {
+        "method": f"{job.recipe.method}, groups: {requirements_of(job.recipe).groups}",
+        "budget": str(job.recipe.levels()),
+        "largest change": f"{exported['most_levels']}/255",
+        "PSNR": f"{exported['psnr_mean']} dB",
+        "crafted on": f"{crafted} images",
+        "settings": ", ".join(f"{name}={value}" for name, value in changed.items()) or "the defaults",
+    }
+    text = render("preview.html", facts=facts, source=job.source.root, pairs=pairs, gain=GAIN)
     draft = page.with_name(f".draft-{page.name}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(page)

@@ -5,14 +5,14 @@ Colours are drawn as markers and replaced by the page's CSS variables, so that o
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from html import escape
 from importlib.resources import as_file, files
 from io import BytesIO
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from ray_ue.report.html import escape
 
 INK, GRID = "#010101", "#010102"
 COLORS = {"protected": "#010103", "clean": "#010104", "noise": "#010105", "part": "#010106"}
@@ -23,8 +23,23 @@ LEFT, TOP, TITLE = 0.56, 0.08, 0.28  # inches
 STYLE = files("ray_ue.report").joinpath("templates", "charts.mplstyle")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A figure of the page; `name` is its id, and `svg` is empty if there was nothing to draw."""
+
+    name: str
+    caption: str
+    note: str = ""
+    kind: str = ""
+    svg: str = ""
+
+    def drawn(self, draw: Callable[[list[Axes]], None], *, label: str, size: tuple[float, float], columns: int = 1) -> "Chart":
+        """With what `draw` draws on `columns` axes with shared scales; `size` is in inches, `label` says the same in words."""
+        return replace(self, svg=draw_svg(draw, name=self.name, label=label, size=size, columns=columns))
+
+
 def draw_svg(draw: Callable[[list[Axes]], None], *, name: str, label: str, size: tuple[float, float], columns: int) -> str:
-    """The SVG of what `draw` draws on `columns` axes with shared scales; `size` is in inches, `name` makes the ids unique on the page."""
+    """The SVG of what `draw` draws; `name` makes the ids unique on the page."""
     out = BytesIO()
     with as_file(STYLE) as style, rc_context(fname=style):
         figure = Figure(figsize=size)

@@ -36,11 +36,6 @@ class InformationLine:
     gap: float  # nats below the clean control; nan for the control itself and without one
     accuracy_gap: float
 
-    @property
-    def place(self) -> tuple[str, ...]:
-        """Lines may be compared if these fields are equal."""
-        return self.estimator, self.settings, self.layer, self.victim, self.relabel
-
 
 def lines(table: pa.Table) -> list[InformationLine]:
     """All lines, sorted. Controls that several copies or runs share are the same victims and count once."""
@@ -59,17 +54,15 @@ def lines(table: pa.Table) -> list[InformationLine]:
         suffix = "" if set(copies) == set(copy_names.values()) else f" ({', '.join(copies)})"
         name = ", ".join(copies) if data == "protected" else f"{data}{suffix}"
         result.append(_make_line(name, data, groups[keys[0]], groups.get((run, copy, "clean", *place), [])))
-    return sorted(
-        result,
-        key=lambda line: (line.estimator, line.settings, line.relabel, depth_sort_key(line.victim), line.layer, *_method_sort_key(line)),
-    )
+    return sorted(result, key=_sort_key)
 
 
 PLACE = ("victim", "relabel", "layer", "estimator", "settings")
 
 
-def _method_sort_key(line: InformationLine) -> tuple:
-    return ("clean", "noise", "protected").index(line.data), line.name
+def _sort_key(line: InformationLine) -> tuple:
+    method = ("clean", "noise", "protected").index(line.data), line.name
+    return line.estimator, line.settings, line.relabel, depth_sort_key(line.victim), line.layer, *method
 
 
 def depth_sort_key(victim: str) -> tuple[int, str]:

@@ -15,11 +15,11 @@ def format_percent(fraction: float | None) -> str:
 
 
 def format_number(value: float | None, form: str) -> str:
-    """`value` in the format `form`, never as -0; a dash for an unknown value."""
+    """`value` in the format `form`, never as -0; a dash for an unknown value, ∞ for an infinite one."""
     if value is None or math.isnan(value):
         return "–"
     text = format(value, form)
-    return (text.lstrip("-") if not text.strip("-0.,") else text).replace("-", "−")
+    return (text.lstrip("-") if not text.strip("-0.,") else text).replace("-", "−").replace("inf", "∞")
 
 
 def format_score(score: Score) -> str:

@@ -17,8 +17,6 @@ LIMIT = (
     "Values of different estimators, settings, layers or victims cannot be compared. A clean image is paired with itself, under two "
     "independent directions."
 )
-COLUMNS = ("labels", "victim", "trained on", "layer", "information", "corrected", "± slices", "gap", "accuracy", "accuracy gap")
-COLUMNS += ("log det", "intra", "inter")
 
 
 def format_nats(value: float) -> str:
@@ -51,7 +49,7 @@ def describe_association(association: Association) -> str:
 
 
 def row_entries(line: InformationLine) -> dict[str, Entry]:
-    """A line as texts, in nats, percent and points, and raw numbers under COLUMNS."""
+    """A line as texts, in nats, percent and points, and raw numbers, by column."""
     return {
         "labels": (line.relabel, math.nan),
         "victim": (line.victim, math.nan),
@@ -70,10 +68,10 @@ def row_entries(line: InformationLine) -> dict[str, Entry]:
 
 
 def informative_columns(lines: Iterable[InformationLine]) -> list[str]:
-    """The columns with values."""
+    """The columns with values, of at least one line."""
     rows = [row_entries(line) for line in lines]
     empty = {"corrected": "–", "± slices": "–", "layer": LAYER}
-    return [name for name in COLUMNS if name not in empty or any(row[name][0] != empty[name] for row in rows)]
+    return [name for name in rows[0] if name not in empty or any(row[name][0] != empty[name] for row in rows)]
 
 
 def group_by_estimator(lines: Iterable[InformationLine]) -> dict[str, list[InformationLine]]:

@@ -1,18 +1,19 @@
 """The headline: a card for each copy, with the worst case in numbers and in words."""
 
+from typing import Any
+
 from ray_ue.report.evaluation.folder import EvaluationFolder
 from ray_ue.report.evaluation.words import doubts, verdict, warnings
-from ray_ue.report.html import render
 from ray_ue.results.evaluation import UNDEFENDED, Headline
 
 Mark = tuple[str, str, float]  # name, text, accuracy
 
 
-def cards(evaluation: EvaluationFolder) -> str:
-    return render("cards.html", warnings=warnings(evaluation.lines), cards=[card_values(evaluation, copy) for copy in evaluation.names])
+def cards(evaluation: EvaluationFolder) -> dict[str, Any]:
+    return {"warnings": warnings(evaluation.lines), "cards": [card_values(evaluation, copy) for copy in evaluation.names]}
 
 
-def card_values(evaluation: EvaluationFolder, copy: str) -> dict[str, object]:
+def card_values(evaluation: EvaluationFolder, copy: str) -> dict[str, Any]:
     headline, levels = evaluation.headline(copy), evaluation.about(copy).get("levels")
     return {
         "headline": headline,

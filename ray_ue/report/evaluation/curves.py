@@ -3,14 +3,15 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
-from ray_ue.report.html import details_html, escape, figure, notice
-from ray_ue.report.svg import COLORS, INK, draw_svg
+from ray_ue.report.svg import COLORS, INK, Chart
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
 from ray_ue.results.text import format_percent
 
@@ -36,41 +37,31 @@ def read_curves(evaluation: EvaluationFolder) -> Curves:
     return {key: {epoch: Score.of(values) for epoch, values in sorted(scores.items())} for key, scores in raw.items()}
 
 
-def curves(evaluation: EvaluationFolder) -> str:
-    """A chart per line, grouped by copy, victim and relabel; the first group of each copy is open."""
+def curves(evaluation: EvaluationFolder) -> dict[str, Any]:
+    """A chart per line, grouped by copy, victim and relabel."""
     all_curves = read_curves(evaluation)
-    if not all_curves:
-        return notice("No curves:", "no victim recorded any epoch.")
     worst = [line for copy in evaluation.names for line in evaluation.headline(copy).lines[:1]]
     pure_lines = [line for copy in evaluation.names for line in evaluation.pure(copy)]
     drawn = pure_lines if len(pure_lines) <= MOST_PANELS else [line for line in pure_lines if line.defense == UNDEFENDED or line in worst]
-    blocks = []
-    for number, copy in evaluation.each():
+    copies: dict[str, dict[str, list[Chart]]] = {}
+    for number, copy in evaluation.each() if all_curves else ():
         lines_of_copy = [line for line in drawn if line.copy == copy]
-        blocks.append(f"<h3>{escape(copy)}</h3>")
-        groups = [(victim, relabel) for victim in victims(lines_of_copy) for relabel in relabels(lines_of_copy)]
-        for place, (victim, relabel) in enumerate(groups):
+        copies[copy] = {}
+        for place, (victim, relabel) in enumerate(product(victims(lines_of_copy), relabels(lines_of_copy))):
             chosen = {line.defense: line for line in lines_of_copy if (line.victim, line.relabel) == (victim, relabel)}
-            names = [(f"curve-{number}-{place}-{at}", chosen[defense]) for at, defense in enumerate(defenses(chosen.values()))]
-            panels = "".join(panel(name, line, all_curves) for name, line in names)
-            if panels:
-                blocks.append(details_html(f"victim {victim}, relabel {relabel}", f'<div class="grid">{panels}</div>', open=not place))
-    note = f"{len(drawn)} of {len(pure_lines)} panels are drawn: undefended and worst cases. The rest is in results.parquet."
-    return LEGEND + "".join(blocks) + ("" if len(drawn) == len(pure_lines) else notice("Shortened:", note))
+            copies[copy][f"victim {victim}, relabel {relabel}"] = [
+                panel(f"curve-{number}-{place}-{at}", chosen[defense], all_curves) for at, defense in enumerate(defenses(chosen.values()))
+            ]
+    return {"copies": copies, "drawn": len(drawn), "count": len(pure_lines)}
 
 
-LEGEND = (
-    '<p class="key"><i class="line protected"></i> protected <i class="line clean"></i> clean <i class="line noise"></i> noise'
-    "<span>solid: clean test rows; dotted: perturbed test rows; band: one standard deviation over seeds; grey line: chance</span></p>"
-)
-
-
-def panel(name: str, line: ResultLine, all_curves: Curves) -> str:
-    """One chart, or a notice that says why there is none."""
+def panel(name: str, line: ResultLine, all_curves: Curves) -> Chart:
+    """One chart; without a drawing if no victim finished."""
+    chart = Chart(name=name, caption=line.defense)
     place = (line.victim, line.relabel, line.defense)
     curves_of_line = {(data, kind): all_curves.get((line.copy, data, *place, kind), {}) for data in DATA for kind in STYLES}
     if not any(curves_of_line.values()):
-        return figure(name, notice("No curve:", "no victim of this line finished."), caption=line.defense)
+        return chart
 
     def draw(axes: list[Axes]) -> None:
         for (data, kind), points in curves_of_line.items():
@@ -87,7 +78,7 @@ def panel(name: str, line: ResultLine, all_curves: Curves) -> str:
         if curves_of_line[data, "accuracy"]
     ]
     label = f"Accuracy on clean test rows per epoch, {line.place}: {', '.join(ends)}"
-    return figure(name, draw_svg(draw, name=name, label=label, size=SIZE, columns=1), caption=line.defense)
+    return chart.drawn(draw, label=label, size=SIZE)
 
 
 def final_accuracy(points: Mapping[int, Score]) -> float:
@@ -106,28 +97,19 @@ def draw_band(axes: Axes, points: Mapping[int, Score], *, color: str, style: obj
         axes.fill_between(epochs, mean - np.nan_to_num(spread), mean + np.nan_to_num(spread), color=color, alpha=0.18, linewidth=0)
 
 
-def mixtures(evaluation: EvaluationFolder) -> str:
+def mixtures(evaluation: EvaluationFolder) -> list[Chart]:
     """Accuracy over the fraction of clean rows: the mixture, and its clean rows alone."""
-    drawn = []
+    charts = []
     for number, copy in evaluation.each():
         lines_of_copy = [line for line in evaluation.lines if line.copy == copy]
         places = sorted({(line.victim, line.relabel, line.defense) for line in lines_of_copy if line.fraction})
         for at, place in enumerate(places):
-            drawn.append(
-                mixture(f"mixture-{number}-{at}", [line for line in lines_of_copy if (line.victim, line.relabel, line.defense) == place])
-            )
-    if not drawn:
-        return notice("No mixtures:", "no clean rows were mixed in; use --clean-fraction with values above 0.")
-    return f'{MIXTURE_LEGEND}<div class="grid">{"".join(drawn)}</div>'
+            lines_of_place = [line for line in lines_of_copy if (line.victim, line.relabel, line.defense) == place]
+            charts.append(mixture(f"mixture-{number}-{at}", lines_of_place))
+    return charts
 
 
-MIXTURE_LEGEND = (
-    '<p class="key"><i class="line protected"></i> protected and clean rows together <i class="line part"></i> the clean rows alone'
-    '<i class="line clean"></i> all rows clean<span>bars: one standard deviation over seeds</span></p>'
-)
-
-
-def mixture(name: str, lines: list[ResultLine]) -> str:
+def mixture(name: str, lines: list[ResultLine]) -> Chart:
     lines = sorted(lines, key=lambda line: line.fraction)
     first = lines[0]
 
@@ -143,8 +125,8 @@ def mixture(name: str, lines: list[ResultLine]) -> str:
         f"clean rows alone {format_percent(line.part.mean)} %"
         for line in lines
     )
-    body = draw_svg(draw, name=name, label=f"Accuracy over the share of clean rows, {first.place}: {values}", size=SIZE, columns=1)
-    return figure(name, body, caption=f"{first.copy}: {first.victim}, {first.relabel}, {first.defense}")
+    chart = Chart(name=name, caption=f"{first.copy}: {first.victim}, {first.relabel}, {first.defense}")
+    return chart.drawn(draw, label=f"Accuracy over the share of clean rows, {first.place}: {values}", size=SIZE)
 
 
 def draw_bars(axes: Axes, points: Iterable[tuple[float, Score]], *, color: str) -> None:

@@ -1,8 +1,8 @@
-"""The section on mutual information: correlations, scatter plots, tables and limits."""
+"""The section on mutual information: correlations, scatter plots and tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import pyarrow as pa
 from matplotlib.axes import Axes
 
 from ray_ue.report.evaluation.association import (
@@ -16,8 +16,7 @@ from ray_ue.report.evaluation.association import (
     row_entries,
 )
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.html import cell, escape, figure, heading, notice, row, table
-from ray_ue.report.svg import COLORS, INK, draw_svg
+from ray_ue.report.svg import COLORS, INK, Chart
 from ray_ue.results import information as gaps
 from ray_ue.results.information import InformationLine, lines_with_gaps
 from ray_ue.results.tables import INFORMATION
@@ -27,37 +26,28 @@ MOST_NAMED = 24  # points with their names next to them
 SIZE = (4.6, 3.2)
 
 
-def information(evaluation: EvaluationFolder) -> str:
+def information(evaluation: EvaluationFolder) -> dict[str, Any]:
     """The whole section; empty without measurements."""
     measurements = INFORMATION.read_if_present(evaluation.folder)
     if not measurements.num_rows:
-        return ""
+        return {}
     result_lines = gaps.lines(measurements)
-    sentences = "".join(f"<li>{escape(describe_association(association))}</li>" for association in gaps.associations(result_lines))
     pairs = [count for count in measurements.column("rows").to_pylist() if count]
-    body = f"<p>{escape(explanation(pairs))}</p>" if pairs else ""
-    body += (
-        f'<ul id="correlations">{sentences}</ul>'
-        if sentences
-        else notice("No correlation:", "no method was measured together with its clean control.")
-    )
-    body += f'<p class="doubt">{escape(LIMIT)}</p>'
-    split = group_by_estimator(result_lines)
-    drawn = "".join(
-        scatter(f"gaps-{number}", name, lines_with_gaps(group))
-        for number, (name, group) in enumerate(split.items())
-        if lines_with_gaps(group)
-    )
-    body += f'<div class="grid">{drawn}</div>' if drawn else ""
-    body += "".join(
-        figure(f"information-{number}", information_table(group, name), caption=name) for number, (name, group) in enumerate(split.items())
-    )
-    return body + depth_table(result_lines) + skipped_notices(measurements)
+    by_estimator = group_by_estimator(result_lines)
+    with_gaps = [(number, name, lines_with_gaps(group)) for number, (name, group) in enumerate(by_estimator.items())]
+    return {
+        "explanation": explanation(pairs) if pairs else "",
+        "correlations": [describe_association(association) for association in gaps.associations(result_lines)],
+        "limit": LIMIT,
+        "charts": [scatter(f"gaps-{number}", name, group) for number, name, group in with_gaps if group],
+        "tables": {name: information_table(group) for name, group in by_estimator.items()},
+        "depth": depth_rows(result_lines),
+        "skipped": gaps.count_skipped(measurements),
+    }
 
 
-def scatter(name: str, estimator: str, lines: Sequence[InformationLine]) -> str:
+def scatter(name: str, estimator: str, lines: Sequence[InformationLine]) -> Chart:
     """A point per method and victim: the gaps of its accuracy and information to the clean control."""
-
     varying = [column for column in ("victim", "relabel") if len({getattr(line, column) for line in lines}) > 1]
     middle = (min(line.gap for line in lines) + max(line.gap for line in lines)) / 2
 
@@ -77,31 +67,10 @@ def scatter(name: str, estimator: str, lines: Sequence[InformationLine]) -> str:
     values_text = "; ".join(
         f"{line.name}, {line.victim}: {format_nats(line.gap)} nats, {format_percent(line.accuracy_gap)} points" for line in lines
     )
-    body = draw_svg(draw, name=name, label=f"Accuracy gap over information gap, {estimator}: {values_text}", size=SIZE, columns=1)
-    return figure(name, body, caption=estimator, note=f"{len(lines)} points; orange: protected, grey: noise", kind="map")
+    chart = Chart(name=name, caption=estimator, note=f"{len(lines)} points; orange: protected, grey: noise", kind="map")
+    return chart.drawn(draw, label=f"Accuracy gap over information gap, {estimator}: {values_text}", size=SIZE)
 
 
-def information_table(lines: Sequence[InformationLine], estimator: str) -> str:
-    names = [column for column in informative_columns(lines) if column != "trained on"]
-    rows = []
-    for line in lines:
-        entries = row_entries(line)
-        cells = [cell(entries[name][0], value=entries[name][1], column=name) for name in names]
-        place = {"method": line.name, "victim": line.victim, "relabel": line.relabel, "layer": line.layer}
-        rows.append(row([heading(line.name), *cells], data=place))
-    return table(["trained on", *names], rows, label=f"Mutual information by {estimator}")
-
-
-def depth_table(lines: Sequence[InformationLine]) -> str:
-    if not (texts_of_rows := depth_rows(lines)):
-        return ""
-    head, *rest = texts_of_rows
-    rows = [row([heading(texts[0]), *(cell(text) for text in texts[1:])], data={"victim": texts[3]}) for texts in rest]
-    body = table(head, rows, label="Gaps by depth of the victim")
-    return figure("depth", body, caption="From the shallowest victim on", note="MI-UE's order of depth; others follow by name")
-
-
-def skipped_notices(measurements: pa.Table) -> str:
-    return "".join(
-        notice(f"{count} victim{'s' if count > 1 else ''} skipped:", reason) for reason, count in gaps.count_skipped(measurements)
-    )
+def information_table(lines: Sequence[InformationLine]) -> dict[str, Any]:
+    columns = [column for column in informative_columns(lines) if column != "trained on"]
+    return {"columns": columns, "rows": [(line, row_entries(line)) for line in lines]}

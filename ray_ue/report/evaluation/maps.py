@@ -2,21 +2,21 @@
 
 import zipfile
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.evaluation.geometry import Geometry, measure_geometry, project_to_plane
-from ray_ue.report.html import facts, figure, notice
-from ray_ue.report.svg import COLORS, SLOTS, draw_svg
+from ray_ue.report.evaluation.geometry import measure_geometry, project_to_plane
+from ray_ue.report.svg import COLORS, SLOTS, Chart
 
 MOST_POINTS = 700  # per panel
 FEATURES = ("clean", "protected", "slot", "label")
 
 
-def size_chart(name: str, counts: list[int], *, caption: str) -> str:
+def size_chart(name: str, counts: list[int], *, caption: str) -> Chart:
     """A bar per cluster."""
 
     def draw(axes: list[Axes]) -> None:
@@ -27,31 +27,32 @@ def size_chart(name: str, counts: list[int], *, caption: str) -> str:
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
 
     label = f"Sizes of {len(counts)} clusters: from {min(counts):,} to {max(counts):,} images"
-    return figure(name, draw_svg(draw, name=name, label=label, size=(5.2, 2.2), columns=1), caption=caption, note=label)
+    return Chart(name=name, caption=caption, note=label).drawn(draw, label=label, size=(5.2, 2.2))
 
 
-def maps(evaluation: EvaluationFolder) -> str:
-    return "".join(feature_map(evaluation, number, copy) for number, copy in evaluation.each())
+def maps(evaluation: EvaluationFolder) -> dict[str, dict[str, Any]]:
+    return {copy: feature_map(evaluation, number, copy) for number, copy in evaluation.each()}
 
 
-def feature_map(evaluation: EvaluationFolder, number: int, copy: str) -> str:
-    """Two panels and four numbers, or a notice that says why there are none."""
+def feature_map(evaluation: EvaluationFolder, number: int, copy: str) -> dict[str, Any]:
+    """A chart of two panels and the geometry, or `missing`, which says why there are none."""
     looks = evaluation.looks(copy)
     if not looks.exists("features.npz"):
         why = looks.read("features.txt").decode(errors="replace").strip() if looks.exists("features.txt") else "the evaluation wrote none."
-        return notice(f"No map of {copy}:", why)
+        return {"chart": None, "missing": why}
     try:
         with np.load(BytesIO(looks.read("features.npz")), allow_pickle=False) as stored:
             clean, protected, slot, _ = (stored[name] for name in FEATURES)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        return notice(f"No map of {copy}:", f"features.npz cannot be read ({error}); run the evaluation again.")
+        return {"chart": None, "missing": f"features.npz cannot be read ({error}); run the evaluation again."}
     if len(clean) < 3 or clean.shape != protected.shape:
-        return notice(f"No map of {copy}:", f"features.npz holds {clean.shape} clean and {protected.shape} protected values.")
+        return {"chart": None, "missing": f"features.npz holds {clean.shape} clean and {protected.shape} protected values."}
     clean, protected = clean.astype(np.float32), protected.astype(np.float32)
-    return feature_drawing(f"map-{number}", clean, protected, slot, copy) + geometry_facts(measure_geometry(clean, protected), len(clean))
+    chart = feature_drawing(f"map-{number}", clean, protected, slot, copy)
+    return {"chart": chart, "geometry": measure_geometry(clean, protected), "count": len(clean)}
 
 
-def feature_drawing(name: str, clean: np.ndarray, protected: np.ndarray, slot: np.ndarray, copy: str) -> str:
+def feature_drawing(name: str, clean: np.ndarray, protected: np.ndarray, slot: np.ndarray, copy: str) -> Chart:
     before, after, share = project_to_plane(clean, protected)
     rows = np.unique(np.linspace(0, len(before) - 1, MOST_POINTS).astype(int))
 
@@ -67,15 +68,4 @@ def feature_drawing(name: str, clean: np.ndarray, protected: np.ndarray, slot: n
     label = f"Features of {copy} on the two principal axes of the clean ones, clean and protected side by side, coloured by cluster"
     note = f"principal axes of the clean features, {100 * share:.0f} % of their variance; {len(rows)} of {len(before)} rows"
     note += ", coloured by cluster; hues repeat after ten" if slot.max() >= len(SLOTS) else ", coloured by cluster"
-    return figure(name, draw_svg(draw, name=name, label=label, size=(6.4, 3.1), columns=2), caption=copy, note=note, kind="map")
-
-
-def geometry_facts(values: Geometry, rows: int) -> str:
-    return facts(
-        [
-            ("uniformity, clean", f"{values.clean_uniformity:.3f}"),
-            ("uniformity, protected", f"{values.protected_uniformity:.3f} (Wang & Isola 2020, t = 2)"),
-            ("discrepancy", f"{values.moved:.3f} between a row's clean and protected feature of length 1, mean of {rows} rows"),
-            ("relative discrepancy", f"{values.relative:.2f} of the mean distance between two clean rows"),
-        ]
-    )
+    return Chart(name=name, caption=copy, note=note, kind="map").drawn(draw, label=label, size=(6.4, 3.1), columns=2)

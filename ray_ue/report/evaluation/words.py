@@ -85,13 +85,11 @@ def warnings(lines: Iterable[ResultLine]) -> list[str]:
 
 
 Entry = tuple[str, float]  # text and raw number
-PLACE = ("victim", "relabel", "defense")
-COLUMNS = (*PLACE, "clean rows", "kept", "protected", "clean part", "clean", "drop", "noise", "noise drop", "perturbed test")
-COLUMNS += ("chance", "AMI", "purity", "failed")
+ALWAYS = ("victim", "relabel", "defense", "kept", "protected", "clean", "drop", "noise", "noise drop", "chance")
 
 
 def row_entries(line: ResultLine) -> dict[str, Entry]:
-    """A line as texts, in percent and points, and raw numbers under COLUMNS."""
+    """A line as texts, in percent and points, and raw numbers, by column."""
     return {
         "victim": (line.victim, math.nan),
         "relabel": (f"{line.relabel} (sanity floor)" if line.is_sanity_check else line.relabel, math.nan),
@@ -115,10 +113,9 @@ def row_entries(line: ResultLine) -> dict[str, Entry]:
 def informative_columns(lines: Iterable[ResultLine]) -> list[str]:
     """The columns with values; mixtures, clusters and failures may be absent."""
     rows = [row_entries(line) for line in lines]
-    return [name for name in COLUMNS if name in ALWAYS or any(row[name][0] not in ("–", "0", "0.0") for row in rows)]
-
-
-ALWAYS = (*PLACE, "kept", "protected", "clean", "drop", "noise", "noise drop", "chance")
+    if not rows:
+        return list(ALWAYS)
+    return [name for name in rows[0] if name in ALWAYS or any(row[name][0] not in ("–", "0", "0.0") for row in rows)]
 
 
 def markdown(table: pa.Table, run: Mapping) -> str:

@@ -10,12 +10,11 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from ray_ue.report.evaluation.curves import SIZE, draw_bars
 from ray_ue.report.evaluation.folder import relabels, victims
-from ray_ue.report.html import cell, escape, figure, heading, notice, row, table
-from ray_ue.report.svg import SLOTS, draw_svg
+from ray_ue.report.svg import SLOTS, Chart
 from ray_ue.report.sweep.folder import SweepFolder, numeric
 from ray_ue.results.evaluation import ResultLine, Score
 from ray_ue.results.pareto import Row, parse_point
-from ray_ue.results.text import format_percent, format_score_in_sentence
+from ray_ue.results.text import format_score_in_sentence
 
 MOST_PANELS = 60  # drawings along the axes
 MOST_VALUES = 20  # of an axis of the heat map
@@ -25,17 +24,12 @@ LOG = 30  # largest over smallest value from which an axis is logarithmic
 Panel = tuple[str, list[tuple[float, ResultLine]]]  # caption, and a line of results at each value of the axis
 
 
-def along_axes(sweep: SweepFolder) -> str:
+def along_axes(sweep: SweepFolder) -> dict[str, Any]:
     """A chart for each numeric axis, value of the other axes, and victim."""
     panels = [(axis, *panel_parts) for axis in sweep.varied() for panel_parts in panels_of(sweep, axis)]
-    if not panels:
-        return notice("No axis to draw:", "no axis with several numbers has evaluated copies.")
     relabel_names = relabels([line for _, _, points in panels for _, line in points])
-    drawings = "".join(
-        draw_panel(f"along-{at}", axis, caption, points, relabel_names) for at, (axis, caption, points) in enumerate(panels[:MOST_PANELS])
-    )
-    note = f"{MOST_PANELS} of {len(panels)} panels are drawn; the rest is in evaluation/results.parquet."
-    return legend(relabel_names) + f'<div class="grid">{drawings}</div>' + (notice("Shortened:", note) if len(panels) > MOST_PANELS else "")
+    charts = [draw_panel(f"along-{at}", *panel, relabel_names) for at, panel in enumerate(panels[:MOST_PANELS])]
+    return {"charts": charts, "relabels": relabel_names, "hues": len(SLOTS), "count": len(panels)}
 
 
 def panels_of(sweep: SweepFolder, axis: str) -> list[Panel]:
@@ -57,17 +51,7 @@ def panels_of(sweep: SweepFolder, axis: str) -> list[Panel]:
     return panels
 
 
-def legend(relabel_names: Sequence[str]) -> str:
-    samples = "".join(
-        f'<i class="line" style="background:var(--slot-{at % len(SLOTS)})"></i> {escape(name)}' for at, name in enumerate(relabel_names)
-    )
-    explanation = (
-        "solid: copies, bars one standard deviation over seeds; dashed: the clean control with the same labels; dotted: the noise control"
-    )
-    return f'<p class="key">{samples}<span>{explanation}</span></p>'
-
-
-def draw_panel(name: str, axis: str, caption: str, points: Sequence[tuple[float, ResultLine]], relabel_names: Sequence[str]) -> str:
+def draw_panel(name: str, axis: str, caption: str, points: Sequence[tuple[float, ResultLine]], relabel_names: Sequence[str]) -> Chart:
     def draw(axes: list[Axes]) -> None:
         for at, relabel in enumerate(relabel_names):
             series = sorted(((x, line) for x, line in points if line.relabel == relabel), key=lambda entry: entry[0])
@@ -82,8 +66,8 @@ def draw_panel(name: str, axis: str, caption: str, points: Sequence[tuple[float,
         f"{axis} {x:g}, {line.relabel}: {format_score_in_sentence(line.protected)}"
         for x, line in sorted(points, key=lambda entry: (entry[1].relabel, entry[0]))
     )
-    body = draw_svg(draw, name=name, label=f"Accuracy on clean test images over {axis}, {caption}: {values}", size=SIZE, columns=1)
-    return figure(name, body, caption=axis, note=caption)
+    label = f"Accuracy on clean test images over {axis}, {caption}: {values}"
+    return Chart(name=name, caption=axis, note=caption).drawn(draw, label=label, size=SIZE)
 
 
 def draw_reference(axes: Axes, points: Sequence[tuple[float, Score]], *, color: str, style: str) -> None:
@@ -104,32 +88,27 @@ def set_ticks(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
-def heat(sweep: SweepFolder) -> str:
-    """`kept` over the first two axes that vary; empty for fewer axes."""
+def heat(sweep: SweepFolder) -> dict[str, Any]:
+    """`kept` over the first two axes that vary; empty for fewer axes, without rows if a value has no room."""
     if len(sweep.varied()) < 2:
-        return ""
+        return {}
     (down, rows), (across, columns) = list(sweep.varied().items())[:2]
+    table = {"down": down, "across": across, "columns": columns, "count": len(rows), "most": MOST_VALUES, "axes": len(sweep.varied())}
     if max(len(rows), len(columns)) > MOST_VALUES:
-        return notice("No heat map:", f"{down} has {len(rows)} values and {across} {len(columns)}; {MOST_VALUES} fit.")
+        return {**table, "rows": {}}
     trials_at: dict[tuple[Any, Any], list[Row]] = {}
     for trial in sweep.rows:
         place = parse_point(trial)
         trials_at.setdefault((place.get(down), place.get(across)), []).append(trial)
-    body = [
-        row([heading(f"{value}"), *(heat_cell(sweep, trials_at.get((value, column_value), [])) for column_value in columns)], data={})
-        for value in rows
-    ]
-    heat_table = table([f"{down} ↓, {across} →", *map(str, columns)], body, label=f"Share kept over {down} and {across}", kind="heat")
-    note = "the lowest value over the other axes" if len(sweep.varied()) > 2 else ""
-    ramp = '<p class="key">0 % kept <i class="ramp"></i> 100 % kept</p>'
-    return f'{ramp}<div class="flow">{figure("heat-map", heat_table, caption=f"Kept, %: {down} and {across}", note=note)}</div>'
+    return {**table, "rows": {value: [heat_cell(sweep, trials_at.get((value, column), [])) for column in columns] for value in rows}}
 
 
-def heat_cell(sweep: SweepFolder, rows: Sequence[Row]) -> str:
+def heat_cell(sweep: SweepFolder, rows: Sequence[Row]) -> dict[str, Any]:
+    """The best of the trials at one place; `kept` is None, with a reason, if none can be compared."""
     compared = [trial for trial in sweep.compared() if trial in rows]
     if not compared:
-        return cell(rows[0]["status"] if rows and rows[0]["status"] != "done" else "unknown" if rows else "not tried", kind="none")
+        reason = "not tried" if not rows else "unknown" if rows[0]["status"] == "done" else rows[0]["status"]
+        return {"kept": None, "reason": reason}
     best = compared[0]
-    small = " ".join([*(["front"] if best["name"] in sweep.best else []), *([f"best of {len(rows)}"] if len(rows) > 1 else [])])
-    style = f"--v:{min(100.0, 100 * best['kept']):.1f}%"
-    return cell(format_percent(best["kept"]), small=small, value=best["kept"], column="kept", kind="hot", style=style)
+    notes = [*(["front"] if best["name"] in sweep.best else []), *([f"best of {len(rows)}"] if len(rows) > 1 else [])]
+    return {"kept": best["kept"], "note": " ".join(notes)}

@@ -1,12 +1,12 @@
 """The page of a sweep, from its sections, and its Markdown text."""
 
-from ray_ue.report.evaluation.about import limits
 from ray_ue.report.html import render
 from ray_ue.report.sweep import trials
 from ray_ue.report.sweep.advice import markdown
 from ray_ue.report.sweep.axes import along_axes, heat
 from ray_ue.report.sweep.folder import SweepFolder
 from ray_ue.report.sweep.scatter import scatter
+from ray_ue.results.pareto import unfinished_trials
 from ray_ue.storage.artifacts import Folder
 
 PAGE, TEXT = "report.html", "sweep.md"
@@ -29,11 +29,11 @@ def render_page(sweep: SweepFolder) -> str:
         front=scatter(sweep),
         along=along_axes(sweep),
         heat=heat(sweep),
-        trials=trials.finished_table(sweep),
-        unfinished=trials.unfinished_table(sweep),
+        finished=trials.finished(sweep),
+        unfinished=unfinished_trials(sweep.rows),
         cost=trials.cost(sweep),
         provenance=trials.provenance(sweep),
-        limits=limits(sweep.request),
+        limits=sweep.request.get("limits", []),
     )
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from ray_ue.report.html import figure, notice
-from ray_ue.report.svg import COLORS, draw_svg
+from ray_ue.report.svg import COLORS, Chart
 from ray_ue.report.sweep.folder import SweepFolder
 from ray_ue.results.pareto import Row, format_point, parse_point
 from ray_ue.results.text import format_percent
@@ -19,15 +18,14 @@ MOST_MARKS = 8  # budgets that each have a tick
 APART = 0.055  # least distance of two labels, as a fraction of the height
 
 
-def scatter(sweep: SweepFolder) -> str:
-    """A point per finished trial; the front is joined by a line, the others are faint."""
+def scatter(sweep: SweepFolder) -> Chart | None:
+    """A point per finished trial; the front is joined by a line, the others are faint. None if no trial can be compared."""
     rows = sweep.compared()
     if not rows:
-        return notice("No front:", "no trial finished with known protection, budget and cost.")
+        return None
     lowest = [
         min((row for row in sweep.on_front() if row["levels"] == levels), key=lambda row: row["kept"]) for levels in front_levels(sweep)
     ]
-
     marks = sorted({row["levels"] for row in rows})
 
     def draw(axes: list[Axes]) -> None:
@@ -43,10 +41,10 @@ def scatter(sweep: SweepFolder) -> str:
         f"{format_point(row)}: {format_percent(row['kept'])} % at {row['levels']} levels{', on the front' * is_on_front(sweep, row)}"
         for row in rows
     ]
-    body = draw_svg(draw, name="front-scatter", label=f"Kept over budget, {len(rows)} trials: {'; '.join(places)}", size=SIZE, columns=1)
     note = "green and joined: the front (the lowest at each budget is joined); grey: the rest"
     note += "; bars: one standard deviation of the victims over seeds" if any(row["n"] and row["n"] > 1 for row in rows) else ""
-    return figure("front-scatter", body, caption="How much is kept, over the budget", note=note)
+    chart = Chart(name="front-scatter", caption="How much is kept, over the budget", note=note)
+    return chart.drawn(draw, label=f"Kept over budget, {len(rows)} trials: {'; '.join(places)}", size=SIZE)
 
 
 def front_levels(sweep: SweepFolder) -> list[int]:
