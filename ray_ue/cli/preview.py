@@ -129,6 +129,4 @@ def _write_page(page: Path, job: Job, pairs: str, exported: dict, crafted: int) 
     note = f"before, difference times {GAIN} around grey, after; select one to enlarge"
     body = summary + figure("preview", f'<div class="pairs">{pairs}</div>', caption=job.source.root, note=note)
     text = render("preview.html", pictures=body)
-    draft = page.with_name(f".draft-{page.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(page)
+    Folder(str(page.parent)).write(page.name, text.encode())
