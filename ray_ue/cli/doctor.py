@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -17,13 +17,9 @@ from ray_ue.models.pretrained import specs
 from ray_ue.storage.artifacts import Folder
 from ray_ue.version import PACKAGES, installed
 
-ROOM, WORK_ROOM, SHARED_ROOM, MEMORY, FILES = (
-    5,
-    2,
-    1,
-    4,
-    1024,
-)  # GiB free for a copy, for temporary files, in /dev/shm; GiB of RAM; open files
+ROOM, WORK_ROOM, SHARED_ROOM = 5, 2, 1  # GiB free for a copy, for temporary files, in /dev/shm
+MEMORY = 4  # GiB of RAM
+FILES = 1024  # open files
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
@@ -39,33 +35,32 @@ class Finding:
 
 def examine(folder: str) -> Iterator[Finding]:
     """Run every check, yielding each finding at once; `folder` is where copies will be written."""
-    checks: tuple[Callable[[], Finding], ...] = (
-        check_python,
-        list_packages,
-        check_processors,
-        check_gpu,
-        check_ray,
-        check_faiss,
-        *(lambda kind=kind: check_weights(kind) for kind in ("open_clip", "torchvision")),
-        lambda: check_disk(folder),
-        lambda: check_writing(folder),
-        check_temporary_folder,
-        check_shared_memory,
-        check_open_files,
-    )
-    for check in checks:
-        yield check()
+    yield check_python()
+    yield list_packages()
+    yield check_processors()
+    yield check_gpu()
+    yield check_ray()
+    yield check_faiss()
+    yield check_weights("open_clip")
+    yield check_weights("torchvision")
+    yield check_disk(folder)
+    yield check_writing(folder)
+    yield check_temporary_folder()
+    yield check_shared_memory()
+    yield check_open_files()
+
+
+def note_unless(good: bool, name: str, result: str, *, advice: str) -> Finding:
+    return Finding(name=name, state="ok" if good else "note", result=result, advice=advice)
+
+
+def bad_unless(good: bool, name: str, result: str, *, advice: str) -> Finding:
+    return Finding(name=name, state="ok" if good else "bad", result=result, advice=advice)
 
 
 def check_python() -> Finding:
-    version = platform.python_version()
-    good = (3, 11) <= sys.version_info[:2] < (3, 13)
-    return Finding(
-        name="Python",
-        state="ok" if good else "bad",
-        result=f"{version} on {platform.system()} {platform.machine()}",
-        advice="use 3.11 or 3.12",
-    )
+    result = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return bad_unless((3, 11) <= sys.version_info[:2] < (3, 13), "Python", result, advice="use 3.11 or 3.12")
 
 
 def list_packages() -> Finding:
@@ -75,34 +70,24 @@ def list_packages() -> Finding:
 def check_processors() -> Finding:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Finding(
-        name="processors",
-        state="ok" if memory >= MEMORY else "note",
-        result=f"{cores} cores, {memory:.0f} GiB of memory",
-        advice=f"Ray and torch together need {MEMORY} GiB or more: close other programs, or use --workers local",
-    )
+    advice = f"Ray and torch together need {MEMORY} GiB or more: close other programs, or use --workers local"
+    return note_unless(memory >= MEMORY, "processors", f"{cores} cores, {memory:.0f} GiB of memory", advice=advice)
 
 
 def check_gpu() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding(
-            name="GPU",
-            state="note",
-            result=f"torch {torch.__version__} sees none",
-            advice="all work runs on the CPU, which suits small surrogates and thousands of images; CLIP takes hours. If this machine has "
-            "a GPU, nvidia-smi must list it and its driver must support torch's CUDA",
+        advice = (
+            "all work runs on the CPU, which suits small surrogates and thousands of images; CLIP takes hours. If this machine has "
+            "a GPU, nvidia-smi must list it and its driver must support torch's CUDA"
         )
+        return Finding(name="GPU", state="note", result=f"torch {torch.__version__} sees none", advice=advice)
     devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     value = float((torch.ones(8, 8, device="cuda") @ torch.ones(8, 8, device="cuda")).sum())
     names = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices)
-    return Finding(
-        name="GPU",
-        state="ok" if value == 512 else "bad",
-        result=names,
-        advice=f"a product of matrices of ones gave {value} instead of 512: reinstall the driver or torch",
-    )
+    advice = f"a product of matrices of ones gave {value} instead of 512: reinstall the driver or torch"
+    return bad_unless(value == 512, "GPU", names, advice=advice)
 
 
 def check_ray() -> Finding:
@@ -133,36 +118,26 @@ def check_faiss() -> Finding:
 
     cloud = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32) + np.repeat([[0.0], [9.0]], 32, axis=0).astype(np.float32)
     centers = np.sort(KMeans(k=2, restarts=1).fit(cloud).mean(1))
-    good = abs(centers[0]) < 1 and abs(centers[1] - 9) < 1
+    good = bool(abs(centers[0]) < 1 and abs(centers[1] - 9) < 1)
     device = f"{faiss.get_num_gpus()} GPU(s)" if faiss.get_num_gpus() else "the CPU"
-    return Finding(
-        name="faiss",
-        state="ok" if good else "bad",
-        result=f"version {faiss.__version__} on {device}, clusters correctly",
-        advice=f"it found the centres {centers.round(2)} instead of 0 and 9: install only one of faiss-cpu and faiss-gpu",
-    )
+    advice = f"it found the centres {centers.round(2)} instead of 0 and 9: install only one of faiss-cpu and faiss-gpu"
+    return bad_unless(good, "faiss", f"version {faiss.__version__} on {device}, clusters correctly", advice=advice)
 
 
 def check_weights(kind: str) -> Finding:
     """List the surrogates of a library that can be loaded without a network connection."""
     names, folder = specs.family(kind).cached()
     listing = f"{len(names)} in {folder}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}" if names else f"none in {folder}"
-    return Finding(
-        name=f"{kind} weights",
-        state="ok" if names else "note",
-        result=listing,
-        advice=f"the first run with --surrogate {kind}:… downloads them; without network use {kind}:ARCH@FILE; ssl:small needs none",
-    )
+    advice = f"the first run with --surrogate {kind}:… downloads them; without network use {kind}:ARCH@FILE; ssl:small needs none"
+    return note_unless(bool(names), f"{kind} weights", listing, advice=advice)
 
 
 def check_disk(folder: str) -> Finding:
-    free = Folder.at(folder).free_bytes() / 2**30
-    return Finding(
-        name="disk",
-        state="ok" if free >= ROOM else "note",
-        result=f"{'an object store' if free == float('inf') else f'{free:.1f} GiB free'} for {Folder.at(folder).uri}",
-        advice="ray-ue protect … --dry-run shows how much a copy needs; --image-format webp and --resize reduce it",
-    )
+    target = Folder.at(folder)
+    free = target.free_bytes() / 2**30
+    result = f"{'an object store' if free == float('inf') else f'{free:.1f} GiB free'} for {target.uri}"
+    advice = "ray-ue protect … --dry-run shows how much a copy needs; --image-format webp and --resize reduce it"
+    return note_unless(free >= ROOM, "disk", result, advice=advice)
 
 
 def check_writing(folder: str) -> Finding:
@@ -171,7 +146,7 @@ def check_writing(folder: str) -> Finding:
     try:
         target.check_writable()
     except (ValueError, ImportError) as error:
-        return Finding(name="writing", state="bad", result=" ".join(str(error).split()), advice="")
+        return Finding(name="writing", state="bad", result=" ".join(str(error).split()))
     finally:
         if not existed and target.local and Path(target.uri).is_dir():
             Path(target.uri).rmdir()
@@ -180,39 +155,29 @@ def check_writing(folder: str) -> Finding:
 
 def check_temporary_folder() -> Finding:
     """Ray writes spilled objects and logs to the temporary folder."""
-    free = shutil.disk_usage(gettempdir()).free / 2**30
-    return Finding(
-        name="temporary",
-        state="ok" if free >= WORK_ROOM else "note",
-        result=f"{free:.1f} GiB free in {gettempdir()}",
-        advice="Ray writes to it; set RAY_TMPDIR to a folder on a larger disk",
-    )
+    return check_free("temporary", gettempdir(), WORK_ROOM, advice="Ray writes to it; set RAY_TMPDIR to a folder on a larger disk")
 
 
 def check_shared_memory() -> Finding:
     """Ray keeps its object store in /dev/shm on Linux."""
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
+    if not Path("/dev/shm").is_dir():
         return Finding(name="shared memory", state="ok", result="none; Ray uses the temporary folder")
+    advice = "Ray uses the slower disk instead: start the container with --shm-size=4g"
+    return check_free("shared memory", "/dev/shm", SHARED_ROOM, advice=advice)
+
+
+def check_free(name: str, folder: str, least: int, *, advice: str) -> Finding:
+    """Whether `least` GiB are free in a folder of this machine."""
     free = shutil.disk_usage(folder).free / 2**30
-    return Finding(
-        name="shared memory",
-        state="ok" if free >= SHARED_ROOM else "note",
-        result=f"{free:.1f} GiB free in {folder}",
-        advice="Ray uses the slower disk instead: start the container with --shm-size=4g",
-    )
+    return note_unless(free >= least, name, f"{free:.1f} GiB free in {folder}", advice=advice)
 
 
 def check_open_files() -> Finding:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return Finding(
-        name="open files",
-        state="ok" if soft >= FILES else "note",
-        result=f"at most {soft:,} per process",
-        advice=f"Ray needs many: run ulimit -n {8 * FILES}",
-    )
+    advice = f"Ray needs many: run ulimit -n {8 * FILES}"
+    return note_unless(soft >= FILES, "open files", f"at most {soft:,} per process", advice=advice)
 
 
 def format_finding(finding: Finding) -> str:

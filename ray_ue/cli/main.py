@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
-        return print_error(user_error)
+        print(f"ray-ue: {' '.join(str(user_error).split())}", file=sys.stderr)
+        return VERIFY_ERROR if type(user_error).__name__ == "VerifyError" else USER_ERROR  # importing the class would import Ray
 
 
 def run_command(words: list[str]) -> int:
@@ -74,7 +75,10 @@ def run_command(words: list[str]) -> int:
             print(commands.completion_script(arguments.shell))
             return 0
         case NoArguments():
-            return list_methods()
+            from ray_ue.methods import describe  # imports torch
+
+            print(describe())
+            return 0
         case ProtectArguments():
             return protect_source(arguments, words, until=commands.find_command(name).until)
     raise AssertionError(f"no function runs {name}")
@@ -188,23 +192,10 @@ def write_report(run: str) -> int:
     return print_evaluation(folder)
 
 
-def list_methods() -> int:
-    """Print every method with its settings."""
-    from ray_ue.methods import describe  # imports torch
-
-    print(describe())
-    return 0
-
-
 def find_unreachable_store(words: Sequence[str]) -> Exception | None:
     """The error of the first object store in a command that does not answer: a client may report that as "no such file"."""
     values = (word.rpartition("=")[2] if word.startswith("--") else word for word in words)
     return next((error for uri in values if "://" in uri and (error := unanswered(uri))), None)
-
-
-def print_error(error: ValueError) -> int:
-    print(f"ray-ue: {' '.join(str(error).split())}", file=sys.stderr)
-    return VERIFY_ERROR if type(error).__name__ == "VerifyError" else USER_ERROR  # importing the class would import Ray
 
 
 if __name__ == "__main__":

@@ -126,6 +126,4 @@ def _write_page(page: Path, job: Job, pairs: list[dict[str, Any]], exported: dic
         "settings": ", ".join(f"{name}={value}" for name, value in changed.items()) or "the defaults",
     }
     text = render("preview.html", facts=facts, source=job.source.root, pairs=pairs, gain=GAIN)
-    draft = page.with_name(f".draft-{page.name}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(page)
+    Folder(str(page.parent)).write(page.name, text.encode())

@@ -33,10 +33,6 @@ class Upload:
         """Bytes of the package, a ZIP file without compression."""
         return sum(size + ZIP_ENTRY + 2 * len(name.encode()) for name, size in self.files) + ZIP_END
 
-    @property
-    def largest(self) -> list[tuple[str, int]]:
-        return sorted(self.files, key=lambda file: -file[1])[:NAMED]
-
 
 def check_upload(folder: Path) -> Upload:
     """The upload of `ray job submit --working-dir FOLDER`; a `ValueError` names the largest files if it exceeds Ray's limit."""
@@ -45,7 +41,8 @@ def check_upload(folder: Path) -> Upload:
     ignored = _ignore_patterns([line.strip() for line in defaults], root=root)
     upload = Upload(files=tuple(_uploaded_files(root, root=root, ignored=(ignored,))))
     if upload.size > LIMIT:
-        largest = ", ".join(f"{name} ({_format_mib(size)})" for name, size in upload.largest)
+        files = sorted(upload.files, key=lambda file: -file[1])[:NAMED]
+        largest = ", ".join(f"{name} ({_format_mib(size)})" for name, size in files)
         raise ValueError(
             f"{root} is {_format_mib(upload.size)} to upload and Ray accepts at most {_format_mib(LIMIT)}; the largest files "
             f"are {largest}: move data to storage that every node can read, or list it in .rayignore"
@@ -64,19 +61,17 @@ def submit_line(verb: str, words: Sequence[str], *, address: str, folder: Path) 
 
 def describe_submission(verb: str, words: Sequence[str], *, uris: Sequence[str], folder: Path) -> str:
     """How to run a command as a Ray job: the submit command, the upload or why Ray would refuse it, and warnings."""
-    lines = [
-        ("submit", submit_line(verb, [_with_absolute_paths(word, uris=uris) for word in words], address=head_address(), folder=folder))
-    ]
+    absolute = [_with_absolute_paths(word, uris=uris) for word in words]
+    lines = [("submit", submit_line(verb, absolute, address=head_address(), folder=folder))]
     if not holds_code(folder):
         lines.append(("upload", f"nothing: {folder.absolute()} holds no ray_ue, so the nodes' image must have ray-ue installed"))
     else:
         try:
             upload = check_upload(folder)
-            lines.append(
-                ("upload", f"{len(upload.files):,} files, {_format_mib(upload.size)} of the {_format_mib(LIMIT)} that Ray accepts")
-            )
+            text = f"{len(upload.files):,} files, {_format_mib(upload.size)} of the {_format_mib(LIMIT)} that Ray accepts"
         except ValueError as error:
-            lines.append(("upload", f"refused: {error}"))
+            text = f"refused: {error}"
+        lines.append(("upload", text))
     lines += [("note", remark) for remark in path_warnings(uris, folder=folder)]
     return "\n".join(f"{name:>9}  {text}" for name, text in lines)
 

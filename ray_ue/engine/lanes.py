@@ -4,23 +4,21 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import ray
-import ray.train
 import ray.train.torch
 import torch
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from ray_ue.config.recipe import Resources
 from ray_ue.engine.queue import Queue
 from ray_ue.engine.session import Machines
-from ray_ue.engine.train_loop import RETRIES, all_reduce
-from ray_ue.loop import Workers, no_reduction
+from ray_ue.engine.train_loop import RETRIES, records_in, this_worker
+from ray_ue.loop import Workers
 from ray_ue.progress import Progress, say
 from ray_ue.storage.artifacts import Folder
 
@@ -66,70 +64,65 @@ class Lanes:
         return cls(count=count, workers=workers, gpus=resources.gpus_per_victim if machines.gpus else 0.0, threads=threads)
 
 
-@dataclass(kw_only=True)
-class Board:
-    """What the driver shows and remembers."""
-
-    jobs: Sequence[Job]
-    progress: Progress
-    facts: dict[int, dict] = field(default_factory=dict)
-
-    def add(self, number: int, facts: dict) -> None:
-        self.facts[number] = facts
-        name = self.jobs[number].name
-        if "failed" in facts:
-            say(f"  failed   {name}: {facts['failed']}")
-        self.progress.add(1, note=f"{name}: {facts['failed'][:40] if 'failed' in facts else format(100 * facts['accuracy'], '.1f') + ' %'}")
-
-
 def train_all(jobs: Sequence[Job], *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
     """The facts of every job, in order; each finished cell is an artifact, so a killed grid goes on where it stopped."""
     progress = Progress(stage="evaluate", total=len(jobs) + skipped, unit="cells")
     progress.skip(skipped)
-    board = Board(jobs=jobs, progress=progress)
-    if jobs and resources.workers == "local":
-        train_here(board, keep=resources.keep_weights)
-    elif jobs:
-        train_there(board, home=home, lanes=Lanes.plan(machines, resources, cells=len(jobs)), keep=resources.keep_weights)
+    if resources.workers == "local":
+        results = train_here(jobs, keep=resources.keep_weights)
+    else:
+        results = train_there(jobs, progress, home=home, machines=machines, resources=resources)
+    facts: dict[int, dict] = {}
+    for number, result in results:
+        facts[number], name = result, jobs[number].name
+        if "failed" in result:
+            say(f"  failed   {name}: {result['failed']}")
+        progress.add(1, note=f"{name}: {result['failed'][:40] if 'failed' in result else format(100 * result['accuracy'], '.1f') + ' %'}")
     progress.close()
-    return [board.facts[number] for number in range(len(jobs))]
+    return [facts[number] for number in range(len(jobs))]
 
 
-def train_here(board: Board, *, keep: bool) -> None:
+def train_here(jobs: Sequence[Job], *, keep: bool) -> Iterator[tuple[int, dict]]:
     """One cell after the other in this process: starts fastest, for small grids."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for number, job in enumerate(board.jobs):
-        board.add(number, job.train(device=device, workers=Workers(), keep=keep, told=lambda text: None))
+    for number, job in enumerate(jobs):
+        yield number, job.train(device=device, workers=Workers(), keep=keep, told=lambda text: None)
 
 
-def train_there(board: Board, *, home: Folder, lanes: Lanes, keep: bool) -> None:
+def train_there(
+    jobs: Sequence[Job], progress: Progress, *, home: Folder, machines: Machines, resources: Resources
+) -> Iterator[tuple[int, dict]]:
     """Every lane is a Ray Train run of its own, so that a lost node stops one of them and not the rest."""
+    if not jobs:
+        return
+    lanes = Lanes.plan(machines, resources, cells=len(jobs))
     devices = f"{lanes.gpus:g} GPU" if lanes.gpus else f"{lanes.threads} CPU thread{'s' if lanes.threads > 1 else ''}"
-    say(f" evaluate  {len(board.jobs)} cells in {lanes.count} lane(s) of {lanes.workers} worker(s), {devices} each")
-    queue = ray.remote(num_cpus=0)(Queue).remote([pickle.dumps(job) for job in board.jobs])
-    failures: dict[int, BaseException] = {}
+    say(f" evaluate  {len(jobs)} cells in {lanes.count} lane(s) of {lanes.workers} worker(s), {devices} each")
+    queue = ray.remote(num_cpus=0)(Queue).remote([pickle.dumps(job) for job in jobs])
+    failures: list[BaseException] = []
 
     def drive(lane: int) -> None:
         try:
-            trainer(queue, lane, home=home, lanes=lanes, keep=keep).fit()
+            trainer(queue, lane, home=home, lanes=lanes, keep=resources.keep_weights).fit()
         except BaseException as error:  # noqa: BLE001 - a thread must hand over whatever it died of
-            failures[lane] = error
+            failures.append(error)
 
     threads = [threading.Thread(target=drive, args=(lane,), daemon=True) for lane in range(lanes.count)]
     for thread in threads:
         thread.start()
+    left = len(jobs)
     while True:
         running = any(thread.is_alive() for thread in threads)
         news, notes = ray.get(queue.poll.remote())
-        for number, facts in news:
-            board.add(number, facts)
+        yield from news
+        left -= len(news)
         if notes and not news:
-            board.progress.add(0, note="; ".join(notes[lane] for lane in sorted(notes)[:2]))
+            progress.add(0, note="; ".join(notes[lane] for lane in sorted(notes)[:2]))
         if not running and not news:
             break
         time.sleep(POLL)
-    if len(board.facts) < len(board.jobs):
-        raise next(iter(failures.values()))
+    if left:
+        raise failures[0]
     home.remove("ray-train")
 
 
@@ -141,20 +134,17 @@ def trainer(queue: Any, lane: int, *, home: Folder, lanes: Lanes, keep: bool) ->
         scaling_config=ScalingConfig(num_workers=lanes.workers, use_gpu=lanes.gpus > 0, resources_per_worker=share),
         run_config=RunConfig(
             name=f"lane-{lane:03d}",
-            storage_path=home.path("ray-train"),
-            storage_filesystem=PyFileSystem(FSSpecHandler(home.fs())),
             failure_config=FailureConfig(max_failures=RETRIES),
+            **records_in(home.child("ray-train")),
         ),
     )
 
 
 def work(config: dict[str, Any]) -> None:
     """What every worker of a lane runs: cells until none is left."""
-    context = ray.train.get_context()
-    rank, world, lane, queue = context.get_world_rank(), context.get_world_size(), config["lane"], config["queue"]
+    lane, queue, workers = config["lane"], config["queue"], this_worker()
     torch.set_num_threads(config["threads"] or os.cpu_count() or 1)
     device = ray.train.torch.get_device()
-    workers = Workers(rank=rank, world=world, all_reduce=all_reduce if world > 1 else no_reduction)
     noted = {"at": 0.0}
 
     def told(text: str) -> None:
@@ -162,10 +152,10 @@ def work(config: dict[str, Any]) -> None:
             noted["at"] = time.monotonic()
             queue.note.remote(lane, text)  # nobody waits for it
 
-    while (ticket := shared(ray.get(queue.next.remote(lane)) if rank == 0 else None, world=world)) is not None:
+    while (ticket := shared(ray.get(queue.next.remote(lane)) if workers.rank == 0 else None, world=workers.world)) is not None:
         job: Job = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
         facts = job.train(device=device, workers=workers, keep=config["keep"], told=told)
-        if rank == 0:
+        if workers.rank == 0:
             ray.get(queue.done.remote(lane, facts))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -189,39 +189,19 @@ def stream(
     if not items:
         return
     configure_data(block_bytes)
+    one_item: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "zero_copy_batch": True}
     data = ray.data.from_items(items, override_num_blocks=len(items))
     if read is not None:
         # Reading waits on disks and networks: it hardly takes a CPU, and stays a task of its own.
         # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
-        data = data.map_batches(
-            read,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=min(actors + 1, len(items))),
-            num_cpus=READER,
-            zero_copy_batch=True,
-        )
+        readers = TaskPoolStrategy(size=min(actors + 1, len(items)))
+        data = data.map_batches(read, compute=readers, num_cpus=READER, **one_item)
     if isinstance(work, type):
-        data = data.map_batches(
-            work,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=actors),
-            fn_constructor_kwargs=arguments,
-            num_cpus=cpus,
-            num_gpus=gpus or None,
-            zero_copy_batch=True,
-        )
+        pool = ActorPoolStrategy(size=actors)
+        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, num_gpus=gpus or None, **one_item)
     else:
-        data = data.map_batches(
-            work,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None,
-            fn_kwargs=arguments,
-            num_cpus=cpus,
-            zero_copy_batch=True,
-        )
+        limit = TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None
+        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, **one_item)
     batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     for batch in watch(batches, trouble=lost_since(alive()), seconds=STALLED):
         yield from cast(pa.Table, batch).to_pylist()
@@ -236,11 +216,8 @@ def lost_since(before: set[str]) -> Callable[[], str]:
     https://github.com/ray-project/ray/issues/63405. A node whose processes have died costs nothing of the kind."""
 
     def trouble() -> str:
-        gone = len(before - alive())
-        return (
-            f"{gone} of {len(before)} nodes were lost, and what they were asked never came back; run the same line again: it continues"
-            if gone
-            else ""
-        )
+        if not (gone := len(before - alive())):
+            return ""
+        return f"{gone} of {len(before)} nodes were lost, and what they were asked never came back; run the same line again: it continues"
 
     return trouble

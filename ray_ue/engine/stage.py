@@ -38,9 +38,5 @@ def stage(
     if finished(folder):
         say(f"{name:>9}  done before")
         return opened(folder)
-    facts = build(folder)
-    versions = installed_versions(ARTIFACT_PACKAGES)
-    return finish(
-        folder,
-        Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions),
-    )
+    facts, versions = build(folder), installed_versions(ARTIFACT_PACKAGES)
+    return finish(folder, Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions))

@@ -41,6 +41,7 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     check_workers(run)
     count = worker_count(run)
     config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "cores": run.machines.cores, "count": count}
+    resources = {"CPU": 1, "GPU": 1} if run.machines.gpus else {"CPU": 1}
     began = time.monotonic()
     summary = load_checkpoint(folder)[1]
     before, steps = int(summary["step"]), int(summary.get("steps", 0))
@@ -49,12 +50,11 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=config,
-        scaling_config=ScalingConfig(num_workers=count, use_gpu=run.machines.gpus > 0, resources_per_worker=worker_resources(run)),
+        scaling_config=ScalingConfig(num_workers=count, use_gpu=run.machines.gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
             name="ray-train",
-            storage_path=folder.path("ray-train") if count else None,
-            storage_filesystem=PyFileSystem(FSSpecHandler(folder.fs())) if count else None,
             failure_config=FailureConfig(max_failures=RETRIES if count else 0),
+            **(records_in(folder.child("ray-train")) if count else {}),
         ),
     )
     with show_progress(folder, name=name, steps=steps, before=before) as progress, restore_sigint():
@@ -68,6 +68,11 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     folder.remove("ray-train")
     facts = {"workers": max(count, 1), "seconds": round(time.monotonic() - began, 1), "resumed_at": before}
     return state, facts | {"loss": summary["loss"], "images": int(summary["images"])}
+
+
+def records_in(folder: Folder) -> dict[str, Any]:
+    """The arguments that make a run of Ray Train or Tune keep its own records in `folder`."""
+    return {"storage_path": folder.path(), "storage_filesystem": PyFileSystem(FSSpecHandler(folder.fs()))}
 
 
 @contextmanager
@@ -104,10 +109,6 @@ def check_workers(run: Run) -> None:
         raise ValueError(f"--workers {count} asks for more workers than there are {kind}s ({most}); ask for fewer, or start nodes first")
 
 
-def worker_resources(run: Run) -> dict[str, float]:
-    return {"CPU": 1, "GPU": 1} if run.machines.gpus else {"CPU": 1}
-
-
 def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, float]]:
     """(state, {step, loss, images}) of the last checkpoint; ({}, {"step": 0}) before the first."""
     if not folder.exists(CHECKPOINT):
@@ -119,23 +120,22 @@ def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, float]
 
 def train_worker(config: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    context, workers = ray.train.get_context(), this_worker()
     # Ray gives each worker one OpenMP thread; the workers of this node share its cores.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size())))
     device = torch.device("cuda", context.get_local_rank()) if torch.cuda.is_available() else torch.device("cpu")
     folder: Folder = config["folder"]
     resume, _ = load_checkpoint(folder)
-    workers = Workers(rank=rank, world=world, all_reduce=all_reduce if world > 1 else no_reduction)
     saved = time.monotonic()
     last = None
     for last in config["loop"](**config["arguments"], device=device, workers=workers, resume=resume):
         due = last.saved == "must" or last.step >= last.steps or time.monotonic() - saved >= EVERY_SECONDS
-        if rank == 0 and due:
+        if workers.rank:
+            continue
+        if due:
             save_checkpoint(folder, last)
             saved = time.monotonic()
-        if rank == 0:
-            write_live_step(folder, last)
+        write_live_step(folder, last)
     if last is None and not resume:
         raise ValueError("the loop made no step")
 
@@ -159,6 +159,13 @@ def write_live_step(folder: Folder, step: Step) -> None:
 
 def step_summary(step: Step) -> dict[str, float]:
     return {"step": step.step, "steps": step.steps, "loss": round(step.loss, 6), "images": step.images}
+
+
+def this_worker() -> Workers:
+    """The place of this process among the workers of its Ray Train run."""
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    return Workers(rank=rank, world=world, all_reduce=all_reduce if world > 1 else no_reduction)
 
 
 def all_reduce(value: Tensor) -> Tensor:

@@ -30,14 +30,8 @@ def run_evaluation(job: EvaluationJob) -> None:
     """Train what is missing of the grid and write the run folder: cells, `results.parquet`, `run.json`, `looks/`."""
     began = time.monotonic()
     with session(part=job.resources.part) as machines:
-        run = Run(
-            source=job.source(job.clean),
-            output=job.cells,
-            work=job.cells,
-            recipe=job.recipe,
-            resources=job.resources,
-            machines=machines,
-        )
+        clean = job.source(job.clean)
+        run = Run(source=clean, output=job.cells, work=job.cells, recipe=job.recipe, resources=job.resources, machines=machines)
         data = prepare(job, run)
         relabels = job.grid.relabel_names(classes=classes_of(known := known_labels(data)))
         labels, wrong = label_all(data, known, relabels)

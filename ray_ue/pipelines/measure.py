@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import AUTOMATIC, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
@@ -52,7 +53,7 @@ class Measurement:
         """The estimators by name, with their settings."""
         from ray_ue.information import ESTIMATORS, Mine  # they bring libraries that take seconds to import
 
-        names = words(self.estimators)
+        names = split_list(self.estimators)
         if not names:
             raise ValueError(f"--estimators is empty; name one or more of {', '.join(ESTIMATORS)}")
         estimators = {}
@@ -63,10 +64,6 @@ class Measurement:
             else:
                 estimators[name] = replace(plain, slices=self.slices) if self.slices else plain  # type: ignore[type-var]
         return estimators
-
-
-def words(text: str) -> list[str]:
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +86,7 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
         raise ValueError("name at least one run: a folder that ray-ue evaluate wrote, such as photos-protected.evaluation")
     resources.check()
     measurement.check()
-    measurement = replace(measurement, victims=",".join(map(specs.rooted, words(measurement.victims))))
+    measurement = replace(measurement, victims=",".join(map(specs.rooted, split_list(measurement.victims))))
     folders = list(dict.fromkeys(Folder.at(run) for run in runs))
     for folder in folders:
         if not folder.exists(RESULTS.name):
@@ -99,7 +96,7 @@ def plan(runs: tuple[str, ...], *, measurement: Measurement, resources: Resource
     if not known:
         raise ValueError(f"no victim of {folders[0].uri} finished without a defense; only such ones are measured")
     for flag in ("victim", "relabel"):
-        for name in words(getattr(measurement, f"{flag}s")):
+        for name in split_list(getattr(measurement, f"{flag}s")):
             pick({row[flag]: row for row in known}, name, what=f"{flag} of this run")
     wanted_rows = {folder: [row for row in rows if wanted(row, measurement)] for folder, rows in finished_rows.items()}
     if not any(folder.exists(f"cell-{row['cell']}/net.safetensors") for folder, rows in wanted_rows.items() for row in rows):
@@ -113,7 +110,7 @@ def measurable(row: dict) -> bool:
 
 
 def wanted(row: dict, measurement: Measurement) -> bool:
-    return all(row[flag] in (words(getattr(measurement, f"{flag}s")) or [row[flag]]) for flag in ("victim", "relabel"))
+    return all(row[flag] in (split_list(getattr(measurement, f"{flag}s")) or [row[flag]]) for flag in ("victim", "relabel"))
 
 
 def run(plan: MeasurementPlan) -> Folder:

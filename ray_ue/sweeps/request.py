@@ -9,7 +9,7 @@ from ray_ue.config.grid import Grid, grid_cells, split_list
 from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
-from ray_ue.pipelines.planning import Estimate, bank_bytes, estimate, views_bytes
+from ray_ue.pipelines.planning import bank_bytes, estimate, views_bytes
 from ray_ue.results.evaluation import UNDEFENDED
 from ray_ue.sources import open_source
 from ray_ue.storage.artifacts import Folder
@@ -113,21 +113,15 @@ def refuse_other_sweep(request: SweepRequest) -> None:
     if not request.home.exists(REQUEST):
         raise ValueError(f"{request.home.uri} is not empty and holds no sweep; name a new folder")
     before, now = request.home.read_json(REQUEST), request_as_json(request)
-    if changed := [
-        f"{kind}: {difference}"
-        for kind in ("recipe", "grid")
-        for difference in list_differences(_without_varied_fields(before[kind], kind, request), now[kind])
-    ]:
+    changed: list[str] = []
+    for kind in ("recipe", "grid"):
+        varied = {name: now[kind].get(name) for name in before[kind] if name in request.axes}  # their base value is unused
+        changed += [f"{kind}: {difference}" for difference in list_differences(before[kind] | varied, now[kind])]
+    if changed:
         raise ValueError(f"{request.home.uri} holds a sweep with another base: {'; '.join(changed)}; name a new folder for this one")
     for kind in ("source", "test"):
         if before[kind] != now[kind]:
             raise ValueError(f"{request.home.uri} holds a sweep of another {kind}: {before[kind]}, now {now[kind]}; name a new folder")
-
-
-def _without_varied_fields(before: dict, kind: str, request: SweepRequest) -> dict:
-    """Without the fields that vary now, as their base value is unused."""
-    now = request_as_json(request)[kind]
-    return {name: now.get(name) if name in request.axes else value for name, value in before.items()}
 
 
 def request_as_json(request: SweepRequest) -> dict:
@@ -169,12 +163,10 @@ def estimate_disk(request: SweepRequest) -> tuple[int, float, float]:
     source = open_source(request.source, format=request.recipe.format)
     recipes = request.recipes()
     tried = min(request.search.samples or len(recipes), len(recipes))
-    recipes_by_control: dict[tuple, Estimate] = {}
-    for recipe in recipes.values():
-        if (key := (recipe.resize, recipe.image_format)) not in recipes_by_control:
-            recipes_by_control[key] = estimate(source, recipe=recipe)
-    rows = next(iter(recipes_by_control.values())).rows
-    copies = [recipes_by_control[recipe.resize, recipe.image_format].copy for recipe in recipes.values()]
+    by_size = {(recipe.resize, recipe.image_format): recipe for recipe in recipes.values()}
+    estimates = {size: estimate(source, recipe=recipe) for size, recipe in by_size.items()}
+    rows = next(iter(estimates.values())).rows
+    copies = [estimates[recipe.resize, recipe.image_format].copy for recipe in recipes.values()]
     work = sum(views_bytes(recipes[name], rows=rows) for name in space.group_by_shared_stages(recipes))
     banks = [bank_bytes(recipe, rows=rows) for recipe in recipes.values()]
     work += sum(banks) / len(banks) * tried + 2 * max(banks) * (request.search.concurrent or tried)

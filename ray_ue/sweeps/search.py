@@ -44,15 +44,11 @@ class Search:
         if self.samples < 0 or self.concurrent < 0:
             raise ValueError(f"--samples and --concurrent are 0 or more, got {self.samples} and {self.concurrent}")
         for name in split_list(self.loggers):
-            refuse_logger(name)
+            if name not in LOGGERS:
+                raise unknown(name, tuple(LOGGERS), what="logger")
+            refuse_absent(LOGGERS[name], flag=f"--loggers {name}")
         if self.search == "optuna":
             refuse_absent("optuna", flag="--search optuna")
-
-
-def refuse_logger(name: str) -> None:
-    if name not in LOGGERS:
-        raise unknown(name, tuple(LOGGERS), what="logger")
-    refuse_absent(LOGGERS[name], flag=f"--loggers {name}")
 
 
 def refuse_absent(package: str, *, flag: str) -> None:

@@ -17,9 +17,8 @@ from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finished, opened
-from ray_ue.sweeps import space
 from ray_ue.sweeps.request import CELLS, SHARED, SweepRequest
-from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, is_done, record_failure, trial_fingerprint, trial_folder
+from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, is_done, record_failure, trial_fingerprint, trial_folder, trial_name
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
@@ -44,7 +43,7 @@ def plan_evaluation(request: SweepRequest, copies: list[ProtectedCopy], *, home:
 
 def run_trial(config: dict, *, request: SweepRequest, resources: Resources) -> None:
     """Protect and evaluate one setting, and report to Tune; finished work is not repeated. This process of Tune only waits."""
-    name = config.get("name") or space.point_name({axis: config[axis] for axis in request.axes})
+    name = trial_name(request, config)
     recipe, folder = request.recipes()[name], trial_folder(request, name)
     if is_done(request, name, recipe):
         tune.report(metrics(opened(folder).facts, seeds=request.grid.seeds))
@@ -93,17 +92,12 @@ def evaluate_copy(request: SweepRequest, name: str, folder: Folder, *, seeds: in
     job = plan_evaluation(request, copies, home=folder, resources=resources)
     run_evaluation(replace(job, grid=replace(request.grid, seeds=seeds)))
     table = RESULTS.read(folder)
-    reasons = [
-        row["reason"] for row in table.to_pylist() if row["status"] != "done" and row["cell"] and not is_final_failure(request, row["cell"])
-    ]
+    failed = [row for row in table.to_pylist() if row["status"] != "done" and row["cell"]]
+    # A cell that is an artifact failed for good; the others only lacked memory or files for a while.
+    reasons = [row["reason"] for row in failed if not finished(request.home.child(CELLS).child(f"cell-{row['cell']}"))]
     if reasons:  # without these victims the setting would look better than it is
         raise ValueError(f"{len(reasons)} victims could not be trained: {reasons[0]}")
     return results.summary(table)
-
-
-def is_final_failure(request: SweepRequest, cell: str) -> bool:
-    """Whether the failure of a cell is its result, and not a temporary lack of memory or files."""
-    return finished(request.home.child(CELLS).child(f"cell-{cell}"))
 
 
 def trial_row(lines: list[results.ResultLine], *, name: str, recipe: Recipe, copied: dict[str, Artifact]) -> dict:

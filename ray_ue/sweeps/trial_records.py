@@ -13,6 +13,11 @@ VERSION = 1
 FAILED, PARTIAL, STOPPED = "failed.json", "partial.json", "stopped.json"
 
 
+def trial_name(request: SweepRequest, config: dict) -> str:
+    """The name of the setting that Tune gives to a trial, by its name or as a point."""
+    return str(config.get("name") or space.point_name({axis: config[axis] for axis in request.axes}))
+
+
 def trial_folder(request: SweepRequest, name: str) -> Folder:
     return request.home.child(TRIALS).child(name)
 
@@ -39,6 +44,12 @@ def record_failure(request: SweepRequest, name: str, reason: str) -> None:
     text = " ".join(reason.split())[-500:]
     trial_folder(request, name).write_json(FAILED, {"reason": text})
     say(f"  failed   {name}: {text}")
+
+
+def record_stop(request: SweepRequest, name: str) -> None:
+    """Store what a trial that was stopped early has measured so far."""
+    folder, identity = trial_folder(request, name), trial_fingerprint(request, request.recipes()[name])
+    folder.write_json(STOPPED, folder.read_json(PARTIAL) | {"identity": identity})
 
 
 def trial_rows(request: SweepRequest) -> list[dict]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray.tune as tune
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
@@ -16,6 +15,7 @@ from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import Recipe
 from ray_ue.engine.errors import find_user_error
 from ray_ue.engine.session import Machines, session
+from ray_ue.engine.train_loop import records_in
 from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.pipelines.protect_stages import run_stages
 from ray_ue.progress import Progress, say
@@ -30,12 +30,12 @@ from ray_ue.sweeps.trial import plan_copy, plan_evaluation, run_trial
 from ray_ue.sweeps.trial_records import (
     FAILED,
     PARTIAL,
-    STOPPED,
     is_done,
     is_stopped,
     record_failure,
-    trial_fingerprint,
+    record_stop,
     trial_folder,
+    trial_name,
     trial_rows,
 )
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
@@ -58,13 +58,13 @@ def run_sweep(request: SweepRequest) -> None:
             if waiting := share_stages(request, waiting):
                 tune_all(request, waiting, machines)
             request.home.remove(CONTROLS)
-        evaluate_all(
-            request, [name for name, recipe in recipes.items() if is_done(request, name, recipe) and Folder(request.copy(name)).names()]
-        )
-        TRIALS.write(request.home, trial_rows(request))
+        copied = [name for name, recipe in recipes.items() if is_done(request, name, recipe) and Folder(request.copy(name)).names()]
+        evaluate_all(request, copied)
+        rows = trial_rows(request)
+        TRIALS.write(request.home, rows)
         record_cost(request, machines, seconds=time.monotonic() - began)
-    if recipes and not any(row["status"] != "failed" for row in trial_rows(request)):
-        raise ValueError(f"every setting failed, the first because: {trial_rows(request)[0]['reason']}")
+    if rows and all(row["status"] == "failed" for row in rows):
+        raise ValueError(f"every setting failed, the first because: {rows[0]['reason']}")
 
 
 def record_cost(request: SweepRequest, machines: Machines, *, seconds: float) -> None:
@@ -136,11 +136,10 @@ def tune_all(request: SweepRequest, waiting: dict[str, Recipe], machines: Machin
         tune_config=config,
         run_config=tune.RunConfig(
             name=f"run-{len(home.names())}",
-            storage_path=home.path(),
-            storage_filesystem=PyFileSystem(FSSpecHandler(home.fs())),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=[ProgressCallback(request, progress), *make_loggers(request)],
             verbose=0,
+            **records_in(home),
         ),
     )
     with contextlib.redirect_stdout(io.StringIO()):  # Tune prints a box at any verbosity
@@ -151,18 +150,13 @@ def tune_all(request: SweepRequest, waiting: dict[str, Recipe], machines: Machin
 
 
 def make_searcher(request: SweepRequest) -> DistinctSearcher:
+    recipes = request.recipes()
     return DistinctSearcher(
         request.axes,
         goals={"kept": "min"} if request.search.stop_early else GOALS,
         seed=request.recipe.seed,
-        known=finished_points(request),
+        known=[point for point in request.points() if is_done(request, name := space.point_name(point), recipes[name])],
     )
-
-
-def finished_points(request: SweepRequest) -> list[space.Point]:
-    """Settings that an earlier call finished, for a searcher to learn from."""
-    recipes = request.recipes()
-    return [point for point in request.points() if is_done(request, name := space.point_name(point), recipes[name])]
 
 
 def make_scheduler(request: SweepRequest) -> TrialScheduler:
@@ -194,19 +188,18 @@ class ProgressCallback(tune.Callback):
     progress: Progress
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        running = [str(trial.config.get("name") or space.point_name(trial.config)) for trial in trials if trial.status == "RUNNING"]
+        running = [trial_name(self.request, trial.config) for trial in trials if trial.status == "RUNNING"]
         self.progress.add(0, note=", ".join(running[:2]))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        name = trial.config.get("name") or space.point_name(trial.config)
-        folder, recipe = trial_folder(self.request, name), self.request.recipes()[name]
-        seeds = (trial.last_result or {}).get("seeds", self.request.grid.seeds)
+        name = trial_name(self.request, trial.config)
+        folder, seeds = trial_folder(self.request, name), (trial.last_result or {}).get("seeds", self.request.grid.seeds)
         if seeds < self.request.grid.seeds and folder.exists(PARTIAL) and not folder.exists(FAILED):
-            folder.write_json(STOPPED, folder.read_json(PARTIAL) | {"identity": trial_fingerprint(self.request, recipe)})
+            record_stop(self.request, name)
         self.progress.add(1)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        name = trial.config.get("name") or space.point_name(trial.config)
+        name = trial_name(self.request, trial.config)
         error = trial.get_error()
         record_failure(self.request, name, str(find_user_error(error) or getattr(error, "cause", None) or error or "its process died"))
         self.progress.add(1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ray_ue.config.schedules import Schedule
 from ray_ue.config.victims import parse_victim
+from ray_ue.engine.train_loop import CHECKPOINT, EVERY_SECONDS
 from ray_ue.exploiter import train
 from ray_ue.exploiter.dataset import Block, Training
 from ray_ue.exploiter.defenses.registry import defend
@@ -21,12 +22,10 @@ from ray_ue.random_streams import STREAMS
 from ray_ue.stages.evaluate.data import open_match
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.protect.views import open_views
-from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished
+from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 2
-CHECKPOINT = "checkpoint.safetensors"
-EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
 COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
 CURVES = ("epoch", "accuracy", "perturbed", "loss")
 MIXED = ("protected", "clean-part")
@@ -40,6 +39,10 @@ class PixelSet:
     match: Folder
     column: str
     sha256: str  # of the views and of the choice
+
+    def places(self) -> np.ndarray:
+        """The rows among the views."""
+        return open_match(self.match)[self.column]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,19 +103,42 @@ class CellJob:
         return self.home.child(f"cell-{self.fingerprint()}")
 
     def train(self, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
-        return train_cell(self, device=device, workers=workers, keep=keep, told=told)
+        """Train and measure one cell; returns its facts. A victim that fails by itself gives {"failed": reason}, also an artifact."""
+        folder = self.folder
+        if finished(folder):
+            return opened(folder).facts
+        try:
+            facts, weights = _train(self, folder, device=device, workers=workers, told=told)
+        except (ValueError, FloatingPointError) as error:
+            if isinstance(error.__cause__, OSError):  # no artifact: weights that could not be fetched may be there the next time
+                return {"failed": " ".join(str(error).split())}
+            facts, weights = {"failed": " ".join(str(error).split())}, {}
+        except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
+            return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
+        except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
+            if workers.world > 1:
+                raise  # the other workers wait for this one
+            return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        if workers.rank == 0:
+            if weights and keep:
+                folder.write("net.safetensors", save(weights))
+            folder.remove(CHECKPOINT)
+            versions = installed_versions(VICTIM_PACKAGES)
+            manifest = Manifest(stage="cell", fingerprint=self.fingerprint(), fields=self.identity(), facts=facts, versions=versions)
+            finish(folder, manifest)
+        return facts
 
 
 @lru_cache(maxsize=4)
 def block(pixels: PixelSet) -> Block:
     """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
-    views, places = open_views(pixels.views)[0], open_match(pixels.match)[pixels.column]
+    views, places = open_views(pixels.views)[0], pixels.places()
     return views if len(places) == len(views) and (places == np.arange(len(views))).all() else views[places]
 
 
 def training_of(job: CellJob) -> Training:
     """The exploiter's training set, mixture and defense included."""
-    rows = open_match(job.rows.match)[job.rows.column]
+    rows = job.rows.places()
     labels = open_labels(job.labels)[0][rows].astype(np.int64)
     pixels, clean = block(job.pixels), block(job.clean)
     if job.data in MIXED and job.fraction > 0:
@@ -129,33 +155,6 @@ def training_of(job: CellJob) -> Training:
             pixels[chosen] = clean[chosen]
     training = Training(pixels=pixels, clean=clean, labels=labels, classes=job.classes)
     return defend(job.defense, training, rng=np.random.default_rng([job.seed, STREAMS["evaluate/defense"]]))
-
-
-def train_cell(job: CellJob, *, device: torch.device, workers: Workers, keep: bool, told: Callable[[str], None]) -> dict:
-    """Train and measure one cell; returns its facts. A victim that fails by itself gives {"failed": reason}, also an artifact."""
-    folder = job.folder
-    if finished(folder):
-        return folder.read_json("manifest.json")["facts"]
-    try:
-        facts, weights = _train(job, folder, device=device, workers=workers, told=told)
-    except (ValueError, FloatingPointError) as error:
-        if isinstance(error.__cause__, OSError):  # no artifact: weights that could not be fetched may be there the next time
-            return {"failed": " ".join(str(error).split())}
-        facts, weights = {"failed": " ".join(str(error).split())}, {}
-    except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
-        return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
-    except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
-        if workers.world > 1:
-            raise  # the other workers wait for this one
-        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    if workers.rank == 0:
-        if weights and keep:
-            folder.write("net.safetensors", save(weights))
-        folder.remove(CHECKPOINT)
-        versions = installed_versions(VICTIM_PACKAGES)
-        manifest = Manifest(stage="cell", fingerprint=job.fingerprint(), fields=job.identity(), facts=facts, versions=versions)
-        finish(folder, manifest)
-    return facts
 
 
 def _train(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -18,7 +18,7 @@ from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.pairing import Pairs, pair, refuse_strangers
 from ray_ue.stages.evaluate.preprocessing import ControlView, Preprocessing
 from ray_ue.stages.evaluate.sources import VERSION, Ids, IndexedSource, digest
-from ray_ue.stages.protect.views import open_views
+from ray_ue.stages.protect.views import open_views, read_arrays
 from ray_ue.storage.artifacts import Artifact, Folder
 
 SMALL = 64  # images up to this side are seen as they are
@@ -90,26 +90,16 @@ def prepare(job: EvaluationJob, run: Run) -> EvaluationData:
     test_views = test.views(wanted_test, view=unchanged, canvas=canvas, identity={"plain": True}, name="test")
     refuse_shared(control(unchanged.path, 0), test_views)
     ids = open_views(control(preprocessing(job.copies[0], canvas=canvas, limits=limits), 0).folder)[1]
-    copies = tuple(
-        copy_data(job, copy, source, clean, wanted, ids, control=control, canvas=canvas) for copy, source in zip(job.copies, listed)
-    )
-    return EvaluationData(
-        grid=job.grid, clean=clean, test=test, size=size, ids=ids, wanted_test=wanted_test, test_views=test_views, copies=copies
-    )
+    data = EvaluationData(grid=job.grid, clean=clean, test=test, size=size, ids=ids, wanted_test=wanted_test, test_views=test_views)
+    copies = tuple(copy_data(job, data, copy, source, wanted, control=control) for copy, source in zip(job.copies, listed))
+    return replace(data, copies=copies)
 
 
 def copy_data(
-    job: EvaluationJob,
-    copy: ProtectedCopy,
-    source: IndexedSource,
-    clean: IndexedSource,
-    wanted: Ids,
-    ids: Ids,
-    *,
-    control: Control,
-    canvas: int,
+    job: EvaluationJob, data: EvaluationData, copy: ProtectedCopy, source: IndexedSource, wanted: Ids, *, control: Control
 ) -> CopyData:
     """A copy's pixel sets, and those of its purified versions."""
+    clean, canvas, ids = data.clean, data.canvas, data.ids
     pairs = wanted_pairs(copy, source, clean, wanted)
     levels = copy.recipe.levels().levels if copy.recipe else measured_levels(copy, source, clean, pairs)
     path = preprocessing(copy, canvas=canvas, limits=clean.run.recipe.limits())
@@ -220,8 +210,7 @@ def refuse_shared(train: Artifact, test: Artifact) -> None:
 
 
 def open_match(folder: Folder) -> dict[str, np.ndarray]:
-    with folder.reading("rows.npz") as file, np.load(file, allow_pickle=False) as rows:
-        return {key: rows[key] for key in rows.files}
+    return read_arrays(folder, "rows.npz")
 
 
 def _hashes(views: Artifact) -> set[bytes]:

@@ -6,9 +6,9 @@ import torch
 
 from ray_ue.images.codec import Picture, encode
 from ray_ue.images.lpips import absent, lpips
-from ray_ue.stages.evaluate.copies import slots
+from ray_ue.stages.evaluate.copies import ProtectedCopy, slots
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
-from ray_ue.stages.protect.embed import fetchable, open_surrogate
+from ray_ue.stages.protect.embed import Encoder, fetchable
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.views import PlainView
 from ray_ue.storage.artifacts import Folder
@@ -35,14 +35,13 @@ def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> Non
 def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
     pairs = copied.pairs
     some = np.linspace(0, len(pairs.clean) - 1, min(PICTURES, len(pairs.clean))).astype(int)
-    count, kept = 0, []
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
     for row in some.tolist():
         (before,), (after,) = data.clean.images(pairs.clean[row : row + 1]), copied.source.images(pairs.copy[row : row + 1])
         if before is not None and after is not None and before.shape == after.shape:
-            folder.write(f"before-{count:02d}.png", png(before))
-            folder.write(f"after-{count:02d}.png", png(after))
+            folder.write(f"before-{len(kept):02d}.png", png(before))
+            folder.write(f"after-{len(kept):02d}.png", png(after))
             kept.append((middle(before), middle(after)))
-            count += 1
     if not (lack := absent()) and kept:
         distances = lpips(kept)
         folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
@@ -77,17 +76,10 @@ def draw_clusters(copied: CopyData, folder: Folder) -> None:
 def map_features(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
     """`features.npz` of some rows before and after, under the network that the perturbation was crafted against."""
     copy, pairs = copied.copy, copied.pairs
-    if copy.recipe is None or "craft" not in copy.artifacts:
-        text = f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
-        folder.write("features.txt", text.encode())
+    if lack := no_features(data, copy):
+        folder.write("features.txt", lack.encode())
         return
-    unseen = copy.recipe.embeddings and "surrogate" not in copy.artifacts["craft"].manifest.fields  # clustered by another network
-    if "embed" not in copy.artifacts or unseen:
-        folder.write("features.txt", b"the perturbation was crafted without a frozen network, so there are no features to show")
-        return
-    if not data.knows_clusters_of(copy):
-        folder.write("features.txt", b"the clean images are not listed as they were when the copy was made, so its clusters are unknown")
-        return
+    assert copy.recipe is not None
     some = np.linspace(0, len(pairs.clean) - 1, min(MAPPED, len(pairs.clean))).astype(int)
     run, rows = data.clean.run, pairs.clean[some]
     view = PlainView(canvas=copy.recipe.geometry()[0], limits=run.recipe.limits())
@@ -102,15 +94,19 @@ def map_features(data: EvaluationData, copied: CopyData, folder: Folder) -> None
         np.savez(file, clean=one, protected=two, slot=slots(copy)[rows], label=labels_of(data.clean.index)[rows].astype(np.int32))
 
 
+def no_features(data: EvaluationData, copy: ProtectedCopy) -> str:
+    """Why a copy's features cannot be shown; empty where they can."""
+    if copy.recipe is None or "craft" not in copy.artifacts:
+        return f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
+    unseen = copy.recipe.embeddings and "surrogate" not in copy.artifacts["craft"].manifest.fields  # clustered by another network
+    if "embed" not in copy.artifacts or unseen:
+        return "the perturbation was crafted without a frozen network, so there are no features to show"
+    if not data.knows_clusters_of(copy):
+        return "the clean images are not listed as they were when the copy was made, so its clusters are unknown"
+    return ""
+
+
 def features_of(before: PixelBlock, after: PixelBlock, surrogate: str, weights: Folder | str, image_size: int, cores: int) -> tuple:
     """The surrogate's features of two sets of views, on the GPU when the task has one."""
-    torch.set_num_threads(cores)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = open_surrogate(surrogate, weights=weights, image_size=image_size, device=device)
-    features = []
-    with torch.inference_mode():
-        for pixels in (before, after):
-            whole = torch.from_numpy(pixels).to(device)
-            parts = [part.permute(0, 3, 1, 2).float() / 255 for part in whole.split(64)]
-            features.append(torch.cat([net.features(part) for part in parts]).float().cpu().numpy())
-    return tuple(features)
+    encoder = Encoder(surrogate=surrogate, weights=weights, image_size=image_size, threads=cores, gpu=torch.cuda.is_available())
+    return tuple(np.concatenate([encoder.features(views[i : i + 64]) for i in range(0, len(views), 64)]) for views in (before, after))

@@ -22,7 +22,7 @@ from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.sample import sample
 from ray_ue.stages.protect.self_supervised import train_surrogate
 from ray_ue.stages.protect.vectors import vectors
-from ray_ue.stages.protect.views import open_views
+from ray_ue.stages.protect.views import open_views, read_arrays
 from ray_ue.storage.artifacts import Artifact, Folder
 
 
@@ -140,8 +140,8 @@ def slots_of_test(data: EvaluationData, copy: ProtectedCopy) -> Artifact:
 
 
 def open_labels(folder: Folder) -> tuple[np.ndarray, np.ndarray]:
-    with folder.reading("labels.npz") as file, np.load(file, allow_pickle=False) as labels:
-        return labels["train"], labels["test"]
+    labels = read_arrays(folder, "labels.npz")
+    return labels["train"], labels["test"]
 
 
 def _class_slots(data: EvaluationData, copy: ProtectedCopy) -> np.ndarray:

@@ -21,7 +21,6 @@ from ray_ue.grouping.sampling import draw_sample
 from ray_ue.information import ETA, Estimator, groupwise
 from ray_ue.progress import Progress
 from ray_ue.stages.evaluate.cell import PixelSet
-from ray_ue.stages.evaluate.data import open_match
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.evaluate.trained_victims import RunContents, TrainedVictim
 from ray_ue.stages.protect.views import open_views
@@ -83,10 +82,15 @@ def measure_runs(
 def measure_all(tasks: list[Task], *, resources: Resources) -> dict[str, str]:
     """Write what is missing of every task's artifacts, many victims at a time; returns why cells could not be measured, by fingerprint."""
     waiting = [task for task in map(unfinished, tasks) if task.estimators]
+    if resources.workers == "local":  # starts fastest, for few victims
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        results = (attempt(task, device=device) for task in waiting)
+    else:
+        results = measure_on_cluster(waiting, resources=resources)
     progress = Progress(stage="measure", total=len(tasks), unit="victims")
     progress.skip(len(tasks) - len(waiting))
     failed: dict[str, str] = {}
-    for result in measure_in_process(waiting) if resources.workers == "local" else measure_on_cluster(waiting, resources=resources):
+    for result in results:
         failed |= {result["cell"]: result["failed"]} if result["failed"] else {}
         progress.add(1)
     progress.close()
@@ -97,13 +101,6 @@ def unfinished(task: Task) -> Task:
     """The task without the estimates that an earlier run has finished."""
     left = {name: estimator for name, estimator in task.estimators.items() if not finished(task.folder(name))}
     return replace(task, estimators=left)
-
-
-def measure_in_process(tasks: list[Task]) -> Iterator[dict]:
-    """One victim after the other in this process: starts fastest, for few of them."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for task in tasks:
-        yield attempt(task, device=device)
 
 
 def measure_on_cluster(tasks: list[Task], *, resources: Resources) -> Iterator[dict]:
@@ -143,9 +140,8 @@ def measure_cell(task: Task, *, device: torch.device) -> None:
     """Features once, then one artifact per estimator."""
     cell, began = task.cell, time.monotonic()
     clean, given, groups = pairs(cell, rows=task.rows)
-    net = rebuild_victim(cell.victim, load(cell.folder.read("net.safetensors")), sample=given, classes=cell.classes, size=cell.size).to(
-        device
-    )
+    weights = load(cell.folder.read("net.safetensors"))
+    net = rebuild_victim(cell.victim, weights, sample=given, classes=cell.classes, size=cell.size).to(device)
     arch = parse_victim(cell.victim).arch
     before, after = (layers(net, arch, pixels, size=cell.size, inner=task.inner) for pixels in (clean, given))
     tight = {layer: asdict(groupwise(estimate, groups)) for layer, estimate in after.items()}
@@ -165,13 +161,14 @@ def measure_cell(task: Task, *, device: torch.device) -> None:
 
 def pairs(cell: TrainedVictim, *, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(clean images, the same images as the victim saw them, the exploiter's labels) of a fixed sample of the training rows."""
-    chosen = draw_sample(len(open_match(cell.rows.match)[cell.rows.column]), size=rows, seed=0)
-    labels = open_labels(cell.labels)[0][open_match(cell.rows.match)[cell.rows.column][chosen]].astype(np.int64)
+    places = cell.rows.places()
+    chosen = draw_sample(len(places), size=rows, seed=0)
+    labels = open_labels(cell.labels)[0][places[chosen]].astype(np.int64)
     return rows_in(cell.clean, chosen), rows_in(cell.pixels, chosen), labels
 
 
 def rows_in(pixels: PixelSet, rows: np.ndarray) -> np.ndarray:
-    return np.array(open_views(pixels.views)[0][open_match(pixels.match)[pixels.column][rows]])
+    return np.array(open_views(pixels.views)[0][pixels.places()[rows]])
 
 
 def rows_of(task: Task, failed: dict[str, str]) -> Iterator[dict]:

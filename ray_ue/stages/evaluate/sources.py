@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from ray_ue.engine.stage import Run, stage
-from ray_ue.images.codec import Limits, Rejected, decode
+from ray_ue.images.codec import Limits, decode
 from ray_ue.sources import Source
 from ray_ue.stages.protect.index import index, listed_source
-from ray_ue.stages.protect.views import ViewFunction, open_views, read_few, read_views
+from ray_ue.stages.protect.views import ViewFunction, open_views, read_few, read_views, view_or_none
 from ray_ue.storage.artifacts import Artifact, Folder
 
 VERSION = 1
@@ -52,7 +52,7 @@ class IndexedSource:
         view = view or FullSize(limits=self.run.recipe.limits())
         ordered = np.unique(ids)
         blobs = read_few(listed_source(self.run, self.index), self.index, ordered)
-        read = {number: _view(view, data, number) for data, number in zip(blobs, ordered.tolist())}
+        read = {number: view_or_none(view, data, number, -1) for data, number in zip(blobs, ordered.tolist())}
         return [read[number] for number in ids.tolist()]
 
     def views(self, wanted: Ids, *, view: ViewFunction, canvas: int, identity: dict, name: str) -> Artifact:
@@ -74,10 +74,3 @@ def digest(array: np.ndarray) -> str:
     for begin in range(0, len(array), 4096):
         total.update(np.ascontiguousarray(array[begin : begin + 4096]).data)
     return total.hexdigest()[:16]
-
-
-def _view(view: ViewFunction, data: bytes, number: int) -> np.ndarray | None:
-    try:
-        return view(data, number, -1)
-    except Rejected:
-        return None

@@ -1,6 +1,8 @@
 """Cluster: k-means on a stated sample of the vectors, then a streamed assignment of all of them; or one group per label."""
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,6 @@ from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, say
 from ray_ue.stages.protect.index import labels_of
-from ray_ue.stages.protect.sample import wanted_rows
 from ray_ue.stages.protect.vectors import read_vectors, vectors
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -45,7 +46,7 @@ def by_listing(run: Run, *, index: Artifact, views: Artifact) -> Artifact:
 
     def group(folder: Folder) -> dict:
         used = np.ones(index.facts["rows"], bool)
-        used[wanted_rows(index, size=views.manifest.fields["craft_sample"], seed=run.recipe.seed)] = False
+        used[draw_sample(index.facts["rows"], size=views.manifest.fields["craft_sample"], seed=run.recipe.seed)] = False
         used[open_views(views.folder)[1]] = True
         slot_of, slots = ByLabel().slots(labels_of(index), used) if by_label else (np.where(used, 0, NO_SLOT).astype(np.int32), 1)
         by = "label" if by_label else "none"
@@ -70,9 +71,7 @@ def group_by_label(index: Artifact, embedded: Artifact) -> tuple[Groups, float, 
         used[ids] = True
     slot_of, slots = ByLabel().slots(labels_of(index), used)
     tallies = (Tally.of(block, slot_of[ids], np.zeros(len(ids)), k=slots) for ids, block in vectors(embedded))
-    whole = next(tallies)
-    for tally in tallies:
-        whole += tally
+    whole = reduce(add, tallies)
     centers = whole.centers(np.zeros_like(whole.sums, dtype=np.float32))
     inertia = sum(float(np.square(block - centers[slot_of[ids]], dtype=np.float64).sum()) for ids, block in vectors(embedded))
     return Groups(slot_of=slot_of, centers=centers), inertia, {"by": "label"}
@@ -89,9 +88,7 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     fitted = kmeans.fit(sampled)
     tallies = assign_all(run, embedded, folder, fitted, rows=good)
     # Added in the order of the parts, so the centres do not depend on which task came first.
-    whole = tallies[0]
-    for tally in tallies[1:]:
-        whole += tally
+    whole = reduce(add, tallies)
     groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
     return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device}
 
@@ -104,13 +101,13 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
     items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
     arguments = {"embedded": embedded.folder, "folder": folder, "centers": centers}
     if len(items) <= 4:  # a task would cost more than the work
-        results = assign_in_process(items, arguments)
+        tables = (table for item in items for table in assign_parts(pa.Table.from_pylist([item]), **arguments))
+        results = (row for table in tables for row in table.to_pylist())
     else:
         results = stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
     tallies: dict[str, Tally] = {}
     for row in results:
-        sums = np.asarray(row["sums"], np.float64).reshape(len(centers), -1)
-        tallies[row["name"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
+        tallies[row["name"]] = read_tally(row)
         progress.add(int(tallies[row["name"]].counts.sum()))
     progress.close()
     return [tallies[name] for name in names]
@@ -128,12 +125,6 @@ def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
     return sample
 
 
-def assign_in_process(items: list[dict], arguments: dict) -> Iterator[dict]:
-    for item in items:
-        for table in assign_parts(pa.Table.from_pylist([item]), **arguments):
-            yield from table.to_pylist()
-
-
 def assign_parts(batch: pa.Table, *, embedded: Folder, folder: Folder, centers: np.ndarray) -> Iterator[pa.Table]:
     """Write the slots of each named part; yield its float64 sums."""
     for name in (name for names in batch["names"].to_pylist() for name in names):
@@ -141,9 +132,18 @@ def assign_parts(batch: pa.Table, *, embedded: Folder, folder: Folder, centers: 
         slots, squares = assign(block, centers)
         tally = Tally.of(block, slots, squares, k=len(centers))
         folder.write_table(f"parts/{name}", pa.table({"id": ids, "slot": slots}))
-        yield pa.table(
-            {"name": [name], "counts": [tally.counts.tolist()], "sums": [tally.sums.ravel().tolist()], "inertia": [tally.inertia]}
-        )
+        yield pa.table({"name": [name]} | tally_columns(tally))
+
+
+def tally_columns(tally: Tally) -> dict[str, list]:
+    """A tally as the columns of one row of a stream's results."""
+    return {"counts": [tally.counts.tolist()], "sums": [tally.sums.ravel().tolist()], "inertia": [tally.inertia]}
+
+
+def read_tally(row: dict) -> Tally:
+    """The tally of a row that `tally_columns` made."""
+    sums = np.asarray(row["sums"], np.float64).reshape(len(row["counts"]), -1)
+    return Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
 
 
 def gather(folder: Folder, *, rows: int) -> np.ndarray:

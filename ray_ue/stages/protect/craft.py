@@ -40,7 +40,7 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
     fields = run.recipe.values(FIELDS) | {"per": needs.per, "settings": method.identity()}
     fields |= run.recipe.values(FROZEN) if method.uses_surrogate else {}
     folders = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
-    folders |= {"weights": fetchable(dict(weights)) if method.uses_surrogate else ""}
+    folders |= {"weights": fetchable(weights) if method.uses_surrogate else ""}
     poison = stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, folders, folder))
     poison.folder.remove("deltas")  # only now: until the manifest lies there, a kill must find the table
     return poison

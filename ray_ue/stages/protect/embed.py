@@ -1,7 +1,9 @@
 """Embed: one streaming pass over the source; every readable image gets its surrogate features, every other one a reason."""
 
-import pickle
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +17,13 @@ from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.progress import Progress, say
 from ray_ue.stages.protect.index import chunks, listed_source
-from ray_ue.stages.protect.read import Reader, with_shards
+from ray_ue.stages.protect.read import Reader, pack_chunks
 from ray_ue.storage.artifacts import Artifact, Folder
 
 VERSION = 1
 FIELDS = ("surrogate", "image_size", "max_pixels")
 BATCH_CPU, BATCH_GPU = 64, 256
+Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifact:
@@ -28,15 +31,8 @@ def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifac
 
     `weights` holds the trained surrogate when it is an ssl one, else nothing.
     """
-    fields = run.recipe.values(FIELDS)
-    embedded = stage(
-        run,
-        "embed",
-        version=VERSION,
-        fields=fields,
-        inputs={"index": index, **weights},
-        build=lambda folder: build(run, index, weights, folder),
-    )
+    fields, inputs = run.recipe.values(FIELDS), {"index": index, **weights}
+    embedded = stage(run, "embed", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, index, weights, folder))
     refuse_too_many(embedded.facts["rejected"], index.facts["rows"], run.recipe.max_rejected, embedded.folder)
     return embedded
 
@@ -46,22 +42,14 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     all_chunks = chunks(index)
     waiting = [chunk for chunk in all_chunks if part_name(chunk.number) not in done]
     progress = Progress(stage="embed", total=index.facts["rows"])
-    progress.skip(sum(c.rows for c in all_chunks) - sum(c.rows for c in waiting), rejected=sum(counted(folder).values()))
-    actors, share = run.machines.encoder(run.resources)
-    threads = run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes))
+    rejected = sum(len(table) for table in read_rejected(folder))
+    progress.skip(sum(c.rows for c in all_chunks) - sum(c.rows for c in waiting), rejected=rejected)
+    actors, share, arguments = encoders(run, weights)
     if waiting:
-        say(f"    embed  {actors} encoder(s) on {'the GPU' if share else 'the CPU'}, {threads} threads each")
-    arguments = {
-        "surrogate": run.recipe.surrogate,
-        "weights": fetchable(weights),
-        "limits": run.recipe.limits(),
-        "image_size": run.recipe.image_size,
-        "folder": folder,
-        "threads": threads,
-        "gpu": bool(share),
-    }
-    reader = Reader(listed_source(run, index), index.folder)
-    items = [{"chunk": pickle.dumps(c), "shard": pickle.dumps(s)} for c, s in with_shards(waiting, reader.source)]
+        say(f"    embed  {actors} encoder(s) on {'the GPU' if share else 'the CPU'}, {arguments['threads']} threads each")
+    arguments |= {"limits": run.recipe.limits(), "folder": folder}
+    reader = Reader(source=listed_source(run, index), index=index.folder)
+    items = pack_chunks(waiting, reader.source)
     cpus, actors = run.machines.beside_readers(actors), min(actors, len(items))
     for result in stream(items, read=reader, work=Embedder, arguments=arguments, cpus=cpus, gpus=share, actors=actors):
         progress.add(result["rows"], rejected=result["rejected"])
@@ -71,7 +59,7 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     return gather_rejected(folder) | {"rows": index.facts["rows"], "device": "gpu" if share else "cpu"}
 
 
-def fetchable(weights: dict[str, Artifact]) -> Folder | str:
+def fetchable(weights: Mapping[str, Artifact]) -> Folder | str:
     """Where a trained surrogate lies; the empty string for one that brings its own weights."""
     return next((artifact.folder for artifact in weights.values()), "")
 
@@ -82,48 +70,69 @@ def open_surrogate(text: str, *, weights: Folder | str, image_size: int, device:
     return load(parse(text), device=device, weights=trained, image_size=image_size)
 
 
-class Embedder:
-    """An actor that holds the surrogate: decodes in threads, embeds in batches, writes each chunk's vectors in one move."""
+def encoders(run: Run, weights: Mapping[str, Artifact]) -> tuple[int, float, dict[str, object]]:
+    """How many actors hold the surrogate of the recipe, the GPU share of each, and the arguments of `Encoder`."""
+    actors, share = run.machines.encoder(run.resources)
+    arguments: dict[str, object] = {
+        "surrogate": run.recipe.surrogate,
+        "weights": fetchable(weights),
+        "image_size": run.recipe.image_size,
+        "threads": run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes)),
+        "gpu": bool(share),
+    }
+    return actors, share, arguments
 
-    def __init__(
-        self,
-        *,
-        surrogate: str,
-        weights: Folder | str,
-        limits: Limits,
-        image_size: int,
-        folder: Folder,
-        threads: int,
-        gpu: bool,
-    ) -> None:
+
+class Encoder:
+    """Holds the surrogate for as long as its process lives."""
+
+    def __init__(self, *, surrogate: str, weights: Folder | str, image_size: int, threads: int, gpu: bool) -> None:
         torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS to the share of logical CPUs, which is not the cores
-        self.device = torch.device("cuda" if gpu else "cpu")
-        self.surrogate = open_surrogate(surrogate, weights=weights, image_size=image_size, device=self.device)
-        self.limits = limits
-        self.folder = folder
-        self.pool = ThreadPoolExecutor(max(threads, 2), thread_name_prefix="decode")
+        device = torch.device("cuda" if gpu else "cpu")
+        self.surrogate = open_surrogate(surrogate, weights=weights, image_size=image_size, device=device)
         self.batch = BATCH_GPU if gpu else BATCH_CPU
+
+    def features(self, views: np.ndarray) -> np.ndarray:
+        """The features `n D` of views `n H W 3`, all at once."""
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(views)).to(self.surrogate.device).permute(0, 3, 1, 2).float() / 255
+            return self.surrogate.features(pixels).float().cpu().numpy()
+
+
+class Embedder(Encoder):
+    """An actor that decodes in threads, embeds in batches, and writes each chunk's vectors in one move."""
+
+    def __init__(self, *, limits: Limits, folder: Folder, threads: int, **encoder: Any) -> None:
+        super().__init__(threads=threads, **encoder)
+        self.limits, self.folder = limits, folder
+        self.pool = ThreadPoolExecutor(max(threads, 2), thread_name_prefix="decode")
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
         number, first = chunk["number"][0].as_py(), chunk["first_id"][0].as_py()
+        keys, labels = chunk["key"][0].values, chunk["label"][0].values
         blobs = [blob.as_buffer() for blob in chunk["data"][0].values]
         kept: list[int] = []
-        vectors: list[np.ndarray] = []
-        rejected: list[tuple[int, str]] = []
+        vectors = [np.zeros((0, self.surrogate.width), np.float32)]
+        reasons: dict[int, str] = {}
         ready: list[np.ndarray] = []
         for row, view in enumerate(self.pool.map(self.view, blobs)):
             if isinstance(view, str):
-                rejected.append((row, view))
+                reasons[row] = view
                 continue
             kept.append(row)
             ready.append(view)
             if len(ready) == self.batch:
-                vectors.append(self.encode(ready))
+                vectors.append(self.features(np.stack(ready)))
                 ready = []
         if ready:
-            vectors.append(self.encode(ready))
-        self.write(number, first, chunk, kept, vectors, rejected)
-        return pa.table({"number": [number], "rows": [len(blobs)], "rejected": [len(rejected)]})
+            vectors.append(self.features(np.stack(ready)))
+        if reasons:
+            bad = np.array(list(reasons))
+            write_rejected(self.folder, number, ids=first + bad, keys=keys.take(bad), reasons=list(reasons.values()))
+        good = np.array(kept, np.int64)
+        flat = np.concatenate(vectors)
+        write_vectors(self.folder, number, ids=first + good, keys=keys.take(good), labels=labels.take(good), vectors=flat)
+        return pa.table({"number": [number], "rows": [len(blobs)], "rejected": [len(reasons)]})
 
     def view(self, blob: pa.Buffer) -> np.ndarray | str:
         try:
@@ -131,53 +140,32 @@ class Embedder:
         except Rejected as reason:
             return str(reason)
 
-    def encode(self, views: list[np.ndarray]) -> np.ndarray:
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.stack(views)).to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
-            return self.surrogate.features(pixels).float().cpu().numpy()
 
-    def write(
-        self, number: int, first: int, chunk: pa.Table, kept: list[int], vectors: list[np.ndarray], rejected: list[tuple[int, str]]
-    ) -> None:
-        keys, labels = chunk["key"][0].as_py(), chunk["label"][0].as_py()
-        if rejected:
-            ids = np.array([first + row for row, _ in rejected])
-            write_rejected(self.folder, number, ids=ids, keys=[keys[row] for row, _ in rejected], reasons=[why for _, why in rejected])
-        flat = np.concatenate(vectors) if vectors else np.zeros((0, self.surrogate.width), np.float32)
-        ids, names = np.array([first + row for row in kept]), [keys[row] for row in kept]
-        write_vectors(self.folder, number, ids=ids, keys=names, labels=[labels[row] for row in kept], vectors=flat)
-
-
-def write_rejected(folder: Folder, chunk: int, *, ids: np.ndarray, keys: object, reasons: list[str]) -> None:
+def write_rejected(folder: Folder, chunk: int, *, ids: np.ndarray, keys: Column, reasons: list[str]) -> None:
     """The images of a chunk that cannot be used, and why."""
     folder.write_table(f"rejected/{part_name(chunk)}", pa.table({"id": pa.array(ids, pa.int64()), "key": keys, "reason": reasons}))
 
 
-def write_vectors(folder: Folder, chunk: int, *, ids: np.ndarray, keys: object, labels: object, vectors: np.ndarray) -> None:
+def write_vectors(folder: Folder, chunk: int, *, ids: np.ndarray, keys: Column, labels: Column, vectors: np.ndarray) -> None:
     """The vectors `n D` of a chunk; written last, as they say that the chunk is done."""
-    table = {
-        "id": pa.array(ids, pa.int64()),
-        "key": keys if isinstance(keys, pa.ChunkedArray) else pa.array(keys, pa.string()),
-        "label": labels if isinstance(labels, pa.ChunkedArray) else pa.array(labels, pa.int64()),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
-    }
-    folder.write_table(f"vectors/{part_name(chunk)}", pa.table(table))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    table = pa.table({"id": pa.array(ids, pa.int64()), "key": keys, "label": labels, "vector": column})
+    folder.write_table(f"vectors/{part_name(chunk)}", table)
 
 
 def part_name(chunk: int) -> str:
     return f"chunk-{chunk:08d}.parquet"
 
 
-def counted(folder: Folder) -> dict[str, int]:
-    """Rejected rows of each finished chunk."""
-    return {name: len(folder.read_table(f"rejected/{name}", columns=("id",))) for name in folder.names("rejected")}
+def read_rejected(folder: Folder) -> Iterator[pa.Table]:
+    """The rejected rows of each finished chunk that has some."""
+    return (folder.read_table(f"rejected/{name}") for name in folder.names("rejected"))
 
 
 def gather_rejected(folder: Folder) -> dict:
     """Merge the chunks' rejected rows into `rejected.parquet`; return their number."""
-    parts = [folder.read_table(f"rejected/{name}") for name in folder.names("rejected")]
     schema = pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())])
-    table = pa.concat_tables([schema.empty_table(), *parts])
+    table = pa.concat_tables([schema.empty_table(), *read_rejected(folder)])
     folder.write_table("rejected.parquet", table)
     return {"rejected": len(table)}
 
@@ -186,8 +174,7 @@ def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> No
     """Fail when more than the fraction `most` of the rows cannot be used, naming the first of them."""
     if rejected <= most * rows and rejected < rows:
         return
-    parts = [folder.read_table(f"rejected/{name}") for name in folder.names("rejected")[:3]]
-    worst = pa.concat_tables(parts).slice(0, 3).to_pylist()
+    worst = pa.concat_tables(islice(read_rejected(folder), 3)).slice(0, 3).to_pylist()
     named = "; ".join(f"{row['key']}: {row['reason']}" for row in worst)
     raise ValueError(
         f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named}, …); "

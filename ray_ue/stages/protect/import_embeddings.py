@@ -46,16 +46,13 @@ def copy_chunk(
     rows = rows_of(index.folder, chunk.shard).slice(chunk.start, chunk.rows)
     good = row_of[ids] >= 0
     if not good.all():
-        bad = ids[~good]
-        write_rejected(
-            folder, chunk.number, ids=bad, keys=rows["key"].filter(pa.array(~good)), reasons=[unusable[row] for row in bad.tolist()]
-        )
-    vectors = given.vectors(row_of[ids[good]])
+        bad, keys = ids[~good], rows["key"].filter(pa.array(~good))
+        write_rejected(folder, chunk.number, ids=bad, keys=keys, reasons=[unusable[row] for row in bad.tolist()])
+    usable, vectors = rows.filter(pa.array(good)), given.vectors(row_of[ids[good]])
     if not np.isfinite(vectors).all():
-        wrong = rows["key"].filter(pa.array(good))[int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]
+        wrong = usable["key"][int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]
         raise ValueError(f"--embeddings {given.folder}: the vector of {wrong.as_py()!r} is not made of finite numbers; embed it again")
-    labels = rows["label"].filter(pa.array(good))
-    write_vectors(folder, chunk.number, ids=ids[good], keys=rows["key"].filter(pa.array(good)), labels=labels, vectors=vectors)
+    write_vectors(folder, chunk.number, ids=ids[good], keys=usable["key"], labels=usable["label"], vectors=vectors)
 
 
 def look_at_missing(

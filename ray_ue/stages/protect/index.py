@@ -104,12 +104,11 @@ def summarise(folder: Folder, shards: list[Shard]) -> pa.Table:
 
 def chunks(index: Artifact) -> list[Chunk]:
     """Every chunk of the source in id order."""
-    listed: list[Chunk] = []
-    for line in index.folder.read_table("shards.parquet").to_pylist():
-        edges = line["cuts"]
-        for start, stop in pairwise(edges):
-            listed.append(Chunk(number=len(listed), shard=line["shard"], start=start, stop=stop, first_id=line["first_id"] + start))
-    return listed
+    spans = [(line, start, stop) for line in shard_lines(index) for start, stop in pairwise(line["cuts"])]
+    return [
+        Chunk(number=number, shard=line["shard"], start=start, stop=stop, first_id=line["first_id"] + start)
+        for number, (line, start, stop) in enumerate(spans)
+    ]
 
 
 def rows_of(index: Folder, shard: int) -> pa.Table:

@@ -1,17 +1,19 @@
 """Recenter: the groups of imported embeddings, with centres in the feature space of the surrogate."""
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.kmeans import Groups, Tally
 from ray_ue.progress import Progress
-from ray_ue.stages.protect.cluster import open_groups, save
-from ray_ue.stages.protect.embed import BATCH_CPU, BATCH_GPU, fetchable, open_surrogate
+from ray_ue.stages.protect.cluster import open_groups, read_tally, save, tally_columns
+from ray_ue.stages.protect.embed import Encoder, encoders
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -40,67 +42,32 @@ def build(run: Run, groups: Artifact, views: Artifact, weights: Mapping[str, Art
             f"{len(unseen)} of {count} clusters have no image among the {len(ids):,} that crafting sees, so they have no centre: "
             "ask for a larger --craft-sample or fewer --clusters"
         )
-    actors, share = run.machines.encoder(run.resources)
+    actors, share, arguments = encoders(run, weights)
+    arguments |= {"views": views.folder, "slots": slots, "count": count}
     items = [{"begin": begin} for begin in range(0, len(ids), BLOCK)]
-    arguments = {
-        "surrogate": run.recipe.surrogate,
-        "weights": fetchable(dict(weights)),
-        "image_size": run.recipe.image_size,
-        "views": views.folder,
-        "slots": slots,
-        "count": count,
-        "threads": run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes)),
-        "gpu": bool(share),
-    }
     progress = Progress(stage="centers", total=len(ids))
     results: dict[int, Tally] = {}
     for row in stream(items, work=Centerer, arguments=arguments, cpus=1, gpus=share, actors=min(actors, len(items))):
-        sums = np.asarray(row["sums"], np.float64).reshape(count, -1)
-        results[row["begin"]] = Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=0.0)
+        results[row["begin"]] = read_tally(row)
         progress.add(int(results[row["begin"]].counts.sum()))
     progress.close()
     # Added in the order of the views, so the centres do not depend on which actor came first.
-    whole = results[0]
-    for begin in sorted(results)[1:]:
-        whole += results[begin]
+    whole = reduce(add, (results[begin] for begin in sorted(results)))
     middle = (whole.sums.sum(0) / whole.counts.sum()).astype(np.float32)
     save(folder, Groups(slot_of=fitted.slot_of, centers=whole.centers(np.tile(middle, (count, 1)))))
     return groups.facts | {"centers": "surrogate", "seen": len(ids)}
 
 
-class Centerer:
-    """An actor that holds the surrogate: sums the features of a block of views by slot."""
+class Centerer(Encoder):
+    """An actor that sums the features of a block of views by slot."""
 
-    def __init__(
-        self,
-        *,
-        surrogate: str,
-        weights: Folder | str,
-        image_size: int,
-        views: Folder,
-        slots: np.ndarray,
-        count: int,
-        threads: int,
-        gpu: bool,
-    ) -> None:
-        torch.set_num_threads(threads)
-        self.device = torch.device("cuda" if gpu else "cpu")
-        self.surrogate = open_surrogate(surrogate, weights=weights, image_size=image_size, device=self.device)
-        self.pixels = open_views(views)[0]
-        self.slots, self.count = slots, count
-        self.batch = BATCH_GPU if gpu else BATCH_CPU
+    def __init__(self, *, views: Folder, slots: np.ndarray, count: int, **encoder: Any) -> None:
+        super().__init__(**encoder)
+        self.pixels, self.slots, self.count = open_views(views)[0], slots, count
 
     def __call__(self, item: pa.Table) -> Iterator[pa.Table]:
         begin = item["begin"][0].as_py()
-        parts = [self.features(self.pixels[i : i + self.batch]) for i in self.steps(begin)]
-        slots, features = self.slots[begin : begin + BLOCK], np.concatenate(parts)
+        block, slots = self.pixels[begin : begin + BLOCK], self.slots[begin : begin + BLOCK]
+        features = np.concatenate([self.features(block[i : i + self.batch]) for i in range(0, len(block), self.batch)])
         tally = Tally.of(features, slots, np.zeros(len(slots)), k=self.count)
-        yield pa.table({"begin": [begin], "counts": [tally.counts.tolist()], "sums": [tally.sums.ravel().tolist()]})
-
-    def steps(self, begin: int) -> range:
-        return range(begin, min(begin + BLOCK, len(self.pixels)), self.batch)
-
-    def features(self, views: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(views)).to(self.device).permute(0, 3, 1, 2).float() / 255
-            return self.surrogate.features(pixels).float().cpu().numpy()
+        yield pa.table({"begin": [begin]} | tally_columns(tally))

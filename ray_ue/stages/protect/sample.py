@@ -1,7 +1,5 @@
 """Sample: the views that crafting and self-supervised training loop over, read once into one memory-mapped uint8 array."""
 
-import numpy as np
-
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.stages.protect.views import PlainView, read_views
@@ -23,17 +21,12 @@ def sample(run: Run, *, index: Artifact, canvas: int, rows: int) -> Artifact:
 
 
 def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> dict:
-    wanted = wanted_rows(index, size=rows, seed=run.recipe.seed)
+    wanted = draw_sample(index.facts["rows"], size=rows, seed=run.recipe.seed)
     view = PlainView(canvas=canvas, limits=run.recipe.limits())
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if read < 2:
         raise ValueError(f"only {read} of {len(wanted)} sampled images could be read; there is nothing to craft on")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
-
-
-def wanted_rows(index: Artifact, *, size: int, seed: int) -> np.ndarray:
-    """The ids of a sample."""
-    return draw_sample(index.facts["rows"], size=size, seed=seed)
 
 
 def refuse_unreadable(sampled: Artifact, *, most: float) -> None:

@@ -19,6 +19,7 @@ from ray_ue.sources import Shard, Source, open_source
 from ray_ue.stages.protect.index import listed_source, rows_of
 from ray_ue.stages.protect.ledger import in_order, ledger_name
 from ray_ue.stages.protect.locations import NO_LABEL, SHOWN, Locations
+from ray_ue.stages.protect.read import read_rows
 from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
@@ -187,14 +188,6 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
         yield pa.table({"rows": [len(part)], "most": [most], "faults": pa.array([faults], pa.list_(pa.string()))})
 
 
-def read_rows(source: Source, shard: Shard, rows: pa.Table, wanted: list[int]) -> Iterator[bytes]:
-    """The bytes of some rows of a shard in the order asked for, by contiguous runs."""
-    edges = [0, *(np.flatnonzero(np.diff(wanted) != 1) + 1).tolist(), len(wanted)]
-    for begin, end in pairwise(edges):
-        if end > begin:
-            yield from source.read(shard, rows.slice(wanted[begin], end - begin))
-
-
 def read_places(copy: Source, needed: dict[int, Shard], at: np.ndarray) -> Iterator[bytes]:
     """The bytes at places of the copy, which may lie in several of its shards."""
     edges = np.flatnonzero((np.diff(at["shard"]) != 0) | (np.diff(at["row"]) != 1)) + 1
@@ -221,7 +214,4 @@ def check_others(run: Run, exported: Artifact) -> int:
 
 def digest(folder: Folder, name: str) -> str:
     with folder.reading(name) as file:
-        total = hashlib.sha256()
-        while block := file.read(2**20):
-            total.update(block)
-        return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +18,7 @@ from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
+from ray_ue.stages.protect.read import pack_chunks, read_rows
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import PixelBlock
 
@@ -51,8 +51,7 @@ def read_views(
             f"{len(wanted):,} views need {2 * need / 2**30:.1f} GiB in {folder.uri}, "
             f"{folder.free_bytes() / 2**30:.1f} GiB are free; ask for fewer rows or free some room"
         )
-    source = listed_source(run, index)
-    shards, done = source.shards(), set(folder.names("parts"))
+    source, done = listed_source(run, index), set(folder.names("parts"))
     chosen = [(chunk, wanted[(wanted >= chunk.first_id) & (wanted < chunk.first_id + chunk.rows)]) for chunk in chunks(index)]
     picked = [(chunk, ids) for chunk, ids in chosen if len(ids)]
     waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
@@ -61,11 +60,18 @@ def read_views(
     tasks = run.machines.slots()
     threads = run.machines.threads(run.resources, tasks=min(len(waiting), run.machines.cores))
     arguments = {"source": source, "index": index.folder, "folder": folder, "canvas": canvas, "view": view, "threads": threads}
-    items = [{"chunk": pickle.dumps(c), "shard": pickle.dumps(shards[c.shard]), "ids": ids.tolist()} for c, ids in waiting]
+    items = [item | {"ids": ids.tolist()} for item, (_, ids) in zip(pack_chunks([chunk for chunk, _ in waiting], source), waiting)]
     for result in stream(items, work=write_views, arguments=arguments, cpus=1, tasks=tasks):
         progress.add(result["rows"], rejected=result["rejected"])
     progress.close()
     return consolidate(folder, canvas)
+
+
+def view_or_none(view: ViewFunction, data: bytes, number: int, label: int) -> np.ndarray | None:
+    try:
+        return view(data, number, label)
+    except Rejected:
+        return None
 
 
 def part_name(chunk: int) -> str:
@@ -76,19 +82,12 @@ def write_views(
     batch: pa.Table, *, source: Source, index: Folder, folder: Folder, canvas: int, view: ViewFunction, threads: int
 ) -> Iterator[pa.Table]:
     """Write the views of the wanted rows of each chunk in `batch`; unreadable rows are left out."""
-
-    def view_or_none(row: tuple[bytes, int, int]) -> np.ndarray | None:
-        try:
-            return view(*row)
-        except Rejected:
-            return None
-
     for item in batch.to_pylist():
         chunk: Chunk = pickle.loads(item["chunk"])  # noqa: S301 - made by the driver of this run
         shard: Shard = pickle.loads(item["shard"])  # noqa: S301
         ids = np.asarray(item["ids"], np.int64)
         with ThreadPoolExecutor(threads) as pool:
-            views = list(pool.map(view_or_none, read_some(source, shard, index, chunk, ids)))
+            views = list(pool.map(lambda row: view_or_none(view, *row), read_some(source, shard, index, chunk, ids)))
         good = [row for row, pixels in enumerate(views) if pixels is not None]
         kept = [pixels for pixels in views if pixels is not None]
         pixels = np.stack(kept) if kept else np.zeros((0, canvas, canvas, 3), np.uint8)
@@ -98,15 +97,11 @@ def write_views(
 
 
 def read_some(source: Source, shard: Shard, index: Folder, chunk: Chunk, ids: np.ndarray) -> Iterator[tuple[bytes, int, int]]:
-    """(bytes, id, label) of the rows `ids` of a chunk, by contiguous runs, so that a thin sample of a large shard reads little of it."""
+    """(bytes, id, label) of the rows `ids` of a chunk."""
     rows = rows_of(index, chunk.shard)
-    places = ids - chunk.first_id + chunk.start
-    labels = rows["label"].fill_null(-1).to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
-    for begin, end in pairwise(edges):
-        blobs = source.read(shard, rows.slice(int(places[begin]), end - begin))
-        for blob, number, place in zip(blobs, ids[begin:end].tolist(), places[begin:end].tolist()):
-            yield blob, number, int(labels[place])
+    places = (ids - chunk.first_id + chunk.start).tolist()
+    labels = rows["label"].fill_null(-1).to_numpy()[places]
+    yield from zip(read_rows(source, shard, rows, places), ids.tolist(), labels.tolist())
 
 
 def read_few(source: Source, index: Artifact, ids: Int64[np.ndarray, " n"]) -> Iterator[bytes]:
@@ -120,20 +115,21 @@ def read_few(source: Source, index: Artifact, ids: Int64[np.ndarray, " n"]) -> I
 def consolidate(folder: Folder, canvas: int) -> int:
     """Join the parts into one array in id order, holding one part at a time."""
     names = folder.names("parts")
-    ids = [load_part(folder, name)["ids"] for name in names]
+    ids = [read_arrays(folder, f"parts/{name}")["ids"] for name in names]
     total = sum(map(len, ids))
     with folder.writing("pixels.npy") as file:
         npy.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": (total, canvas, canvas, 3)})
         for name in names:
-            file.write(load_part(folder, name)["pixels"].tobytes())
+            file.write(read_arrays(folder, f"parts/{name}")["pixels"].tobytes())
     with folder.writing("ids.npy") as file:
         np.save(file, np.concatenate(ids) if ids else np.zeros(0, np.int64))
     folder.remove("parts")
     return total
 
 
-def load_part(folder: Folder, name: str) -> dict[str, np.ndarray]:
-    with folder.reading(f"parts/{name}") as file, np.load(file, allow_pickle=False) as arrays:
+def read_arrays(folder: Folder, name: str) -> dict[str, np.ndarray]:
+    """All arrays of the `.npz` file `name`."""
+    with folder.reading(name) as file, np.load(file, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
 
 
