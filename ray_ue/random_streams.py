@@ -24,6 +24,7 @@ STREAMS = {
     "tap/crops": 59,
     "tap/start": 61,
     "tap/train": 53,
+    "texture/waves": 89,
     "tue/start": 83,
     "uc/batches": 5,
     "uc/generator": 1,

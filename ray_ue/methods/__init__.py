@@ -20,17 +20,19 @@ from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
+from ray_ue.methods.texture import Texture
 from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.registry import pick
 
 __all__ = [
     "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "GivenPerturbation", "Method",
-    "Per", "RandomNoise", "View", "build", "by_group", "describe", "rooted", "settings_of",
+    "Per", "RandomNoise", "Texture", "View", "build", "by_group", "describe", "rooted", "settings_of",
 ]  # fmt: skip
 
 METHODS: dict[str, type[Method]] = {
     "uc": UC,
+    "texture": Texture,
     "mi-ue": MIUE,
     "em": EM,
     "tap": TAP,

@@ -6,5 +6,6 @@ from ray_ue.perturbations.files import open_poison_file
 from ray_ue.perturbations.filter import Filter
 from ray_ue.perturbations.fitting import reflected_positions
 from ray_ue.perturbations.pixel import Pixel
+from ray_ue.perturbations.waves import Waves
 
-__all__ = ["Additive", "Filter", "Pixel", "Poison", "Streamed", "open_poison_file", "reflected_positions", "write_bank"]
+__all__ = ["Additive", "Filter", "Pixel", "Poison", "Streamed", "Waves", "open_poison_file", "reflected_positions", "write_bank"]

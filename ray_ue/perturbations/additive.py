@@ -62,7 +62,7 @@ class Additive(Poison):
         self.check(slot)
         return extend_delta(self._square(slot, min(height, width)), height=height, width=width)
 
-    def apply(self, pixels: Pixels, slot: int) -> Pixels:
+    def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         return self.budget.apply(pixels, self.delta(slot, height=pixels.shape[0], width=pixels.shape[1]))
 
     def save(self, path: Path) -> None:
@@ -117,7 +117,7 @@ class Streamed(Poison):
         """The entries in the order of the slots, some at a time."""
         return self.deltas.levels(self.turn)
 
-    def apply(self, pixels: Pixels, slot: int) -> Pixels:
+    def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         self.check(slot)
         height, width = pixels.shape[:2]
         entry = self.budget.quantise(self.deltas.read(self.turn, np.array([slot]))[0].numpy())

@@ -28,8 +28,8 @@ class Poison(ABC):
         return 255
 
     @abstractmethod
-    def apply(self, pixels: Pixels, slot: int) -> Pixels:
-        """The protected copy of one image. A `ValueError` if there is no such slot."""
+    def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
+        """The protected copy of one image, which the source calls `key`. A `ValueError` if there is no such slot."""
 
     @abstractmethod
     def save(self, path: Path) -> None:

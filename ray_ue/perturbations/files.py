@@ -6,9 +6,10 @@ from ray_ue.perturbations.additive import Additive
 from ray_ue.perturbations.base import Poison, head
 from ray_ue.perturbations.filter import Filter
 from ray_ue.perturbations.pixel import Pixel
+from ray_ue.perturbations.waves import Waves
 from ray_ue.registry import pick
 
-KINDS: dict[str, type[Additive] | type[Filter] | type[Pixel]] = {kind.kind: kind for kind in (Additive, Filter, Pixel)}
+KINDS: dict[str, type[Additive] | type[Filter] | type[Pixel] | type[Waves]] = {kind.kind: kind for kind in (Additive, Filter, Pixel, Waves)}
 
 
 def open_poison_file(path: Path) -> Poison:

@@ -40,7 +40,7 @@ class Filter(Poison):
     def slots(self) -> int:
         return len(self.kernels)
 
-    def apply(self, pixels: Pixels, slot: int) -> Pixels:
+    def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         self.check(slot)
         height, width = pixels.shape[:2]
         image, total = pixels.astype(np.float32), np.zeros(pixels.shape, np.float32)

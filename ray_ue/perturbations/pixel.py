@@ -35,7 +35,7 @@ class Pixel(Poison):
     def slots(self) -> int:
         return len(self.places)
 
-    def apply(self, pixels: Pixels, slot: int) -> Pixels:
+    def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         self.check(slot)
         side, changed = min(pixels.shape[:2]), pixels.copy()
         row, column = (

@@ -23,6 +23,7 @@ from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
+from ray_ue.methods.texture import Texture
 from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.models.pretrained.surrogates import Surrogate
@@ -77,6 +78,7 @@ SMALL: Mapping[str, Small] = {
     "rem": small(REM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "sem": small(SEM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "tue": small(TUE(epochs=2, batch=16, every=3, steps=2, step=2, network="small", learning_rate=0.01), alone=True),
+    "texture": small(Texture()),
     "gue": small(GUE(epochs=2, batch=16, inner=2, network="mlp2"), alone=True),
     "lsp": small(LSP()),
     "ar": small(AR()),

@@ -10,7 +10,18 @@ import torch
 
 from ray_ue.images.quality import deviation
 from ray_ue.loop import Workers
-from ray_ue.perturbations import Additive, Filter, Pixel, Poison, Streamed, fitting, open_poison_file, reflected_positions, write_bank
+from ray_ue.perturbations import (
+    Additive,
+    Filter,
+    Pixel,
+    Poison,
+    Streamed,
+    Waves,
+    fitting,
+    open_poison_file,
+    reflected_positions,
+    write_bank,
+)
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 from ray_ue.storage.artifacts import Folder
@@ -22,6 +33,14 @@ KERNELS = np.random.default_rng(1).uniform(0, 0.3, (3, 3, 3)).astype(np.float32)
 POISONS: dict[str, Poison] = {
     "additive": POISON,
     "filter": Filter(kernels=KERNELS, side=32),
+    "waves": Waves(
+        cycles=np.random.default_rng(2).uniform(-8, 8, (3, 2, 2)).astype(np.float32),
+        colours=np.random.default_rng(3).uniform(-1, 1, (3, 2, 3)).astype(np.float32),
+        phases=np.zeros((3, 2), np.float32),
+        gain=1.5,
+        salt=7,
+        budget=BUDGET,
+    ),
     "pixel": Pixel(places=np.array([[0, 0], [31, 31], [4, 9]]), colours=np.array([[0, 0, 0], [255, 0, 255], [1, 2, 3]], np.uint8), side=32),
 }
 SHAPES = [(32, 32), (45, 70), (101, 8), (7, 140), (1, 20), (64, 64)]

@@ -65,7 +65,9 @@ class PoisonedView:
         from ray_ue.stages.protect.export import poison_here  # brings torch, which only these tasks need
 
         picture = self.path.open(data)
-        return self.path.save(picture, poison_here(self.poison).apply(picture.rgb, int(slots_here(self.slots)[number])))
+        return self.path.save(
+            picture, poison_here(self.poison).apply(picture.rgb, int(slots_here(self.slots)[number]), key=f"test/{number}")
+        )
 
 
 @lru_cache(maxsize=1)

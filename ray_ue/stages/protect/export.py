@@ -120,7 +120,7 @@ class Writer:
             return None, line | {"reason": "rejected when it was first read"}
         if self.resize:
             clean = resized(clean, size=self.resize)
-        rgb = poison.apply(clean.rgb, slot)
+        rgb = poison.apply(clean.rgb, slot, key=item.key)
         visibility = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
         data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=clean.exif, icc=clean.icc), format=self.image_format)
         height, width = rgb.shape[:2]

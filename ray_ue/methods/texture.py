@@ -1,0 +1,102 @@
+"""Waves in colour per group, moved from picture to picture: a pattern that is ours, and needs no crafting."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ray_ue.loop import Step, Workers
+from ray_ue.methods.base import Aimed, Method, View
+from ray_ue.perturbations import Poison, Waves
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.random_streams import STREAMS
+
+# Brightness, and four ways to change colour at a brightness that stays about the same.
+COLOURS = np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64)
+DIRECTIONS, FREQUENCIES = 6, 3
+CANDIDATES, COMPARED = 60, 500  # sets of waves that a group chooses from; earlier groups that it keeps away from
+
+Sets = Int[np.ndarray, "n K"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texture(Method):
+    """`waves` plane waves per group, out of 90 that differ in direction, frequency and colour; groups keep away from each other.
+
+    Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain` times the waves' root mean square, cut off at the
+    budget, is what a picture gets: more is nearer to two-level stripes, stronger and easier to see. A picture's key moves its waves, so
+    that averaging the pictures of a group finds nothing. With an entry per image, each image has its group's waves.
+    """
+
+    per = "group"
+    waves: int = 2
+    slowest: float = 4.5
+    fastest: float = 8.0
+    gain: float = 1.5
+
+    def __post_init__(self) -> None:
+        most = DIRECTIONS * FREQUENCIES * len(COLOURS)
+        if not 1 <= self.waves <= most:
+            raise ValueError(f"texture has 1 to {most} waves, got {self.waves}")
+        if not 0 < self.slowest <= self.fastest < 1000 or not 0 < self.gain < 1000:
+            given = f"slowest={self.slowest:g}, fastest={self.fastest:g} and gain={self.gain:g}"
+            raise ValueError(f"texture needs 0 < slowest <= fastest and a gain above 0, all below 1000, got {given}")
+
+    def passes(self, rows: int) -> int:
+        return 0
+
+    def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
+        if resume:
+            return
+        rng = np.random.default_rng([seed, STREAMS["texture/waves"]])
+        angles, speeds, colours = self._bank()
+        chosen = _far_apart(view.groups, self.waves, distance=_distances(angles, speeds, colours), rng=rng)
+        cycles = np.stack([np.cos(angles), np.sin(angles)], 1) * speeds[:, None]
+        phases = rng.uniform(0, 2 * np.pi, chosen.shape)
+        of_slot = view.group_of_slot()
+        arrays = {"cycles": cycles[chosen], "colours": COLOURS[colours][chosen], "phases": phases}
+        state = {name: torch.from_numpy(values[of_slot].astype(np.float32)) for name, values in arrays.items()}
+        state["salt"] = torch.tensor(int(rng.integers(2**62)))
+        yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: dict(state))
+
+    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
+        arrays = {name: state[name].cpu().numpy() for name in ("cycles", "colours", "phases")}
+        return Waves(**arrays, gain=self.gain, salt=int(state["salt"]), budget=budget)
+
+    def _bank(self) -> tuple[Float[np.ndarray, " W"], Float[np.ndarray, " W"], Int[np.ndarray, " W"]]:
+        """(direction in radians, periods per shorter side, row of `COLOURS`) of every wave that there is."""
+        steps = np.arange(DIRECTIONS) * np.pi / DIRECTIONS + 0.2  # none along an axis, where edges and JPEG's blocks lie
+        angles, speeds, colours = np.meshgrid(
+            steps, np.geomspace(self.slowest, self.fastest, FREQUENCIES), np.arange(len(COLOURS)), indexing="ij"
+        )
+        return angles.ravel(), speeds.ravel(), colours.ravel()
+
+
+def _distances(
+    angles: Float[np.ndarray, " W"], speeds: Float[np.ndarray, " W"], colours: Int[np.ndarray, " W"]
+) -> Float[np.ndarray, "W W"]:
+    """How easily two waves are told apart: steps of direction (two at most), steps of frequency, and a half for another colour.
+
+    Jitter changes colours and leaves directions, so that directions count for more.
+    """
+    turn = np.abs((angles[:, None] - angles + np.pi / 2) % np.pi - np.pi / 2) / (np.pi / DIRECTIONS)
+    places = np.unique(np.log(speeds).round(9), return_inverse=True)[1]
+    return np.minimum(2, turn) + np.abs(places[:, None] - places) + 0.5 * (colours[:, None] != colours)
+
+
+def _far_apart(groups: int, waves: int, *, distance: Float[np.ndarray, "W W"], rng: np.random.Generator) -> Sets:
+    """`waves` different waves for each group: of some random sets the one that differs most from the nearest group before it."""
+    chosen = np.empty((groups, waves), np.int64)
+    for group in range(groups):
+        candidates = np.stack([rng.permutation(len(distance))[:waves] for _ in range(CANDIDATES)])
+        before = chosen[max(0, group - COMPARED) : group]
+        if len(before):
+            pairs = distance[candidates[:, None, :, None], before[None, :, None, :]]  # [candidates, before, K, K]
+            nearest = (pairs.min(3).sum(2) + pairs.min(2).sum(2)).min(1)
+            candidates = candidates[[int(nearest.argmax())]]
+        chosen[group] = candidates[0]
+    return chosen
