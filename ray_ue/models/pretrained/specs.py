@@ -16,6 +16,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # Importing every library costs each new process seconds that most of them do not need.
 FAMILIES = {
     "open_clip": "ray_ue.models.pretrained.open_clip",
+    "timm": "ray_ue.models.pretrained.timm",
     "torchvision": "ray_ue.models.pretrained.torchvision",
     "ssl": "ray_ue.models.pretrained.self_supervised",
 }
@@ -26,8 +27,11 @@ def family(kind: str) -> "Family":
     return import_module(pick(FAMILIES, kind, what="kind of surrogate")).FAMILY
 
 
-EXAMPLES = "open_clip:RN50/openai, open_clip:RN50@/path/to/weights.pt, torchvision:resnet50, ssl:small or ssl:resnet18"
-UNTAGGED = {"torchvision": "IMAGENET1K_V1"}  # the UC paper's supervised surrogate
+EXAMPLES = (
+    "timm:tf_efficientnet_lite0, open_clip:RN50/openai, open_clip:RN50@/path/to/weights.pt, torchvision:resnet50, ssl:small or ssl:resnet18"
+)
+# The weights of a name without any: those of the UC paper's supervised surrogate, and those that a dependency carries.
+UNTAGGED = {"torchvision": "IMAGENET1K_V1", "timm:tf_efficientnet_lite0": "packaged"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ def parse(text: str) -> Spec:
         weights = f"@{path}"
     else:
         arch, _, tag = rest.partition("/")
-        weights = tag or UNTAGGED.get(kind, "")
+        weights = tag or UNTAGGED.get(f"{kind}:{arch}", UNTAGGED.get(kind, ""))
     if (kind == "ssl") != (not weights) or not arch or weights == "@":
         reason = "is trained on the images and takes no weights" if kind == "ssl" else "needs weights"
         raise ValueError(f"the surrogate {text!r} {reason}; write {EXAMPLES}")
@@ -107,7 +111,7 @@ def identity(spec: Spec) -> dict[str, str]:
 def geometry(spec: Spec, *, image_size: int) -> tuple[int, int]:
     """(canvas, size): the side of a stored view and of the network's input; 256 and 224 in the UC paper.
 
-    A surrogate trained on the collection takes its views whole, at `image_size`.
+    A surrogate trained on the collection takes its views whole, at `image_size`; so does one of timm.
     """
     size = family(spec.kind).side(spec.arch, image_size)
-    return (size, size) if spec.kind == "ssl" else (round(size * 256 / 224), size)
+    return (size, size) if spec.kind in ("ssl", "timm") else (round(size * 256 / 224), size)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
 from safetensors import SafetensorError
@@ -56,3 +58,13 @@ def read(path: Path) -> dict[str, Tensor]:
             "TorchScript and pickled models are not loaded: save its state_dict as safetensors"
         ) from error
     return tensors
+
+
+def refuse_unreachable(url: str, *, what: str, hint: str) -> None:
+    """A `ValueError` with `hint` if nobody answers at `url`: the libraries would retry for a minute."""
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=10).close()
+    except HTTPError:
+        pass  # somebody answered: the library knows the other names of the file
+    except OSError as error:
+        raise ValueError(f"could not fetch the weights {what} ({error}); {hint}") from error
