@@ -50,7 +50,7 @@ class Grid:
     curve_rows: int = 1000
     """Test rows for the accuracy after each epoch; the final accuracy uses all test rows."""
     encoder: str = "ssl:plain"
-    """Network for the exploiter's pseudo-labels and finer labels: open_clip:…, torchvision:…, or ssl:… trained on the clean rows."""
+    """Network for pseudo-labels and finer labels: timm:…, open_clip:…, torchvision:…, or ssl:… trained on the clean rows."""
     encoder_steps: int = 100
     """Training steps of an ssl encoder."""
     texts: str = ""

@@ -3,10 +3,12 @@
 The fields of both are the flags of the command line and the keyword arguments of `ray_ue.protect`.
 """
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Literal
 
 from tyro.conf import arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits
@@ -17,6 +19,15 @@ from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.opening import Format
 
+SIDES = (32, 64, 128, 224)  # of which --image-size auto takes one
+SIDE = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="INT|auto",
+    instance_from_str=lambda words: 0 if words[0] == "auto" else int(words[0]),
+    is_instance=lambda value: isinstance(value, int),
+    str_from_instance=lambda value: [str(value) if value else "auto"],
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -25,9 +36,9 @@ class Recipe:
     format: Format = "auto"
     """How the source is laid out."""
     surrogate: str = "ssl:small"
-    """Network to craft against: open_clip:RN50/openai, open_clip:RN50@FILE, torchvision:resnet50[@FILE], ssl:small, ssl:resnet18."""
-    image_size: int = 32
-    """Side at which an ssl surrogate sees images, and at which mi-ue, em, tap, rem, tue, gue, lsp, ar and noise craft; use 224 for photographs."""  # noqa: E501
+    """Network to cluster and craft with: timm:ARCH[/TAG|@FILE], open_clip:RN50/openai, torchvision:resnet50, ssl:small (trained here)."""
+    image_size: Annotated[int, SIDE] = 32
+    """Side at which a surrogate sees images and a method crafts; auto (0 in Python): 32, 64, 128 or 224, as the pictures' median."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
     embeddings: str = ""
@@ -97,6 +108,8 @@ class Recipe:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
+        if self.image_size and self.image_size < 16:
+            raise ValueError(f"--image-size {self.image_size} is too small; give 16 or more, or auto for a side that suits the pictures")
         if self.resize and self.resize < 8:
             raise ValueError(f"--resize {self.resize} is too small; give 8 or more, or 0 to keep every image's size")
 
@@ -115,8 +128,14 @@ class Recipe:
     def limits(self) -> Limits:
         return Limits(max_pixels=self.max_pixels)
 
+    def sized(self, median: float) -> "Recipe":
+        """The same, with the side that suits pictures whose shorter sides have this median, where none was stated."""
+        nearest = min(SIDES, key=lambda side: abs(math.log(side / max(median, 1))))
+        return self if self.image_size else replace(self, image_size=nearest)
+
     def geometry(self) -> tuple[int, int]:
-        """(canvas, size): the side of the stored view, and of the surrogate's input."""
+        """(canvas, size): the side of the stored view, and of the surrogate's input; only where `image_size` is known."""
+        assert self.image_size, "plan resolves the image size"
         return specs.geometry(specs.parse(self.surrogate), image_size=self.image_size)
 
     def side(self, *, frozen: bool) -> int:
@@ -144,7 +163,7 @@ LEAST = {
     "learning_rate": 0,
     "craft_sample": 2,
     "max_pixels": 64,
-    "image_size": 16,
+    "image_size": 0,
     "ssl_steps": 1,
     "resize": 0,
 }

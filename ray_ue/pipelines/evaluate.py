@@ -59,7 +59,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
 
 def reading(grid: Grid, *, format: str) -> Recipe:
     """The recipe that images are read with. Unreadable images are left out, however many: the copy's own run has judged them."""
-    return Recipe(format=format, surrogate=grid.encoder, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
+    return Recipe(format=format, surrogate=grid.encoder, image_size=32, ssl_steps=grid.encoder_steps, max_rejected=1.0)  # type: ignore[arg-type]
 
 
 def refuse_wrong_names(grid: Grid) -> None:

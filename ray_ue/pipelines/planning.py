@@ -1,13 +1,16 @@
 """The plan of a run: rows, passes, disk, devices, from a listing and a few decoded images."""
 
+import contextlib
+import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
-from ray_ue.config.recipe import Recipe
+from ray_ue.config.recipe import SIDES, Recipe
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.models.pretrained import specs
@@ -180,17 +183,46 @@ def count(source: Source, shards: list[Shard]) -> tuple[int, bool]:
 
 def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[float, int, int]:
     """(mean pixels per image, images looked at, how many of them cannot be used) from the first, middle and last shard."""
-    chosen = {shards[i].number: shards[i] for i in (0, len(shards) // 2, len(shards) - 1)}
     areas, bad = [], 0
-    for shard in chosen.values():
-        rows = source.rows(shard)
-        for data in islice(source.read(shard, rows.slice(0, LOOKED_AT // len(chosen))), LOOKED_AT):
-            try:
-                height, width = decode(data, limits=limits).rgb.shape[:2]
-                areas.append(height * width)
-            except Rejected:
-                bad += 1
+    for data in _some_images(source, shards):
+        try:
+            height, width = decode(data, limits=limits).rgb.shape[:2]
+            areas.append(height * width)
+        except Rejected:
+            bad += 1
     return (float(np.mean(areas)) if areas else 0.0), len(areas) + bad, bad
+
+
+def _some_images(source: Source, shards: list[Shard]) -> Iterator[bytes]:
+    """Up to `LOOKED_AT` image files of the first, middle and last shard."""
+    chosen = {shards[i].number: shards[i] for i in (0, len(shards) // 2, len(shards) - 1)}
+    for shard in chosen.values():
+        yield from source.read(shard, source.rows(shard).slice(0, LOOKED_AT // len(chosen)))
+
+
+def median_side(source: Source) -> float:
+    """The median of the shorter sides of some images of the first, middle and last shard, from their headers; 0 if none can be read."""
+    sides = []
+    for data in _some_images(source, source.shards()):
+        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(io.BytesIO(data)) as image:
+            sides.append(min(image.size))
+    return float(np.median(sides)) if sides else 0.0
+
+
+def coarse_line(source: Source, recipe: Recipe) -> str:
+    """A warning where networks see the pictures much smaller than they are; empty if there is nothing to say."""
+    from ray_ue.methods.requirements import requirements_of
+
+    needs, median = requirements_of(recipe), median_side(source)
+    if not (needs.method.source_arch or needs.surrogate):
+        return ""
+    side = recipe.image_size if needs.method.source_arch else recipe.geometry()[1]
+    if median < 2 * side or side >= SIDES[-1]:
+        return ""
+    return (
+        f"--image-size {recipe.image_size} is far below these pictures (median {median:.0f} px): what is crafted there and "
+        f"enlarged protects little against whoever trains at their own size; give --image-size auto"
+    )
 
 
 def per_byte(image_format: str) -> float:

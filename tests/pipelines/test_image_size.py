@@ -1,0 +1,51 @@
+"""`--image-size auto`: the side follows the pictures, and a side far below them is a warning."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ray_ue.cli.commands import parse_arguments
+from ray_ue.config.recipe import AUTOMATIC, Recipe
+from ray_ue.pipelines import protect
+from ray_ue.pipelines.planning import coarse_line, median_side
+from ray_ue.sources import open_source
+
+
+def pictures(root: Path, *, side: int, broken: int = 0) -> str:
+    root.mkdir()
+    for number in range(4):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side + 9, 3), dtype=np.uint8)).save(root / f"{number}.png")
+    for number in range(broken):
+        (root / f"broken{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return str(root)
+
+
+@pytest.mark.parametrize(("side", "taken"), [(16, 32), (32, 32), (60, 64), (160, 128), (190, 224), (900, 224)])
+def test_auto_takes_the_side_nearest_to_the_pictures(side: int, taken: int, tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", side=side, broken=1)
+    assert median_side(open_source(source)) == side
+    job = protect.plan(source, str(tmp_path / "out"), recipe=Recipe(image_size=0), resources=AUTOMATIC)
+    assert job.recipe == replace(Recipe(), image_size=taken)
+    stated = protect.plan(source, str(tmp_path / "out"), recipe=Recipe(image_size=48), resources=AUTOMATIC)
+    assert stated.recipe.image_size == 48
+
+
+def test_the_command_line_takes_auto_or_a_number() -> None:
+    for words, size in (([], 32), (["--image-size", "auto"], 0), (["--image-size", "96"], 96)):
+        assert parse_arguments("protect", ["in", "out", *words]).recipe.image_size == size
+    with pytest.raises(ValueError, match="image-size"):
+        parse_arguments("protect", ["in", "out", "--image-size", "large"])
+    with pytest.raises(ValueError, match=r"--image-size 8 is too small; give 16 or more, or auto"):
+        Recipe(image_size=8).check()
+
+
+def test_a_side_far_below_the_pictures_is_a_warning(tmp_path: Path) -> None:
+    source = open_source(pictures(tmp_path / "in", side=300))
+    line = coarse_line(source, Recipe(method="uc", surrogate="ssl:small", image_size=32))
+    assert line.startswith("--image-size 32 is far below these pictures (median 300 px)")
+    assert "give --image-size auto" in line
+    assert not coarse_line(source, Recipe(method="uc", surrogate="ssl:small", image_size=224))
+    assert not coarse_line(source, Recipe(method="noise", per="image", image_size=32)), "noise has no network that could see too little"
