@@ -26,7 +26,7 @@ POLL = 0.3  # seconds between looks at the queue
 
 
 @runtime_checkable
-class Job(Protocol):
+class LaneTask(Protocol):
     """What a lane works through; it is pickled, and unpickled by the workers alone."""
 
     @property
@@ -64,7 +64,7 @@ class Lanes:
         return cls(count=count, workers=workers, gpus=resources.gpus_per_victim if machines.gpus else 0.0, threads=threads)
 
 
-def train_all(jobs: Sequence[Job], *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
+def train_all(jobs: Sequence[LaneTask], *, home: Folder, machines: Machines, resources: Resources, skipped: int) -> list[dict]:
     """The facts of every job, in order; each finished cell is an artifact, so a killed grid goes on where it stopped."""
     progress = Progress(stage="evaluate", total=len(jobs) + skipped, unit="cells")
     progress.skip(skipped)
@@ -82,7 +82,7 @@ def train_all(jobs: Sequence[Job], *, home: Folder, machines: Machines, resource
     return [facts[number] for number in range(len(jobs))]
 
 
-def train_here(jobs: Sequence[Job], *, keep: bool) -> Iterator[tuple[int, dict]]:
+def train_here(jobs: Sequence[LaneTask], *, keep: bool) -> Iterator[tuple[int, dict]]:
     """One cell after the other in this process: starts fastest, for small grids."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for number, job in enumerate(jobs):
@@ -90,7 +90,7 @@ def train_here(jobs: Sequence[Job], *, keep: bool) -> Iterator[tuple[int, dict]]
 
 
 def train_there(
-    jobs: Sequence[Job], progress: Progress, *, home: Folder, machines: Machines, resources: Resources
+    jobs: Sequence[LaneTask], progress: Progress, *, home: Folder, machines: Machines, resources: Resources
 ) -> Iterator[tuple[int, dict]]:
     """Every lane is a Ray Train run of its own, so that a lost node stops one of them and not the rest."""
     if not jobs:
@@ -153,7 +153,7 @@ def work(config: dict[str, Any]) -> None:
             queue.note.remote(lane, text)  # nobody waits for it
 
     while (ticket := shared(ray.get(queue.next.remote(lane)) if workers.rank == 0 else None, world=workers.world)) is not None:
-        job: Job = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
+        job: LaneTask = pickle.loads(ticket[1])  # noqa: S301 - made by the driver of this run
         facts = job.train(device=device, workers=workers, keep=config["keep"], told=told)
         if workers.rank == 0:
             ray.get(queue.done.remote(lane, facts))

@@ -32,9 +32,9 @@ def groupwise(features: Features, groups: Int[np.ndarray, " n"]) -> Groupwise:
     alone = float((length > 0).sum())  # every row's cosine with itself
     within, total = float((sums**2).sum()), float((sums.sum(0) ** 2).sum())
     pairs, crossed = int((sizes * (sizes - 1)).sum()), int(len(groups) ** 2 - (sizes**2).sum())
-    found = [_logdet(features[slot == place]) for place in range(len(kinds)) if sizes[place] > 1]
+    determinants = [_logdet(features[slot == place]) for place in range(len(kinds)) if sizes[place] > 1]
     return Groupwise(
-        logdet=float(np.mean(found)) if found else float("nan"),
+        logdet=float(np.mean(determinants)) if determinants else float("nan"),
         intra=(within - alone) / pairs if pairs else float("nan"),
         inter=(total - within) / crossed if crossed else float("nan"),
     )

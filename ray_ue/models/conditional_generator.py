@@ -14,7 +14,7 @@ def _conv(inside: int, outside: int, side: int, *, stride: int = 1) -> nn.Sequen
     return nn.Sequential(conv, nn.BatchNorm2d(outside))
 
 
-class _Residual(nn.Module):
+class _ConditionalResidual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(_conv(width, width, 3), nn.ReLU(inplace=True), _conv(width, width, 3))
@@ -37,7 +37,7 @@ class ConditionalGenerator(nn.Module):
         down = [_conv(3, width, 7), *(_conv(one, 2 * one, 3, stride=2) for one in widths[:-1])]
         self.down = nn.Sequential(*(part for conv in down for part in (conv, nn.ReLU(inplace=True))))
         self.join = nn.Sequential(_conv(wide + given, wide, 3), nn.ReLU(inplace=True))
-        self.middle = nn.Sequential(*(_Residual(wide) for _ in range(blocks)))
+        self.middle = nn.Sequential(*(_ConditionalResidual(wide) for _ in range(blocks)))
         self.up = nn.Sequential(*(part for one in reversed(widths[1:]) for part in _double(one)))
         self.out = nn.Conv2d(width, 3, 7, padding=3, padding_mode="replicate")
 
