@@ -20,10 +20,19 @@ from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.opening import Format
 
 SIDES = (32, 64, 128, 224)  # of which --image-size auto takes one
+
+
+def read_side(word: str) -> int:
+    """A number of pixels, or 0 for `auto`."""
+    if word != "auto" and not word.isdigit():
+        raise ValueError(f"it is a number of pixels or auto, got {word!r}")
+    return 0 if word == "auto" else int(word)
+
+
 SIDE = PrimitiveConstructorSpec(
     nargs=1,
     metavar="INT|auto",
-    instance_from_str=lambda words: 0 if words[0] == "auto" else int(words[0]),
+    instance_from_str=lambda words: read_side(words[0]),
     is_instance=lambda value: isinstance(value, int),
     str_from_instance=lambda value: [str(value) if value else "auto"],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor, nn
 
@@ -95,13 +95,13 @@ def _build(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
         state = read(Path(weights[1:]))
     else:
         state = read(_fetched(arch, weights, config.hf_hub_id))
-    converted = package is not None and "_conv_stem.weight" in state
-    heads = (config.classifier,) if config and isinstance(config.classifier, str) else tuple(config.classifier or ()) if config else ()
+    names = config.classifier if config else ()
+    heads = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names or ()))
     try:
         net.load_state_dict({name: values for name, values in renamed(state).items() if not name.startswith(heads)})
     except RuntimeError as error:
         raise ValueError(f"the file does not hold the weights of {arch}: {' '.join(str(error).split())[:160]}") from error
-    if package and converted:
+    if package and "_conv_stem.weight" in state:
         return Tower(net=net, mean=(package.mean,) * 3, std=(package.std,) * 3)
     return Tower(net=net, mean=config.mean if config else (0.5,) * 3, std=config.std if config else (0.5,) * 3)
 
@@ -112,8 +112,6 @@ def _fetched(arch: str, tag: str, repository: str) -> Path:
         if isinstance(cached := try_to_load_from_cache(repository, name), str):
             return Path(cached)
     refuse_unreachable(hf_hub_url(repository, FILES[0]), what=f"{arch}/{tag}", hint=OFFLINE.format(kind="timm", arch=arch))
-    from huggingface_hub import hf_hub_download
-
     return Path(hf_hub_download(repository, FILES[0]))
 
 
