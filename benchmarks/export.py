@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
     blobs = photos(bench.photos, count=rows)
     source = as_folder(blobs, bench.scratch / "photos")
     # The crafting is not measured: any bank costs the same to apply.
-    recipe = Recipe(surrogate="ssl:small", ssl_steps=2, steps=2, craft_sample=256)
+    recipe = Recipe(method="uc", surrogate="ssl:small", image_size=32, ssl_steps=2, steps=2, craft_sample=256)
     with job(source, bench.scratch, recipe=recipe) as run:
         threads = run.machines.cores * run.machines.nodes
         stages = Stages(run)

@@ -12,7 +12,18 @@ from ray_ue.config.stages import STAGES
 SIZES, QUICK_SIZES = (10_000, 100_000), (2_000, 20_000)
 SHARDS = 10  # of the small collection; the large one has ten times as many
 GOAL = 1.10
-FLAGS = ("--surrogate", "ssl:small", "--ssl-steps", "5", "--steps", "5")  # a tiny encoder; everything else is the default
+FLAGS = (
+    "--method",
+    "uc",
+    "--surrogate",
+    "ssl:small",
+    "--image-size",
+    "32",
+    "--ssl-steps",
+    "5",
+    "--steps",
+    "5",
+)  # a tiny encoder; everything else is the default
 GIB = 2**30
 
 

@@ -20,7 +20,7 @@ from ray_ue.config.stages import STAGES
 ROWS = "10000,100000,1000000"
 PER_SHARD = 5_000
 DIFFERENT = 5_000  # images; more rows repeat them, for what an image shows changes no cost
-FLAGS = ("--surrogate", "ssl:plain", "--ssl-steps", "5", "--steps", "5", "--image-size", "16")
+FLAGS = ("--method", "uc", "--surrogate", "ssl:plain", "--ssl-steps", "5", "--steps", "5", "--image-size", "16")
 STREAMED = ("index", "embed", "cluster", "export", "verify")  # the stages that see every row
 CLOSED = re.compile(r"^\s*(\w+)\s+[\d,]+ (?:rows|images|shards) in ((?:\d+:)?\d+:\d+)")
 GIB, MIB = 2**30, 2**20

@@ -26,7 +26,20 @@ def measure(bench: Bench) -> Iterator[Measure]:
 
 def once(source: Path, copy: Path) -> dict[str, float]:
     """Seconds from the start of `ray-ue embed` to the first file of each kind."""
-    command = [sys.executable, "-m", "ray_ue", "embed", str(source), str(copy), "--surrogate", "ssl:small", "--ssl-steps", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "ray_ue",
+        "embed",
+        str(source),
+        str(copy),
+        "--surrogate",
+        "ssl:small",
+        "--image-size",
+        "32",
+        "--ssl-steps",
+        "1",
+    ]
     work, found = copy.with_name(copy.name + ".ray-ue"), dict[str, float]()
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

@@ -23,7 +23,7 @@ from ray_ue.storage.artifacts import Folder
 from ray_ue.version import installed
 
 PICTURES, SIDE = 24, 32
-DEFAULTS = ["--ssl-steps", "10", "--steps", "10", "--batch", "24", "--clusters", "3"]
+DEFAULTS = ["--method", "uc", "--surrogate", "ssl:small", "--ssl-steps", "10", "--steps", "10", "--batch", "24", "--clusters", "3"]
 
 
 def picture(number: int) -> bytes:

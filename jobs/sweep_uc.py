@@ -16,7 +16,7 @@ import sys
 from ray_ue.cli.main import main
 
 AXES = ["--vary", "clusters=5,10,20,50", "--vary", "budget=8,16,32"]
-DEFAULTS = ["--evaluate.relabels", "identity,super:5,pseudo:10", "--evaluate.defenses", "none"]
+DEFAULTS = ["--method", "uc", "--evaluate.relabels", "identity,super:5,pseudo:10", "--evaluate.defenses", "none"]
 
 
 def words(asked: list[str]) -> list[str]:

@@ -24,7 +24,22 @@ import sys
 from ray_ue.cli.main import main
 
 DEFAULTS = [
-    *["--surrogate", "open_clip:RN50/openai", "--clusters", "10", "--budget", "16/255", "--aim", "shift", "--loss", "kl"],
+    *[
+        "--method",
+        "uc",
+        "--surrogate",
+        "open_clip:RN50/openai",
+        "--image-size",
+        "224",
+        "--clusters",
+        "10",
+        "--budget",
+        "16/255",
+        "--aim",
+        "shift",
+        "--loss",
+        "kl",
+    ],
     *["--parameterization", "generator", "--data-scope", "all", "--learning-rate", "0.0001", "--steps", "7500", "--batch", "256"],
     *["--resize", "224", "--image-format", "webp"],
 ]

@@ -49,7 +49,7 @@ class Grid:
     """Maximum number of test rows, drawn at random; 0 takes all."""
     curve_rows: int = 1000
     """Test rows for the accuracy after each epoch; the final accuracy uses all test rows."""
-    encoder: str = "ssl:plain"
+    encoder: str = "timm:tf_efficientnet_lite0"
     """Network for pseudo-labels and finer labels: timm:…, open_clip:…, torchvision:…, or ssl:… trained on the clean rows."""
     encoder_steps: int = 100
     """Training steps of an ssl encoder."""

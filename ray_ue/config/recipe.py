@@ -44,9 +44,9 @@ class Recipe:
 
     format: Format = "auto"
     """How the source is laid out."""
-    surrogate: str = "ssl:small"
+    surrogate: str = "timm:tf_efficientnet_lite0"
     """Network to cluster and craft with: timm:ARCH[/TAG|@FILE], open_clip:RN50/openai, torchvision:resnet50, ssl:small (trained here)."""
-    image_size: Annotated[int, SIDE] = 32
+    image_size: Annotated[int, SIDE] = 0
     """Side at which a surrogate sees images and a method crafts; auto (0 in Python): 32, 64, 128 or 224, as the pictures' median."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
@@ -66,7 +66,7 @@ class Recipe:
     """Maximum number of rows that k-means is fitted on; all rows are assigned."""
     budget: Annotated[str, arg(aliases=("--strength",))] = "16/255"
     """Largest change of a channel: 16, 16/255 or 0.0627; or low (8/255), mid (16/255), high (32/255, clearly visible)."""
-    method: str = "uc"
+    method: str = "texture"
     """How the perturbation is crafted; ray-ue methods lists all methods and their settings."""
     settings: str = ""
     """Settings of the method, comma-separated: epochs=30,network=fast."""

@@ -9,7 +9,7 @@ from ray_ue.config.grid import Grid, grid_cells, split_list
 from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
-from ray_ue.pipelines.planning import bank_bytes, estimate, views_bytes
+from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, views_bytes
 from ray_ue.results.evaluation import UNDEFENDED
 from ray_ue.sources import open_source
 from ray_ue.storage.artifacts import Folder
@@ -73,6 +73,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
         raise ValueError("--evaluate.purified does not work in a sweep; purify and evaluate the chosen copy by itself")
     recipe, home = protect.rooted(recipe), Folder.at(output)
     opened_source, opened_test = (open_source(uri, format=recipe.format) for uri in (source, test))
+    recipe = recipe if recipe.image_size else recipe.sized(median_side(opened_source))
     request = SweepRequest(
         source=absolute(source),
         test=absolute(test),
@@ -86,6 +87,10 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     )
     if (count := prod(map(len, request.axes.values()))) > MOST:
         raise ValueError(f"--vary gives {count:,} settings, more than {MOST:,}; name fewer values")
+    if 0 in request.axes.get("image_size", ()):
+        raise ValueError(
+            "--vary image_size takes numbers of pixels, got 0; without --vary, --image-size auto takes one that suits the pictures"
+        )
     if "resize" in request.axes and not grid.image_size:
         raise ValueError("--vary resize changes the images of victims; set one size for all victims with --evaluate.image-size")
     evaluate.refuse_inside(home, (request.source, request.test))

@@ -33,7 +33,17 @@ FROZEN = 4.0  # seconds
 PAUSE = (3.0, 35.0)  # seconds between kills: a command that is killed every half minute never gets anywhere
 PARTS, EACH = 8, 30
 FLAGS = (
-    *("--vary", "clusters=2,3", "--ssl-steps=20", "--steps=60", "--batch=16", "--craft-sample=100"),
+    *(
+        "--vary",
+        "clusters=2,3",
+        "--method=uc",
+        "--surrogate=ssl:small",
+        "--image-size=32",
+        "--ssl-steps=20",
+        "--steps=60",
+        "--batch=16",
+        "--craft-sample=100",
+    ),
     *("--evaluate.victims=lenet5", "--evaluate.relabels=identity", "--evaluate.defenses=none", "--evaluate.seeds=2"),
     *("--evaluate.epochs=3", "--concurrent=2"),
 )

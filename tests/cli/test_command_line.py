@@ -9,7 +9,23 @@ from pathlib import Path
 
 import pytest
 
-FLAGS = ["--clusters", "3", "--ssl-steps", "40", "--steps", "60", "--batch", "32", "--craft-sample", "50", "--workers", "local"]
+FLAGS = [
+    "--clusters",
+    "3",
+    "--method=uc",
+    "--surrogate=ssl:small",
+    "--image-size=32",
+    "--ssl-steps",
+    "40",
+    "--steps",
+    "60",
+    "--batch",
+    "32",
+    "--craft-sample",
+    "50",
+    "--workers",
+    "local",
+]
 
 
 def start(*words: str) -> subprocess.Popen[str]:

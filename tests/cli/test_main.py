@@ -37,7 +37,7 @@ WRONG = {
     "flag of another method": (["protect", "{photos}", "{out}", "--method", "cuda", "--steps", "3"], "--steps is no setting of cuda"),
     "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
     "several numbers of clusters": (
-        ["protect", "{photos}", "{out}", "--also-clusters", "20"],
+        ["protect", "{photos}", "{out}", "--method", "uc", "--also-clusters", "20"],
         "works with mi-ue, em, rem, sem; --method uc uses one clustering",
     ),
     "several numbers of clusters for tap": (
@@ -181,7 +181,12 @@ def test_a_field_that_is_none_of_the_grids_is_named() -> None:
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["protect", str(photos), str(tmp_path / "out"), "--budget", "0.0314", "--dry-run"]) == 0
+    assert (
+        main(
+            ["protect", str(photos), str(tmp_path / "out"), "--method", "uc", "--surrogate", "ssl:small", "--budget", "0.0314", "--dry-run"]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
     assert "rows  60" in told
     assert "8/255 (8 levels" in told
@@ -192,7 +197,18 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Pa
 
 
 def test_what_a_plan_cannot_count_it_calls_a_least(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["protect", str(photos), str(tmp_path / "out"), "--settings", "parameterization=generator", "--dry-run"]
+    words = [
+        "protect",
+        str(photos),
+        str(tmp_path / "out"),
+        "--method",
+        "uc",
+        "--surrogate",
+        "ssl:small",
+        "--settings",
+        "parameterization=generator",
+        "--dry-run",
+    ]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "crafting at least" in told

@@ -49,7 +49,9 @@ def test_a_preview_is_one_page_beside_an_output_that_is_not_begun(
     ray_session: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["protect", str(photos), str(tmp_path / "out"), "--clusters", "3", "--strength", "low", "--preview", "4"]
-    assert main([*words, "--ssl-steps", "5", "--steps", "10", "--batch", "16"]) == 0
+    assert (
+        main([*words, "--method=uc", "--surrogate=ssl:small", "--image-size=32", "--ssl-steps", "5", "--steps", "10", "--batch", "16"]) == 0
+    )
     assert f"{tmp_path}/out.preview.html" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.preview.html", "photos"]
     page = (tmp_path / "out.preview.html").read_text()

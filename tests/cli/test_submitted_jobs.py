@@ -31,7 +31,23 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--ssl-steps", "2", "--steps", "40", "--batch", "16", "--clusters", "3", "--craft-sample", "50", "--workers", "local"]
+SMALL = [
+    "--method=uc",
+    "--surrogate=ssl:small",
+    "--image-size=32",
+    "--ssl-steps",
+    "2",
+    "--steps",
+    "40",
+    "--batch",
+    "16",
+    "--clusters",
+    "3",
+    "--craft-sample",
+    "50",
+    "--workers",
+    "local",
+]
 PATIENCE = 240.0  # seconds: a job takes about 20 on a quiet machine
 
 

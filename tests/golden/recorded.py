@@ -18,7 +18,16 @@ from ray_ue.__main__ import main
 
 CLOCKS = ("seconds", "looped", "spent", "workers", "resumed_at", "run")  # facts and columns that a second run elsewhere does not repeat
 PAGES = ("report.html", "run.json", "sweep.json", "claim.json", "information.md", "results.md", "sweep.md")  # they name paths and times
-RECIPE: dict[str, Any] = {"clusters": 3, "ssl_steps": 2, "steps": 3, "batch": 12, "craft_sample": 40, "image_size": 16}
+RECIPE: dict[str, Any] = {
+    "method": "uc",
+    "surrogate": "ssl:small",
+    "clusters": 3,
+    "ssl_steps": 2,
+    "steps": 3,
+    "batch": 12,
+    "craft_sample": 40,
+    "image_size": 16,
+}
 GRID: dict[str, Any] = {
     "victims": "mlp2",
     "relabels": "identity,pseudo:3",

@@ -29,29 +29,36 @@ from ray_ue.sweeps.trial_records import trial_fingerprint
 
 WITH_FILES = ("given", "concept")
 FACTS = {"rows": 60, "asked": 60, "of": 60, "canvas": 32, "rejected": 0, "most": 16}
+
+
+def stated(**changes: Any) -> Recipe:
+    """A recipe with the defaults of the day when its fingerprint was recorded."""
+    return Recipe(**({"method": "uc", "surrogate": "ssl:small", "image_size": 32} | changes))
+
+
 RECIPES = {
-    "defaults": Recipe(),
-    **{f"per {name}": Recipe(method=name, per="group") for name in METHODS if name not in WITH_FILES},
-    **{f"{name} by label": Recipe(method=name, groups="label") for name in METHODS if name not in WITH_FILES},
-    "clusters": Recipe(clusters=5),
-    "also": Recipe(method="mi-ue", clusters=5, also_clusters="10,20"),
-    "restarts": Recipe(restarts=2, fit_sample=1000),
-    "budget": Recipe(budget="8/255"),
-    "budget in words": Recipe(budget="low"),
-    "aim": Recipe(aim="farthest"),
-    "seed": Recipe(seed=3),
-    "surrogate": Recipe(surrogate="ssl:resnet18", image_size=64, ssl_steps=50),
-    "given weights": Recipe(surrogate="torchvision:resnet50/IMAGENET1K_V2"),
-    "clip": Recipe(surrogate="open_clip:RN50/openai"),
-    "generator": Recipe(parameterization="generator", data_scope="all", loss="cosine", augment="after"),
-    "flags": Recipe(steps=7, batch=12, learning_rate=0.25),
-    "settings": Recipe(method="mi-ue", settings="epochs=3,network=fast,zeta=0.5"),
-    "frozen": Recipe(method="mi-ue", settings="source=frozen"),
-    "copy": Recipe(resize=24, image_format="webp", max_pixels=5000, craft_sample=40, max_rejected=0.5),
-    "per image": Recipe(per="image", craft_sample=40),
-    "per group": Recipe(method="tap", per="group"),
+    "defaults": stated(),
+    **{f"per {name}": stated(method=name, per="group") for name in METHODS if name not in WITH_FILES},
+    **{f"{name} by label": stated(method=name, groups="label") for name in METHODS if name not in WITH_FILES},
+    "clusters": stated(clusters=5),
+    "also": stated(method="mi-ue", clusters=5, also_clusters="10,20"),
+    "restarts": stated(restarts=2, fit_sample=1000),
+    "budget": stated(budget="8/255"),
+    "budget in words": stated(budget="low"),
+    "aim": stated(aim="farthest"),
+    "seed": stated(seed=3),
+    "surrogate": stated(surrogate="ssl:resnet18", image_size=64, ssl_steps=50),
+    "given weights": stated(surrogate="torchvision:resnet50/IMAGENET1K_V2"),
+    "clip": stated(surrogate="open_clip:RN50/openai"),
+    "generator": stated(parameterization="generator", data_scope="all", loss="cosine", augment="after"),
+    "flags": stated(steps=7, batch=12, learning_rate=0.25),
+    "settings": stated(method="mi-ue", settings="epochs=3,network=fast,zeta=0.5"),
+    "frozen": stated(method="mi-ue", settings="source=frozen"),
+    "copy": stated(resize=24, image_format="webp", max_pixels=5000, craft_sample=40, max_rejected=0.5),
+    "per image": stated(per="image", craft_sample=40),
+    "per group": stated(method="tap", per="group"),
 }
-GRID = Grid(victims="fast,simclr:small,mlp2", relabels="identity,pseudo:3", seeds=2, clean_fraction="0,0.5", epochs=2)
+GRID = Grid(victims="fast,simclr:small,mlp2", relabels="identity,pseudo:3", seeds=2, clean_fraction="0,0.5", epochs=2, encoder="ssl:plain")
 AT = Folder("/nowhere")
 PIXELS = PixelSet(views=AT, match=AT, column="rows", sha256="a" * 64)
 SEARCHES = (
@@ -106,10 +113,10 @@ def test_stages(source: Path, tmp_path: Path) -> None:
     np.save(bank, np.ones((60, 3, 32, 32), np.int8))
     concepts.write_text("cat\ndog\nowl\ncar\nbus\nvan\n")
     files = {
-        "given": Recipe(method="given", settings=f"file={bank}"),
-        "concept": Recipe(method="concept", surrogate="open_clip:RN50/openai", settings=f"concepts={concepts}"),
+        "given": stated(method="given", settings=f"file={bank}"),
+        "concept": stated(method="concept", surrogate="open_clip:RN50/openai", settings=f"concepts={concepts}"),
     }
-    every = {name: stages(source, tmp_path, recipe) for name, recipe in (RECIPES | files).items()}
+    every = {name: stages(source, tmp_path, asked) for name, asked in (RECIPES | files).items()}
     compare("stages", {f"{name}: {kind}": value for name, made in every.items() for kind, value in made.items()})
 
 
@@ -155,7 +162,7 @@ def test_cells_and_measurements() -> None:
 def test_trials(source: Path, tmp_path: Path) -> None:
     values = {}
     for search in SEARCHES:
-        asked: dict[str, Any] = {"recipe": Recipe(ssl_steps=2), "grid": GRID, "search": search, "resources": Resources()}
+        asked: dict[str, Any] = {"recipe": stated(ssl_steps=2), "grid": GRID, "search": search, "resources": Resources()}
         made = plan(str(source), str(tmp_path / "sweep"), test=str(source / "cats"), **asked)
         values |= {name: trial_fingerprint(made, recipe) for name, recipe in made.recipes().items()}
     compare("trials", values)

@@ -16,7 +16,25 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_se
 
 JOBS = Path(__file__).parents[2] / "jobs"
 LOCAL = ["--workers", "local"]
-TOY = [*LOCAL, "--surrogate", "ssl:small", "--ssl-steps", "2", "--steps", "3", "--batch", "12", "--clusters", "3", "--craft-sample", "40"]
+TOY = [
+    *LOCAL,
+    "--method",
+    "uc",
+    "--surrogate",
+    "ssl:small",
+    "--image-size",
+    "32",
+    "--ssl-steps",
+    "2",
+    "--steps",
+    "3",
+    "--batch",
+    "12",
+    "--clusters",
+    "3",
+    "--craft-sample",
+    "40",
+]
 VICTIM = [
     "--victims",
     "linear",

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ray_ue.cli.commands import parse_arguments
+from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe
 from ray_ue.pipelines import protect
 from ray_ue.pipelines.planning import coarse_line, median_side
 from ray_ue.sources import open_source
+from ray_ue.sweeps.request import plan as plan_sweep
+from ray_ue.sweeps.search import Search
 
 
 def pictures(root: Path, *, side: int, broken: int = 0) -> str:
@@ -34,7 +38,7 @@ def test_auto_takes_the_side_nearest_to_the_pictures(side: int, taken: int, tmp_
 
 
 def test_the_command_line_takes_auto_or_a_number() -> None:
-    for words, size in (([], 32), (["--image-size", "auto"], 0), (["--image-size", "96"], 96)):
+    for words, size in (([], 0), (["--image-size", "auto"], 0), (["--image-size", "96"], 96)):
         assert parse_arguments("protect", ["in", "out", *words]).recipe.image_size == size
     with pytest.raises(ValueError, match=r"--image-size: it is a number of pixels or auto, got 'large'"):
         parse_arguments("protect", ["in", "out", "--image-size", "large"])
@@ -49,3 +53,11 @@ def test_a_side_far_below_the_pictures_is_a_warning(tmp_path: Path) -> None:
     assert "give --image-size auto" in line
     assert not coarse_line(source, Recipe(method="uc", surrogate="ssl:small", image_size=224))
     assert not coarse_line(source, Recipe(method="noise", per="image", image_size=32)), "noise has no network that could see too little"
+
+
+def test_a_sweep_takes_the_side_that_a_copy_would_and_varies_only_numbers(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", side=60)
+    asked: dict[str, Any] = {"test": source, "recipe": Recipe(), "grid": Grid(victims="linear"), "resources": AUTOMATIC}
+    assert plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("budget=8,16",)), **asked).recipe.image_size == 64
+    with pytest.raises(ValueError, match="--vary image_size takes numbers of pixels, got 0"):
+        plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("image_size=0,32",)), **asked)

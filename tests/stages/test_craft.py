@@ -64,7 +64,7 @@ def test_by_cluster_it_needs_no_label_and_takes_several_numbers_of_clusters(tmp_
     (tmp_path / "photos").mkdir()
     for number in range(40):
         (tmp_path / "photos" / f"{number}.png").write_bytes(image_bytes(number))
-    asked = QUICK | {"groups": "kmeans", "clusters": 3, "also_clusters": "5,2", "ssl_steps": 2}
+    asked = QUICK | {"groups": "kmeans", "clusters": 3, "also_clusters": "5,2", "surrogate": "ssl:small", "ssl_steps": 2}
     done = run(tmp_path / "photos", tmp_path / "out", until="craft", **asked)
     assert set(done["craft"].manifest.inputs) == {"views", "groups", "also-0", "also-1"}
     assert len(bank(done)) == 40

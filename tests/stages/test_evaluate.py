@@ -27,7 +27,16 @@ from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session", "one_thread")]
 
-CRAFT: dict[str, Any] = {"ssl_steps": 2, "steps": 4, "batch": 16, "clusters": 3, "craft_sample": 40}
+CRAFT: dict[str, Any] = {
+    "method": "uc",
+    "surrogate": "ssl:small",
+    "image_size": 32,
+    "ssl_steps": 2,
+    "steps": 4,
+    "batch": 16,
+    "clusters": 3,
+    "craft_sample": 40,
+}
 
 
 def fields(start: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -41,6 +50,7 @@ GRID: dict[str, Any] = {
     "seeds": 2,
     "clean_fraction": "0,0.5",
     "epochs": 1,
+    "encoder": "ssl:plain",
     "encoder_steps": 2,
 }
 SMALL = fields(GRID, relabels="identity", defenses="none", seeds=1, clean_fraction="0")

@@ -21,7 +21,16 @@ from ray_ue.storage.artifacts import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
-QUICK: dict[str, Any] = {"ssl_steps": 2, "steps": 4, "batch": 16, "clusters": 3, "craft_sample": 200}
+QUICK: dict[str, Any] = {
+    "method": "uc",
+    "surrogate": "ssl:small",
+    "image_size": 32,
+    "ssl_steps": 2,
+    "steps": 4,
+    "batch": 16,
+    "clusters": 3,
+    "craft_sample": 200,
+}
 LOCAL = Resources(workers="local")
 
 

@@ -15,7 +15,7 @@ from ray_ue.sources.storage import Location
 from ray_ue.storage.artifacts import Folder
 
 LOCAL = Resources(workers="local")
-QUICK: dict[str, Any] = {"clusters": 3, "ssl_steps": 2, "steps": 3, "batch": 12, "image_size": 16}
+QUICK: dict[str, Any] = {"method": "uc", "surrogate": "ssl:small", "clusters": 3, "ssl_steps": 2, "steps": 3, "batch": 12, "image_size": 16}
 
 
 @pytest.fixture

@@ -14,7 +14,16 @@ from ray_ue.pipelines.protect import protect
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
-FLAGS = {"ssl_steps": 3, "steps": 6, "batch": 16, "clusters": 3, "craft_sample": 100}
+FLAGS = {
+    "method": "uc",
+    "surrogate": "ssl:small",
+    "image_size": 32,
+    "ssl_steps": 3,
+    "steps": 6,
+    "batch": 16,
+    "clusters": 3,
+    "craft_sample": 100,
+}
 
 
 def test_a_node_that_dies_leaves_the_copy_as_it_would_have_been(ray_session: None, tmp_path: Path) -> None:

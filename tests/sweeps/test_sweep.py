@@ -24,8 +24,16 @@ from ray_ue.sweeps import request, run, search
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 LOCAL = Resources(workers="local")
-GRID = Grid(victims="linear", relabels="identity,pseudo:3", defenses="none", seeds=2, epochs=1, encoder_steps=2)
-SMALL: dict[str, Any] = {"ssl_steps": 2, "steps": 4, "batch": 16, "craft_sample": 40}
+GRID = Grid(victims="linear", relabels="identity,pseudo:3", defenses="none", seeds=2, epochs=1, encoder="ssl:plain", encoder_steps=2)
+SMALL: dict[str, Any] = {
+    "method": "uc",
+    "surrogate": "ssl:small",
+    "image_size": 32,
+    "ssl_steps": 2,
+    "steps": 4,
+    "batch": 16,
+    "craft_sample": 40,
+}
 ONE = replace(GRID, relabels="identity", seeds=1)
 VARY = ("budget=8,16",)
 
