@@ -1,5 +1,6 @@
 """`Grid` names every victim that an evaluation trains; `GridCell` is one of them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -17,7 +18,8 @@ def split_list(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The victims of an evaluation. Each is trained on the protected rows, on the clean rows and on rows with random noise."""
+    """The victims of an evaluation. Each is trained on the protected rows, and on the controls: clean rows, rows with random noise, and
+    rows with a random pattern per group."""
 
     victims: str = "fast"
     """Networks that the exploiter trains, comma-separated: fast, resnet18, linear, simclr:resnet18, probe:open_clip:RN50/openai, …"""
@@ -137,9 +139,15 @@ def _purified_names(folders: tuple[str, ...]) -> list[str]:
     return [f"purified:{folder}" for folder in folders]
 
 
+ORDER = ("clean", "noise", "pattern", "protected", "clean-part")
+
+
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
-    """One victim of the grid. `data` is protected, clean, noise or clean-part; `purified` is the index of a purified folder, or -1."""
+    """One victim of the grid.
+
+    `data` is protected, clean, noise, pattern or clean-part; `purified` is the index of a purified folder, or -1.
+    """
 
     copy: int
     data: str
@@ -151,12 +159,16 @@ class GridCell:
     purified: int = -1
 
 
-def grid_cells(grid: Grid, *, copies: int, relabels: tuple[str, ...]) -> list[GridCell]:
-    """Every victim of the grid: controls first, so that an interrupted evaluation has its references."""
+def grid_cells(grid: Grid, *, copies: int, relabels: tuple[str, ...], patterned: Collection[int] = ()) -> list[GridCell]:
+    """Every victim of the grid: controls first, so that an interrupted evaluation has its references.
+
+    `patterned` are the numbers of the copies whose groups are known: they have a random pattern per group as a control, too.
+    """
+    kinds = {copy: ("clean", "noise", *(["pattern"] if copy in patterned else []), "protected") for copy in range(copies)}
     cells: list[GridCell] = []
     axes = list(product(range(copies), grid.victim_names(), relabels, grid.defense_names(), range(grid.seeds)))
     for copy, victim, relabel, defense, seed in axes:
-        for data in ("clean", "noise", "protected"):
+        for data in kinds[copy]:
             cells.append(GridCell(copy=copy, data=data, fraction=0.0, victim=victim, relabel=relabel, defense=defense, seed=seed))
     for fraction in grid.fractions()[1:]:
         for copy, victim, relabel, defense, seed in axes:
@@ -164,8 +176,8 @@ def grid_cells(grid: Grid, *, copies: int, relabels: tuple[str, ...]) -> list[Gr
                 cells.append(GridCell(copy=copy, data=data, fraction=fraction, victim=victim, relabel=relabel, defense=defense, seed=seed))
     for number, name in enumerate(_purified_names(grid.purified_folders())):
         for copy, victim, relabel, seed in product(range(copies), grid.victim_names(), relabels, range(grid.seeds)):
-            for data in ("clean", "noise", "protected"):
+            for data in kinds[copy]:
                 cells.append(
                     GridCell(copy=copy, data=data, fraction=0.0, victim=victim, relabel=relabel, defense=name, seed=seed, purified=number)
                 )
-    return sorted(cells, key=lambda cell: ("clean", "noise", "protected", "clean-part").index(cell.data))
+    return sorted(cells, key=lambda cell: ORDER.index(cell.data))

@@ -14,7 +14,7 @@ from ray_ue.pipelines.protect import CLAIM, work_of
 from ray_ue.pipelines.values import word
 from ray_ue.registry import unknown
 from ray_ue.sources import open_source
-from ray_ue.stages.evaluate.copies import open_copies
+from ray_ue.stages.evaluate.copies import has_groups, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Folder
 
@@ -116,7 +116,8 @@ def describe(job: EvaluationJob) -> str:
     """The plan of a run, for people."""
     grid = job.grid
     relabels = grid.relabel_names(classes=10)
-    cells = grid_cells(grid, copies=len(job.copies), relabels=relabels)
+    patterned = [number for number, copy in enumerate(job.copies) if has_groups(copy)]
+    cells = grid_cells(grid, copies=len(job.copies), relabels=relabels, patterned=patterned)
     sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
     schedule = grid.schedule()
     protected = sum(place.data == "protected" for place in cells)
@@ -126,7 +127,7 @@ def describe(job: EvaluationJob) -> str:
         f"test       {job.test}",
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
-        f"           {protected} protected, {len(cells) - protected} controls (copies of one source and budget share theirs)",
+        f"           {protected} protected, {len(cells) - protected} controls (copies of one source share them, but for random patterns)",
         f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",

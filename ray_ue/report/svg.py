@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, GRID = "#010101", "#010102"
-COLORS = {"protected": "#010103", "clean": "#010104", "noise": "#010105", "part": "#010106"}
+COLORS = {"protected": "#010103", "clean": "#010104", "noise": "#010105", "part": "#010106", "pattern": "#010107"}
 SLOTS = tuple(f"#01020{number:x}" for number in range(10))  # the most hues that people can distinguish
 THEME = {INK: "currentColor", GRID: "var(--grid)"}
 THEME |= {mark: f"var(--{name})" for name, mark in COLORS.items()} | {mark: f"var(--slot-{number})" for number, mark in enumerate(SLOTS)}

@@ -51,6 +51,7 @@ class ResultLine:
     protected: Score
     clean: Score  # the clean control with the same defense
     noise: Score
+    pattern: Score  # a random pattern per group with the copy's energy; n = 0 where the groups are unknown
     part: Score  # the clean rows of the mixture alone; n = 0 without a mixture
     perturbed: Score  # the protected victims on the perturbed test rows
     undefended: Score  # the clean control without a defense, of the best victim on these labels
@@ -117,9 +118,9 @@ def _sort_key(key: tuple) -> tuple:
 def _make_line(key: tuple, cells: Mapping[tuple, list[dict]]) -> ResultLine:
     copy, fraction, victim, relabel, defense = key
     protected, clean_part = (cells.get((data, *key), []) for data in ("protected", "clean-part"))
-    clean, noise = (cells.get((data, copy, 0.0, victim, relabel, defense), []) for data in ("clean", "noise"))
+    clean, noise, pattern = (cells.get((data, copy, 0.0, victim, relabel, defense), []) for data in ("clean", "noise", "pattern"))
     best_clean = _best_clean_control(cells, copy=copy, relabel=relabel)
-    rows = [*protected, *clean_part, *clean, *noise]
+    rows = [*protected, *clean_part, *clean, *noise, *pattern]
     rows_and_best = [*rows, *best_clean]
     return ResultLine(
         copy=copy,
@@ -130,6 +131,7 @@ def _make_line(key: tuple, cells: Mapping[tuple, list[dict]]) -> ResultLine:
         protected=Score.of(_finished_values(protected, "accuracy")),
         clean=Score.of(_finished_values(clean, "accuracy")),
         noise=Score.of(_finished_values(noise, "accuracy")),
+        pattern=Score.of(_finished_values(pattern, "accuracy")),
         part=Score.of(_finished_values(clean_part, "accuracy")),
         perturbed=Score.of(_finished_values(protected, "perturbed")),
         undefended=Score.of(_finished_values(best_clean, "accuracy")),
@@ -172,6 +174,16 @@ class Headline:
     def noise_drop(self) -> float:
         """The same difference for the noise control with the worst case's defense."""
         return self.worst.undefended.mean - self.worst.noise.mean
+
+    @property
+    def pattern_drop(self) -> float:
+        """The same difference for random patterns per group with the worst case's defense; nan without that control."""
+        return self.worst.undefended.mean - self.worst.pattern.mean
+
+    @property
+    def beats_patterns(self) -> bool:
+        """Whether the copy lies below random patterns of its energy by more than twice the spread of the difference."""
+        return self.worst.protected.is_below(self.worst.pattern)
 
     @property
     def noise_share(self) -> float:

@@ -40,8 +40,8 @@ RESULTS = ParquetTable(
     schema=pa.schema(
         [
             ("copy", pa.string()),  # name of the protected copy that the row belongs to; controls are repeated for every copy
-            ("data", pa.string()),  # protected, clean, noise, or clean-part: the clean rows of a mixture alone
-            ("fraction", pa.float64()),  # share of the training rows that are clean; 0 for the controls clean and noise
+            ("data", pa.string()),  # protected, clean, noise, pattern, or clean-part: the clean rows of a mixture alone
+            ("fraction", pa.float64()),  # share of the training rows that are clean; 0 for the controls clean, noise and pattern
             ("victim", pa.string()),
             ("relabel", pa.string()),
             ("defense", pa.string()),

@@ -8,6 +8,7 @@ import ray
 import ray.tune as tune
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from ray_ue.config.grid import ORDER
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import evaluate, protect
@@ -38,6 +39,7 @@ def plan_evaluation(request: SweepRequest, copies: list[ProtectedCopy], *, home:
         resources=resources,
         cells=request.home.child(CELLS),
         pictured=(),
+        parts=tuple(part for part in ORDER if part != "pattern"),  # it depends on the groups and the energy: half as many victims again
     )
 
 

@@ -28,6 +28,14 @@ def test_every_protected_victim_stands_beside_one_clean_and_one_under_noise() ->
     assert counted(GRID, copies=2) == {"protected": 48, "clean": 48, "noise": 48}
 
 
+def test_copies_with_groups_have_random_patterns_as_a_control_too() -> None:
+    found = grid_cells(replace(GRID, purified="x"), copies=3, relabels=RELABELS, patterned=[0, 2])
+    assert Counter((place.copy, place.data) for place in found if place.data in ("pattern", "noise")) == {
+        **{(copy, "noise"): 36 for copy in range(3)},
+        **{(copy, "pattern"): 36 for copy in (0, 2)},
+    }
+
+
 def test_fractions_add_mixtures_and_the_clean_part_alone() -> None:
     assert counted(replace(GRID, clean_fraction="0.2,0.5")) == {"protected": 72, "clean": 24, "noise": 24, "clean-part": 48}
 
@@ -42,9 +50,9 @@ def test_a_purified_folder_is_a_defense_with_its_own_controls() -> None:
 
 
 def test_no_place_is_asked_for_twice_and_controls_come_first() -> None:
-    found = grid_cells(replace(GRID, clean_fraction="0.5", purified="x"), copies=2, relabels=RELABELS)
+    found = grid_cells(replace(GRID, clean_fraction="0.5", purified="x"), copies=2, relabels=RELABELS, patterned=[1])
     assert len(set(found)) == len(found)
-    order = ["clean", "noise", "protected", "clean-part"]
+    order = ["clean", "noise", "pattern", "protected", "clean-part"]
     assert [order.index(place.data) for place in found] == sorted(order.index(place.data) for place in found)
 
 

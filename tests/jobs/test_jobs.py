@@ -108,7 +108,12 @@ def test_protect_and_evaluate_take_the_verbs_flags(world: Path, tmp_path: Path, 
     assert run(monkeypatch, "protect.py", world / "photos", copy, *TOY) == 0
     assert len([path for path in copy.rglob("*") if path.is_file()]) == 61, "60 pictures and their captions"
     assert run(monkeypatch, "evaluate.py", copy, "--clean", world / "photos", "--test", world / "test", *VICTIM) == 0
-    assert {row["data"] for row in pq.read_table(f"{copy}.evaluation/results.parquet").to_pylist()} == {"clean", "noise", "protected"}
+    assert {row["data"] for row in pq.read_table(f"{copy}.evaluation/results.parquet").to_pylist()} == {
+        "clean",
+        "noise",
+        "pattern",
+        "protected",
+    }
     assert run(monkeypatch, "protect.py", world / "nowhere", tmp_path / "other") == 2
 
 

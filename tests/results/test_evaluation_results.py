@@ -141,6 +141,18 @@ def test_a_large_drop_is_a_number_and_no_doubt() -> None:
     assert "Nothing was shown" not in told
 
 
+@pytest.mark.parametrize(("pattern", "told"), [(0.6, "protects more"), (0.41, "cannot be told from it"), (0.2, "protects less")])
+def test_a_copy_is_compared_with_random_patterns_of_its_groups(pattern: float, told: str) -> None:
+    random = [victim("pattern", pattern + 0.01 * (seed - 1), seed=seed) for seed in range(3)]
+    found = said(*cells(0.4, 0.9, 0.88), *random)
+    assert f"a random pattern per group of the same energy gives a drop of {100 * (0.9 - pattern):.1f} points: this copy {told}." in found
+    assert headline(summary(table(*cells(0.4, 0.9, 0.88), *random)), "uc").beats_patterns is (told == "protects more")
+
+
+def test_without_that_control_what_the_patterns_add_is_unknown() -> None:
+    assert "no control with a random pattern per group" in said(*cells(0.4, 0.9, 0.88))
+
+
 def test_a_drop_within_twice_the_spread_shows_nothing() -> None:
     assert "Nothing was shown: the drop is smaller than twice the spread" in said(*cells(0.88, 0.9, 0.88))
 
@@ -192,7 +204,7 @@ def test_markdown_starts_with_the_headline_and_cannot_be_broken_by_names() -> No
     assert lines[4].startswith("- The only case: victim a\\|b c &lt;i>")
     (row,) = [line for line in lines if line.startswith("| a")]
     assert row.startswith(
-        "| a\\|b c &lt;i> | identity | none | 37.5 | 40.0 ± 1.0 (3) | 90.0 ± 1.0 (3) | 50.0 | 88.0 ± 1.0 (3) | 2.0 | 10.0 | 1 |"
+        "| a\\|b c &lt;i> | identity | none | 37.5 | 40.0 ± 1.0 (3) | 90.0 ± 1.0 (3) | 50.0 | 88.0 ± 1.0 (3) | 2.0 | – | 10.0 | 1 |"
     )
     assert "- victim a\\|b c &lt;i>, relabel identity, defense none: the loss became nan (1x)" in lines
 

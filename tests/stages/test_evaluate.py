@@ -103,7 +103,7 @@ def cells(folder: Path) -> dict[str, int]:
 
 def test_every_place_of_the_grid_is_filled(ran: Path) -> None:
     found = rows(ran)
-    asked = grid_cells(Grid(**GRID), copies=1, relabels=("identity", "pseudo:3", "random:3"))
+    asked = grid_cells(Grid(**GRID), copies=1, relabels=("identity", "pseudo:3", "random:3"), patterned=[0])
     names = ("data", "fraction", "victim", "relabel", "defense", "seed")
     assert sorted(tuple(row[name] for name in names) for row in found) == sorted(tuple(getattr(p, name) for name in names) for p in asked)
     assert {row["status"] for row in found} == {"done"}, {row["reason"] for row in found}
@@ -118,7 +118,7 @@ def test_every_protected_victim_has_its_controls_and_is_tested_on_perturbed_imag
     seen = {tuple(row[name] for name in ("data", "fraction", "victim", "relabel", "defense", "seed")) for row in found}
     for row in found:
         place = tuple(row[name] for name in ("victim", "relabel", "defense", "seed"))
-        assert {("clean", 0.0, *place), ("noise", 0.0, *place)} <= seen
+        assert {("clean", 0.0, *place), ("noise", 0.0, *place), ("pattern", 0.0, *place)} <= seen
         assert (row["perturbed"] is not None) is (row["data"] == "protected")
         assert len(row["curve_perturbed"]) == (1 if row["data"] == "protected" else 0)
         assert row["curve_epoch"] == [1]
@@ -181,7 +181,7 @@ def test_a_killed_cell_goes_on_from_its_checkpoint(made: Path, tmp_path: Path, m
 
     monkeypatch.setattr(train, "train_victim", watched)
     run(made, cut.name, **asked)
-    assert seen == [3, 1, 2, 3, 1, 2, 3]
+    assert seen == [3, *[1, 2, 3] * 3]
     assert not list(cut.glob("cell-*/checkpoint.safetensors"))
     timeless = [name for name in RESULTS.schema.names if name != "seconds"]
     assert table(cut).select(timeless).equals(table(calm).select(timeless))
@@ -249,7 +249,28 @@ def test_copies_share_their_clean_controls(made: Path, foreign: Path, tmp_path: 
     found = {(row["copy"], row["data"]): row["cell"] for row in rows(ran)}
     assert found["out", "clean"] == found["foreign", "clean"]
     assert found["out", "noise"] != found["foreign", "noise"], "16 and 6 levels"
-    assert len(cells(ran)) == 5
+    assert ("foreign", "pattern") not in found, "nothing is known of its groups"
+    assert len(cells(ran)) == 6
+
+
+def test_random_patterns_follow_the_groups_and_have_the_energy_of_the_copy(made: Path, ran: Path) -> None:
+    from ray_ue.stages.evaluate.copies import open_copy, slots
+    from ray_ue.stages.protect.views import open_views
+
+    copy = open_copy(str(made / "out"), name="out")
+    control = next(child for child in ran.glob("views-*") if '"pattern"' in (child / "manifest.json").read_text())
+    before = np.stack([decode(path.read_bytes(), limits=Limits()).rgb for path in sorted((made / "photos").rglob("*.png"))]).astype(int)
+    change = open_views(Folder(str(control)))[0] - before
+    strength = 255 / 10 ** (copy.artifacts["export"].facts["psnr_mean"] / 20)
+    assert np.abs(change).max() == round(strength)
+    assert (change * before.clip(1, 254) != 0).mean() > 0.8, "only where the range ends does a value stay"
+    untouched = (before > 40) & (before < 215)
+    for group in np.unique(groups := slots(copy)):
+        rows_of_group = np.flatnonzero(groups == group)
+        inside = untouched[rows_of_group].all(0)
+        assert (change[rows_of_group][:, inside] == change[rows_of_group[0]][inside]).all()
+    first = {group: change[np.flatnonzero(groups == group)[0]] for group in np.unique(groups)}
+    assert all((first[one] != first[two]).mean() > 0.3 for one in first for two in first if one < two)
 
 
 def test_a_purified_folder_is_evaluated_like_a_defense(made: Path, tmp_path: Path) -> None:
@@ -257,7 +278,7 @@ def test_a_purified_folder_is_evaluated_like_a_defense(made: Path, tmp_path: Pat
     (purified / "cats" / "000.png").unlink()
     ran = run(made, f"purified-{tmp_path.name}", purified=str(purified), **SMALL)
     found = {(row["defense"], row["data"]): row for row in rows(ran)}
-    assert len(found) == 6
+    assert len(found) == 8
     assert {row["status"] for row in found.values()} == {"done"}
     assert found["purified:blurred", "protected"]["rows"] == 59
     assert found["purified:blurred", "protected"]["cell"] != found["none", "protected"]["cell"]

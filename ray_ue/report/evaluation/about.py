@@ -5,7 +5,7 @@ from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
 
-DATA = ("protected", "clean", "noise", "clean-part")
+DATA = ("protected", "clean", "noise", "pattern", "clean-part")
 
 
 def visibility(evaluation: EvaluationFolder) -> dict[str, Any]:

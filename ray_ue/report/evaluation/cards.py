@@ -28,11 +28,13 @@ def marks(headline: Headline) -> list[Mark]:
     """The worst case, its controls and chance, as marks on a scale."""
     worst = headline.worst
     undefended = worst.defense == UNDEFENDED
+    defense = "no defense" if undefended else worst.defense
     defended = [] if undefended or not worst.clean.n else [("clean-defended", f"clean, {worst.defense}", worst.clean.mean)]
     return [
         ("protected", "protected", worst.protected.mean),
         ("clean", "clean, best victim", worst.undefended.mean),
         *defended,
-        ("noise", f"noise, {'no defense' if undefended else worst.defense}", worst.noise.mean),
+        ("noise", f"noise, {defense}", worst.noise.mean),
+        *([("pattern", f"random patterns, {defense}", worst.pattern.mean)] if worst.pattern.n else []),
         ("chance", "chance", worst.chance),
     ]

@@ -18,7 +18,7 @@ from ray_ue.results.text import format_percent
 MOST_PANELS = 120  # drawings on one page; beyond it only the undefended and the worst cases are drawn
 SIZE = (3.3, 2.25)  # inches; about 10 px per label on a phone
 STYLES = {"accuracy": "-", "perturbed": (0, (1.5, 1.2))}
-DATA = ("clean", "noise", "protected")
+DATA = ("clean", "noise", "pattern", "protected")
 
 # (copy, data, victim, relabel, defense, "accuracy" or "perturbed") -> epoch -> score over seeds
 Curves = Mapping[tuple[str, ...], Mapping[int, Score]]

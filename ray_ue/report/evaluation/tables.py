@@ -68,7 +68,7 @@ def class_table(
 ) -> dict[str, Any]:
     """The heads, and the scores of each class by its name."""
     copy, victim, relabel = place
-    heads = [("clean", UNDEFENDED), ("noise", UNDEFENDED), *(("protected", defense) for defense in defense_names)]
+    heads = [("clean", UNDEFENDED), ("noise", UNDEFENDED), ("pattern", UNDEFENDED), *(("protected", defense) for defense in defense_names)]
     columns = [scores.get((copy, data, victim, relabel, defense), []) for data, defense in heads]
     names = evaluation.relabel(relabel).get("names", [])
     rows = [

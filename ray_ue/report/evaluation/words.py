@@ -30,7 +30,22 @@ def verdict(head: Headline) -> list[str]:
         sentences.append(f"Against the same defense, random noise at the same budget gives {_describe_drop(head.noise_drop)}{share}.")
     else:
         sentences.append("No noise control finished, so the effect of random noise at this budget is unknown.")
-    return sentences
+    return [*sentences, _against_patterns(head)]
+
+
+def _against_patterns(head: Headline) -> str:
+    """Whether the copy does more than random patterns of the same energy, one per group, would do."""
+    worst = head.worst
+    if not worst.pattern.n:
+        return (
+            "There is no control with a random pattern per group (the groups are unknown), so what the choice of patterns adds is unknown."
+        )
+    found = f"Against the same defense, a random pattern per group of the same energy gives {_describe_drop(head.pattern_drop)}: "
+    if head.beats_patterns:
+        return found + "this copy protects more."
+    if worst.pattern.is_below(worst.protected):
+        return found + "this copy protects less."
+    return found + "this copy cannot be told from it."
 
 
 def _describe_drop(drop: float) -> str:
@@ -85,7 +100,7 @@ def warnings(lines: Iterable[ResultLine]) -> list[str]:
 
 
 Entry = tuple[str, float]  # text and raw number
-ALWAYS = ("victim", "relabel", "defense", "kept", "protected", "clean", "drop", "noise", "noise drop", "chance")
+ALWAYS = ("victim", "relabel", "defense", "kept", "protected", "clean", "drop", "noise", "noise drop", "pattern", "chance")
 
 
 def row_entries(line: ResultLine) -> dict[str, Entry]:
@@ -102,6 +117,7 @@ def row_entries(line: ResultLine) -> dict[str, Entry]:
         "drop": percent_entry(line.drop),
         "noise": score_entry(line.noise),
         "noise drop": percent_entry(line.noise_drop),
+        "pattern": score_entry(line.pattern),
         "perturbed test": score_entry(line.perturbed),
         "chance": percent_entry(line.chance),
         "AMI": (format_number(line.ami, ".2f"), line.ami),

@@ -20,7 +20,8 @@ def lay_out(
 ) -> list[tuple[GridCell, CellJob | None]]:
     """Every cell of the grid with the job that fills it; None where the labels could not be made. Cells may share a job."""
     sets = [CopyPixelSets.of(data, copied) for copied in data.copies]
-    cells = [cell for cell in grid_cells(data.grid, copies=len(sets), relabels=relabels) if cell.data in parts]
+    patterned = [number for number, one in enumerate(sets) if one.pattern]
+    cells = [cell for cell in grid_cells(data.grid, copies=len(sets), relabels=relabels, patterned=patterned) if cell.data in parts]
     return [
         (cell, cell_job(cell, data, sets[cell.copy], labels[cell.relabel], home=home) if cell.relabel in labels else None) for cell in cells
     ]
@@ -59,6 +60,7 @@ class CopyPixelSets:
 
     clean: PixelSet
     noise: PixelSet
+    pattern: PixelSet | None
     protected: PixelSet
     purified: tuple[tuple[PixelSet, PixelSet], ...]  # (purified rows, the same rows clean)
     perturbed: Artifact | None
@@ -68,6 +70,7 @@ class CopyPixelSets:
         return cls(
             clean=_pixels(copied.clean, copied.match, "clean"),
             noise=_pixels(copied.noise, copied.match, "clean"),
+            pattern=_pixels(copied.pattern, copied.match, "clean") if copied.pattern else None,
             protected=_pixels(copied.protected, copied.match, "copy"),
             purified=tuple((_pixels(views, match, "copy"), _pixels(copied.clean, match, "clean")) for views, match in copied.purified),
             perturbed=perturbed_test(data, copied.copy),
@@ -77,7 +80,7 @@ class CopyPixelSets:
         """The pixel set that a cell trains on; a mixture starts from the protected one."""
         if cell.purified >= 0 and cell.data == "protected":
             return self.purified[cell.purified][0]
-        return {"clean": self.clean, "noise": self.noise}.get(cell.data, self.protected)
+        return {"clean": self.clean, "noise": self.noise, "pattern": self.pattern}.get(cell.data) or self.protected
 
     def clean_like(self, chosen: PixelSet) -> PixelSet:
         """The clean version of the same rows."""

@@ -91,5 +91,15 @@ def per(copy: ProtectedCopy) -> str:
 
 
 def slots(copy: ProtectedCopy) -> np.ndarray:
-    """int32 `N`: the cluster of every source row of a copy that was made here, -1 for rejected rows."""
-    return copy.artifacts["cluster"].folder.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy().astype(np.int32)
+    """int32 `N`: the group of every source row of a copy that was made here, -1 for rejected rows."""
+    return group_slots(copy.artifacts["cluster"].folder)
+
+
+def group_slots(groups: Folder) -> np.ndarray:
+    """The same from the folder of a groups artifact."""
+    return groups.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy().astype(np.int32)
+
+
+def has_groups(copy: ProtectedCopy) -> bool:
+    """Whether the copy was made here, of images in groups."""
+    return bool(copy.artifacts) and copy.artifacts["cluster"].facts.get("by") != "none"

@@ -1,8 +1,8 @@
-"""The images of an evaluation: clean, noisy, protected and test rows at one size, and which rows belong together."""
+"""The images of an evaluation: clean rows, their controls, protected and test rows at one size, and which rows belong together."""
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,10 +13,10 @@ from ray_ue.grouping.sampling import draw_sample
 from ray_ue.images.codec import Limits
 from ray_ue.images.quality import deviation
 from ray_ue.progress import say
-from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copy
+from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, open_copy
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.pairing import Pairs, pair, refuse_strangers
-from ray_ue.stages.evaluate.preprocessing import ControlView, Preprocessing
+from ray_ue.stages.evaluate.preprocessing import ControlView, PatternView, Preprocessing
 from ray_ue.stages.evaluate.sources import VERSION, Ids, IndexedSource, digest
 from ray_ue.stages.protect.views import open_views, read_arrays
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -28,8 +28,9 @@ SHARED = 0.01  # of the test rows may also be training rows: real collections ho
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CopyData:
-    """One copy with its controls: `protected`, `clean` and `noise` are views, `match` says which of their rows belong together.
+    """One copy with its controls: `protected`, `clean`, `noise` and `pattern` are views, `match` says which of their rows belong together.
 
+    `pattern` is None where the groups of the clean rows are unknown, or where the copy has none.
     `purified` holds, for each purified version of the copy, its views and its match.
     """
 
@@ -39,6 +40,7 @@ class CopyData:
     levels: int
     clean: Artifact
     noise: Artifact
+    pattern: Artifact | None
     protected: Artifact
     match: Artifact
     purified: tuple[tuple[Artifact, Artifact], ...]
@@ -63,9 +65,7 @@ class EvaluationData:
 
     def knows_clusters_of(self, copy: ProtectedCopy) -> bool:
         """Whether the copy has clusters that are known for these very clean rows: it was made here, from this listing."""
-        if not copy.artifacts or copy.artifacts["cluster"].facts.get("by") == "none":
-            return False
-        return copy.artifacts["index"].fingerprint == self.clean.index.fingerprint
+        return has_groups(copy) and copy.artifacts["index"].fingerprint == self.clean.index.fingerprint
 
 
 Control = Callable[[Preprocessing, int], Artifact]  # a path and a noise level -> views of the clean rows
@@ -118,10 +118,27 @@ def copy_data(
         levels=levels,
         clean=control(path, 0),
         noise=control(path, levels),
+        pattern=pattern_views(data, copy, path, wanted),
         protected=protected,
         match=match(copy, source, pairs, clean=control(path, 0), copied=protected, ids=ids),
         purified=tuple(purified),
     )
+
+
+def pattern_views(data: EvaluationData, copy: ProtectedCopy, path: Preprocessing, wanted: Ids) -> Artifact | None:
+    """The clean rows with a random pattern for each group of the copy, with the copy's energy; None where the groups are unknown."""
+    if not data.knows_clusters_of(copy) or not (strength := energy(copy)):
+        return None
+    groups = copy.artifacts["cluster"]
+    view = PatternView(path=path, groups=groups.folder, levels=strength, seed=0)
+    identity = {"pattern": {"path": asdict(path), "groups": groups.fingerprint, "levels": strength, "seed": 0}}
+    return data.clean.views(wanted, view=view, canvas=data.canvas, identity=identity, name="pattern")
+
+
+def energy(copy: ProtectedCopy) -> int:
+    """The root mean square of the copy's changes in levels, from the PSNR that its export measured; 0 if that is unknown."""
+    psnr = copy.artifacts["export"].facts.get("psnr_mean")
+    return max(1, round(255 / 10 ** (psnr / 20))) if psnr else 0
 
 
 def published_size(copy: ProtectedCopy, *, clean: IndexedSource, copied: IndexedSource) -> int:

@@ -3,21 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ray_ue.config.grid import Grid
+from ray_ue.config.grid import ORDER, Grid
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.sources import Source, open_source
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.storage.artifacts import Folder
-
-PARTS = ("clean", "noise", "protected", "clean-part")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationJob:
     """Copies, the clean source and the test set; the grid; the folder `home` that the run writes, and `cells`, where victims lie.
 
-    Trials of a sweep share `cells`; `parts` says which of PARTS are trained, `pictured` of which copies the page shows images. `sources`
-    holds what was opened when the request was checked, by its address, so that nothing is listed twice.
+    Trials of a sweep share `cells`; `parts` says which kinds of cells are trained, `pictured` of which copies the page shows images.
+    `sources` holds what was opened when the request was checked, by its address, so that nothing is listed twice.
     """
 
     copies: list[ProtectedCopy]
@@ -29,7 +27,7 @@ class EvaluationJob:
     resources: Resources
     cells: Folder
     pictured: tuple[str, ...]
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = ORDER
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def source(self, address: str) -> Source:

@@ -6,9 +6,11 @@ from functools import lru_cache
 import numpy as np
 
 from ray_ue.images.codec import Limits, Picture, decode, encode, resized, square_view
+from ray_ue.perturbations.additive import Additive
 from ray_ue.perturbations.budget import Budget
-from ray_ue.perturbations.controls import noise_like
+from ray_ue.perturbations.controls import noise_like, pattern_per_group
 from ray_ue.random_streams import STREAMS
+from ray_ue.stages.evaluate.copies import group_slots
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
 
@@ -54,6 +56,25 @@ class ControlView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatternView:
+    """A clean row with the random pattern of its group, `levels` up or down, on the path of the protected copy.
+
+    A row without a group stays as it is.
+    """
+
+    path: Preprocessing
+    groups: Folder
+    levels: int
+    seed: int
+
+    def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
+        picture = self.path.open(data)
+        group_of, patterns = patterns_here(self.groups, self.levels, self.seed)
+        group = int(group_of[number])
+        return self.path.save(picture, patterns.apply(picture.rgb, group) if group >= 0 else picture.rgb)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoisonedView:
     """A test row with the perturbation that it would have got, had it been published: that of its cluster, or of its class."""
 
@@ -68,6 +89,13 @@ class PoisonedView:
         return self.path.save(
             picture, poison_here(self.poison).apply(picture.rgb, int(slots_here(self.slots)[number]), key=f"test/{number}")
         )
+
+
+@lru_cache(maxsize=1)
+def patterns_here(groups: Folder, levels: int, seed: int) -> tuple[np.ndarray, Additive]:
+    """The group of every row of the source, and a random pattern for each group."""
+    group_of = group_slots(groups)
+    return group_of, pattern_per_group(int(group_of.max(initial=0)) + 1, levels=levels, seed=seed)
 
 
 @lru_cache(maxsize=1)
