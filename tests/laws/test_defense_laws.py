@@ -94,6 +94,14 @@ def test_altered_batches_are_images_with_labels_that_sum_to_one(spec: str) -> No
     assert torch.allclose(targets.sum(1), torch.ones(32))
 
 
+@pytest.mark.parametrize("spec", ["noise", "cutout", "rrc", "jitter", "jpegcrop", "rsk", "coin", "mix:4"])
+def test_a_batch_without_images_is_no_error(spec: str) -> None:
+    """With more workers than images a worker's part of a batch is empty."""
+    (alter,) = made(spec).alters
+    images, targets = alter(torch.zeros(0, 3, 32, 32), torch.zeros(0, CLASSES), moment())
+    assert (images.shape, targets.shape) == ((0, 3, 32, 32), (0, CLASSES))
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_batches_are_not_changed_in_place_and_no_global_generator_moves(spec: str) -> None:
     images, targets = batch()
