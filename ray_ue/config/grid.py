@@ -10,6 +10,12 @@ from ray_ue.models.names import UNNORMALISED
 from ray_ue.models.pretrained import specs
 from ray_ue.registry import pick
 
+EVERYDAY = "none,jpeg:75,jpeg:90,resize:0.5,rrc,jitter,cutmix"  # what happens to images without any intent against a protection
+DEFENSE_SETS = {
+    "everyday": EVERYDAY,
+    "determined": f"{EVERYDAY},jpeg:30,jpeg:10,grayscale,blur:1,highpass,picn,subtract,at:4,ueraser,orthogonal,lowpass,histeq,rsk,coin",
+}
+
 
 def split_list(text: str) -> tuple[str, ...]:
     """The entries of a comma-separated list, without repetitions, in order."""
@@ -26,7 +32,9 @@ class Grid:
     relabels: str = "auto"
     """The exploiter's labels: identity, super:5, super:MAP.json, text:5, pseudo:10, finer:20, …; auto takes three of them."""
     defenses: str = "none,grayscale,jpeg:10,cutmix"
-    """Defenses of the exploiter: none, jpeg:10, cutmix, at:4, ueraser:max, subtract:20, …; a+b applies both."""
+    """Defenses of the exploiter: none, jpeg:10, cutmix, at:4, subtract:20, …; a+b applies both. Two words name sets and can be mixed
+    with other names: everyday (none, jpeg:75, jpeg:90, resize:0.5, rrc, jitter, cutmix) and determined (everyday and jpeg:30, jpeg:10,
+    grayscale, blur:1, highpass, picn, subtract, at:4, ueraser, orthogonal, lowpass, histeq, rsk, coin)."""
     seeds: int = 3
     """Victims per cell, each with its own seed; mean and standard deviation are over them."""
     clean_fraction: str = "0"
@@ -100,7 +108,9 @@ class Grid:
         return _split_required(self.victims, flag="victims", example=victims.EXAMPLES)
 
     def defense_names(self) -> tuple[str, ...]:
-        return _split_required(self.defenses, flag="defenses", example="none,grayscale,jpeg:10,cutmix")
+        """The requested defenses, without repetitions; the words of `DEFENSE_SETS` stand for several."""
+        names = _split_required(self.defenses, flag="defenses", example="none,grayscale,jpeg:10,cutmix")
+        return split_list(",".join(DEFENSE_SETS.get(name, name) for name in names))
 
     def relabel_names(self, *, classes: int) -> tuple[str, ...]:
         """The requested relabels. `auto` takes the labels, half as many superclasses and as many pseudo-labels, if there are labels."""

@@ -53,12 +53,12 @@ def recolour(images: Float[Tensor, "B 3 H W"], rng: torch.Generator) -> Float[Te
     changed = images * bright
     changed = torch.lerp((changed * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True), changed, contrast)
     grey = (changed * luma).sum(1, keepdim=True)
-    changed = (grey + torch.einsum("bij,bjhw->bihw", _hue_rotations(angle), (changed - grey) * colour)).clamp(0, 1)
+    changed = (grey + torch.einsum("bij,bjhw->bihw", hue_rotations(angle), (changed - grey) * colour)).clamp(0, 1)
     images = torch.where(_uniform(rng, count, 0, 1).to(device) < 0.8, changed, images)
     return torch.where(_uniform(rng, count, 0, 1).to(device) < GREY, (images * luma).sum(1, keepdim=True), images)
 
 
-def _hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
+def hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     """Rotations of RGB about the grey axis (Rodrigues): a hue shift that needs no branches."""
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device) / math.sqrt(3)

@@ -1,5 +1,6 @@
 """The grid: what it holds, that nothing protected stands without its controls, and what a wrong one is told."""
 
+import inspect
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ray_ue.config.grid import Grid, GridCell, grid_cells, split_list
+from ray_ue.config.grid import DEFENSE_SETS, Grid, GridCell, grid_cells, split_list
 from ray_ue.config.schedules import SCHEDULES
 
 GRID = Grid(victims="linear,fast", defenses="none,grayscale", seeds=3)
@@ -83,6 +84,28 @@ def test_purified_folders_of_one_name_are_told_apart() -> None:
 def test_relabels_by_themselves(classes: int, expected: tuple[str, ...]) -> None:
     assert Grid().relabel_names(classes=classes) == expected
     assert Grid(relabels="random:3, identity").relabel_names(classes=classes) == ("random:3", "identity")
+
+
+def test_a_word_stands_for_a_set_of_defenses_and_can_be_mixed_with_others() -> None:
+    everyday = ("none", "jpeg:75", "jpeg:90", "resize:0.5", "rrc", "jitter", "cutmix")
+    assert Grid(defenses="everyday").defense_names() == everyday
+    assert Grid(defenses="leak:50, everyday, rrc, jpeg:75+rrc").defense_names() == ("leak:50", *everyday, "jpeg:75+rrc")
+    determined = Grid(defenses="determined,everyday").defense_names()
+    assert determined == Grid(defenses="everyday,determined").defense_names()
+    assert determined[: len(everyday)] == everyday
+    assert len(set(determined)) == len(determined) == 21
+
+
+@pytest.mark.parametrize("word", DEFENSE_SETS)
+def test_a_set_names_defenses_that_exist_and_the_help_names_them_all(word: str) -> None:
+    from ray_ue.exploiter.defenses.registry import DEFENSES, parse
+
+    names = Grid(defenses=word).defense_names()
+    assert all(parse(name) for name in names)
+    assert word not in DEFENSES
+    assert not any(DEFENSES[name.partition(":")[0]].owns_clean for name in names)
+    source = inspect.getsource(Grid)
+    assert all(name in source for name in names)
 
 
 def test_a_fraction_list_always_holds_nothing_clean() -> None:

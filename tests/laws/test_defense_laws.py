@@ -12,13 +12,15 @@ from conftest import photo
 from torch import Tensor
 
 from ray_ue.exploiter.dataset import StepContext, Training
-from ray_ue.exploiter.defenses.registry import DEFENSES, defend, parse
+from ray_ue.exploiter.defenses.registry import DEFENSES, acts_on_test, defend, parse, prepare_test
 
-SPECS = [name for name in DEFENSES if name not in ("at", "subtract", "mix")] + [
-    "ueraser:max", "at:4", "at:8:3", "jpeg:80", "bits:5", "cutout:0.25", "subtract:4", "mix:4",
-    "grayscale+cutmix", "subtract:4+noise:2", "early+mixup+jpeg",
+SPECS = [name for name in DEFENSES if name not in ("at", "leak", "subtract", "mix")] + [
+    "ueraser:max", "at:4", "at:8:3", "jpeg:80", "bits:5", "cutout:0.25", "leak:20", "subtract:4", "mix:4",
+    "platform:mastodon", "rrc:0.5", "rsk:4:0.5", "coin:7.5", "jpeg:30+jpegcrop:30",
+    "grayscale+cutmix", "subtract:4+noise:2", "early+mixup+jpeg", "early+leak:20+highpass",
 ]  # fmt: skip
-CHANCY = ["noise", "cutout", "cutmix", "mixup", "randaugment", "ueraser", "ueraser:max", "at:4", "mix:4"]
+CHANCY = ["noise", "cutout", "cutmix", "mixup", "rrc", "jitter", "rsk", "coin", "randaugment", "ueraser", "ueraser:max", "at:4", "mix:4"]
+FILTERS = [name for name, defense in DEFENSES.items() if defense.on_test is not None]
 CLASSES = 5
 PIXELS = np.stack([photo(seed) for seed in range(100)])
 LABELS = np.arange(100) % CLASSES
@@ -92,6 +94,14 @@ def test_altered_batches_are_images_with_labels_that_sum_to_one(spec: str) -> No
     assert torch.allclose(targets.sum(1), torch.ones(32))
 
 
+@pytest.mark.parametrize("spec", ["noise", "cutout", "rrc", "jitter", "jpegcrop", "rsk", "coin", "mix:4"])
+def test_a_batch_without_images_is_no_error(spec: str) -> None:
+    """With more workers than images a worker's part of a batch is empty."""
+    (alter,) = made(spec).alters
+    images, targets = alter(torch.zeros(0, 3, 32, 32), torch.zeros(0, CLASSES), moment())
+    assert (images.shape, targets.shape) == ((0, 3, 32, 32), (0, CLASSES))
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_batches_are_not_changed_in_place_and_no_global_generator_moves(spec: str) -> None:
     images, targets = batch()
@@ -123,7 +133,7 @@ def test_every_step_draws_anew(spec: str) -> None:
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_only_a_defense_that_says_so_sees_clean_images(name: str) -> None:
-    spec = {"subtract": "subtract:4", "mix": "mix:4"}.get(name, name)
+    spec = {"leak": "leak:20", "subtract": "subtract:4", "mix": "mix:4"}.get(name, name)
     found = made(spec)
     dark = made(spec, of=lambda: replace(training(), clean=np.zeros_like(PIXELS)))
     seen = not (np.array_equal(found.pixels, dark.pixels) and np.array_equal(found.holdout[0], dark.holdout[0]))
@@ -140,3 +150,27 @@ def test_every_other_defense_changes_something(spec: str) -> None:
 def test_none_changes_nothing_at_all() -> None:
     given = training()
     assert made("none", of=lambda: given) is given
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_does_to_test_images_what_it_does_to_training_images(name: str) -> None:
+    published, now = training().pixels, moment()
+    found = made(name)
+    images = torch.from_numpy(found.pixels.astype(np.float32)).permute(0, 3, 1, 2) / 255
+    for alter in found.alters:
+        images, _ = alter(images, F.one_hot(torch.from_numpy(LABELS), CLASSES).float(), now)
+    filtered = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(prepare_test(name, published), filtered)
+    assert acts_on_test(name)
+
+
+@pytest.mark.parametrize("spec", [name for name in DEFENSES if name not in FILTERS])
+def test_what_is_random_or_estimated_leaves_test_images_alone(spec: str) -> None:
+    assert prepare_test(spec, PIXELS) is PIXELS
+    assert not acts_on_test(spec)
+    assert acts_on_test(f"{spec}+grayscale")
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_treats_every_image_by_itself(name: str) -> None:
+    assert np.array_equal(prepare_test(name, PIXELS)[40:50], prepare_test(name, PIXELS[40:50]))
