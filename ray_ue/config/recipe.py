@@ -22,17 +22,17 @@ from ray_ue.sources.opening import Format
 SIDES = (32, 64, 128, 224)  # of which --image-size auto takes one
 
 
-def read_side(word: str) -> int:
-    """A number of pixels, or 0 for `auto`."""
+def read_number(word: str) -> int:
+    """A whole number, or 0 for `auto`."""
     if word != "auto" and not word.isdigit():
-        raise ValueError(f"it is a number of pixels or auto, got {word!r}")
+        raise ValueError(f"it is a whole number or auto, got {word!r}")
     return 0 if word == "auto" else int(word)
 
 
-SIDE = PrimitiveConstructorSpec(
+OR_AUTO = PrimitiveConstructorSpec(
     nargs=1,
     metavar="INT|auto",
-    instance_from_str=lambda words: read_side(words[0]),
+    instance_from_str=lambda words: read_number(words[0]),
     is_instance=lambda value: isinstance(value, int),
     str_from_instance=lambda value: [str(value) if value else "auto"],
 )
@@ -46,7 +46,7 @@ class Recipe:
     """How the source is laid out."""
     surrogate: str = "timm:tf_efficientnet_lite0"
     """Network to cluster and craft with: timm:ARCH[/TAG|@FILE], open_clip:RN50/openai, torchvision:resnet50, ssl:small (trained here)."""
-    image_size: Annotated[int, SIDE] = 0
+    image_size: Annotated[int, OR_AUTO] = 0
     """Side at which a surrogate sees images and a method crafts; auto (0 in Python): 32, 64, 128 or 224, as the pictures' median."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""

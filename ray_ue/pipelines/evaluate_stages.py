@@ -21,7 +21,8 @@ REQUEST = "run.json"
 LIMITS = [
     "Only the victims, labels and defenses of this grid were tried: an exploiter may find better ones.",
     "Protection is not retroactive: whoever has the clean images can use them.",
-    "Static defenses and purified copies change the training images alone; victims are tested on untouched clean images.",
+    "Where a defense filters images, victims are tested on clean images as they are and on filtered ones, and the better counts.",
+    "Purified copies change the training images alone.",
     "The exploiter's superclasses, pseudo-labels and finer labels are made once, from clean images, alike for controls and copies.",
 ]
 

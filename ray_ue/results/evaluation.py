@@ -11,6 +11,7 @@ import pyarrow as pa
 from ray_ue.results.tables import RESULTS
 
 RUN = "run.json"  # the request and the facts of an evaluation
+OWN_CLEAN = ("early", "leak")  # defenses of an exploiter who has some of the clean images
 UNDEFENDED = "none"  # the exploiter's training without any defense
 
 
@@ -41,7 +42,10 @@ def nonnegative_ratio(part: float, whole: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultLine:
-    """All seeds of one copy, fraction, victim, relabel and defense, with their controls."""
+    """All seeds of one copy, fraction, victim, relabel and defense, with their controls.
+
+    Where a defense filters images, victims are tested on clean test images as they are and on filtered ones, and the better mean counts.
+    """
 
     copy: str
     fraction: float
@@ -88,7 +92,7 @@ class ResultLine:
     @property
     def needs_clean_images(self) -> bool:
         """Whether a part of the defense (`a+b` applies both) assumes that the exploiter has clean images."""
-        return any(part.startswith("early") for part in self.defense.split("+"))
+        return any(part.startswith(OWN_CLEAN) for part in self.defense.split("+"))
 
     @property
     def is_learnable(self) -> bool:
@@ -128,11 +132,11 @@ def _make_line(key: tuple, cells: Mapping[tuple, list[dict]]) -> ResultLine:
         victim=victim,
         relabel=relabel,
         defense=defense,
-        protected=Score.of(_finished_values(protected, "accuracy")),
-        clean=Score.of(_finished_values(clean, "accuracy")),
-        noise=Score.of(_finished_values(noise, "accuracy")),
-        pattern=Score.of(_finished_values(pattern, "accuracy")),
-        part=Score.of(_finished_values(clean_part, "accuracy")),
+        protected=_better_test(protected),
+        clean=_better_test(clean),
+        noise=_better_test(noise),
+        pattern=_better_test(pattern),
+        part=_better_test(clean_part),
         perturbed=Score.of(_finished_values(protected, "perturbed")),
         undefended=Score.of(_finished_values(best_clean, "accuracy")),
         chance=max((value for value in _finished_values(rows_and_best, "chance") if value is not None), default=math.nan),
@@ -147,6 +151,12 @@ def _best_clean_control(cells: Mapping[tuple, list[dict]], *, copy: str, relabel
     controls = [rows for key, rows in cells.items() if key[:3] == ("clean", copy, 0.0) and key[4:] == (relabel, UNDEFENDED)]
     means = [(Score.of(_finished_values(rows, "accuracy")).mean, rows[0]["victim"], rows) for rows in controls]
     return max((entry for entry in means if not math.isnan(entry[0])), key=lambda entry: entry[:2], default=(0.0, "", []))[2]
+
+
+def _better_test(rows: Iterable[dict]) -> Score:
+    """The score on test images as they are or on filtered ones, whichever mean is higher."""
+    plain, filtered = (Score.of(_finished_values(rows, name)) for name in ("accuracy", "filtered"))
+    return filtered if filtered.mean > plain.mean else plain
 
 
 def _finished_values(rows: Iterable[dict], name: str) -> Iterator[float | None]:

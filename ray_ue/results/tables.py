@@ -10,15 +10,21 @@ from ray_ue.storage.artifacts import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetTable:
-    """A file of a run folder with a fixed schema. `advice` ends the error message for a file that lacks columns."""
+    """A file of a run folder with a fixed schema. `advice` ends the error message for a file that lacks columns.
+
+    Columns in `added` were not written by earlier versions: in their files they are read as null.
+    """
 
     name: str
     schema: pa.Schema
     advice: str
+    added: tuple[str, ...] = ()
 
     def read(self, run: Folder) -> pa.Table:
         """The rows in a run folder, in `schema`."""
         table = run.read_table(self.name)
+        for name in set(self.added) - set(table.column_names):
+            table = table.append_column(name, pa.nulls(len(table)))
         if missing := sorted(set(self.schema.names) - set(table.column_names)):
             raise ValueError(f"{run.uri}/{self.name} lacks the columns {', '.join(missing)}; {self.advice}")
         return table.select(self.schema.names).cast(self.schema)
@@ -37,6 +43,7 @@ class ParquetTable:
 RESULTS = ParquetTable(
     name="results.parquet",
     advice="it was not written by this version of ray-ue evaluate",
+    added=("filtered",),
     schema=pa.schema(
         [
             ("copy", pa.string()),  # name of the protected copy that the row belongs to; controls are repeated for every copy
@@ -49,6 +56,7 @@ RESULTS = ParquetTable(
             ("status", pa.string()),  # done or failed
             ("reason", pa.string()),  # why it failed; empty when done
             ("accuracy", pa.float64()),  # share of the clean test rows, from 0 to 1, at the end
+            ("filtered", pa.float64()),  # share of the clean test rows after the defense's filters; null where it has none
             ("perturbed", pa.float64()),  # share of the perturbed test rows; null when there are none
             ("train", pa.float64()),  # share of its own training rows
             ("loss", pa.float64()),  # mean training loss of the last epoch

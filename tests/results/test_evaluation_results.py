@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from ray_ue.exploiter.defenses.registry import DEFENSES
 from ray_ue.report.evaluation.words import doubts, markdown, verdict, warnings
-from ray_ue.results.evaluation import Score, headline, summary
+from ray_ue.results.evaluation import OWN_CLEAN, Score, headline, summary
 from ray_ue.results.tables import RESULTS
 from ray_ue.storage.artifacts import Folder
 
@@ -139,6 +140,27 @@ def test_a_large_drop_is_a_number_and_no_doubt() -> None:
     assert "a drop of 50.0 points, and 37.5 % of what clean images teach is kept" in told
     assert "random noise at the same budget gives a drop of 2.0 points, 4.0 % of that drop" in told
     assert "Nothing was shown" not in told
+
+
+def test_the_better_of_plain_and_filtered_test_images_counts() -> None:
+    made = cells(0.4, 0.9, 0.88, defense="jpeg")
+    rows = [row | {"filtered": row["accuracy"] + change} for row, change in zip(made, [0.2] * 3 + [-0.3] * 6)]
+    line = next(line for line in summary(table(*rows)) if line.defense == "jpeg")
+    assert line.protected.mean == pytest.approx(0.6)
+    assert line.clean.mean == pytest.approx(0.9)
+
+
+def test_a_table_from_before_filtered_test_images_can_be_read(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path))
+    folder.write_table(RESULTS.name, table(*cells(0.4, 0.9, 0.88)).drop_columns(["filtered"]))
+    assert RESULTS.read(folder)["filtered"].null_count == 9
+    folder.write_table(RESULTS.name, table(*cells(0.4, 0.9, 0.88)).drop_columns(["filtered", "accuracy"]))
+    with pytest.raises(ValueError, match="lacks the columns accuracy"):
+        RESULTS.read(folder)
+
+
+def test_every_defense_that_owns_clean_images_is_flagged() -> None:
+    assert {name for name, defense in DEFENSES.items() if defense.owns_clean} == set(OWN_CLEAN)
 
 
 @pytest.mark.parametrize(("pattern", "told"), [(0.6, "protects more"), (0.41, "cannot be told from it"), (0.2, "protects less")])

@@ -126,6 +126,7 @@ def test_every_protected_victim_has_its_controls_and_is_tested_on_perturbed_imag
         assert 0 <= row["accuracy"] <= 1
         assert (row["classes"], row["copy"], row["epochs"]) == (3, "out", 1)
         assert row["ami"] is not None
+        assert (row["filtered"] is not None) is (row["defense"] == "grayscale"), "early and none filter nothing"
         expected = {"clean-part": 30}.get(row["data"], 60)
         assert row["rows"] == (expected - round(0.1 * expected) if row["defense"] == "early" else expected)
     clean = [row["accuracy"] for row in found if row["data"] == "clean" and row["relabel"] == "identity" and row["defense"] == "none"]

@@ -15,7 +15,7 @@ from ray_ue.config.victims import parse_victim
 from ray_ue.engine.train_loop import CHECKPOINT, EVERY_SECONDS
 from ray_ue.exploiter import train
 from ray_ue.exploiter.dataset import Block, Training
-from ray_ue.exploiter.defenses.registry import defend
+from ray_ue.exploiter.defenses.registry import acts_on_test, defend, prepare_test
 from ray_ue.exploiter.supervised import predict
 from ray_ue.loop import Workers
 from ray_ue.random_streams import STREAMS
@@ -88,6 +88,7 @@ class CellJob:
             "size": self.size,
             "flips": self.flips,
             "curve_rows": self.curve_rows,
+            **({"filtered test": True} if acts_on_test(self.defense) else {}),
         }
 
     def fingerprint(self) -> str:
@@ -195,6 +196,8 @@ def _train(
         facts[name] = _share(named == labels)
         if name == "accuracy":
             facts["class_accuracy"] = [_share(named[labels == kind] == kind) for kind in range(job.classes)]
+            if acts_on_test(job.defense):
+                facts["filtered"] = _share(predict(net, prepare_test(job.defense, np.asarray(pixels)), size=job.size) == labels)
     curve_rows = _some(len(training.labels), job.curve_rows)
     facts["train"] = _share(predict(net, training.pixels[curve_rows], size=job.size) == training.labels[curve_rows])
     facts |= {
