@@ -34,6 +34,7 @@ STREAMS = {
     "evaluate/defense": 41,
     "evaluate/noise": 29,
     "evaluate/relabel": 35,
+    "cluster/agreement": 107,
     "probe/rows": 5,
     "ssl/rows": 7,
     "victim/epoch": 11,

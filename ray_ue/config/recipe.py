@@ -56,8 +56,8 @@ class Recipe:
     """How images are grouped: kmeans by surrogate features (label-agnostic) or label by class folder (protects only against models trained on these classes)."""  # noqa: E501
     per: Literal["auto", "group", "image"] = "auto"
     """One perturbation per group or per image; auto takes the method's default."""
-    clusters: int = 10
-    """Number of k-means clusters."""
+    clusters: Annotated[int, OR_AUTO] = 0
+    """Number of k-means clusters; auto (0 in Python): the most on which independent runs agree about as well as they ever do."""
     also_clusters: str = ""
     """Extra cluster counts optimised jointly with --clusters (mi-ue, em, rem, sem): 20,50,100."""
     restarts: int = 5
@@ -105,8 +105,8 @@ class Recipe:
         specs.check(specs.parse(self.surrogate))
         pick(AIMS, self.aim, what="aim")
         pick(EXTENSIONS, self.image_format, what="image format")
-        if self.clusters < 2:
-            raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; use 2 or more")
+        if self.clusters and self.clusters < 2:
+            raise ValueError(f"--clusters {self.clusters} leaves no wrong centre to aim at; use 2 or more, or auto")
         if not 0 <= self.max_rejected <= 1:
             raise ValueError(f"--max-rejected is a fraction from 0 to 1, got {self.max_rejected}; 0.01 allows one image in a hundred")
         if self.embeddings and self.groups == "label":

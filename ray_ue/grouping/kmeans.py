@@ -1,5 +1,7 @@
 """Groups: which slot of the bank each row uses, by k-means over embeddings or by label."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import faiss
@@ -9,6 +11,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 from ray_ue.types import Centers, SlotOf, Vectors
 
 BLOCK = 16_384  # vectors
+SMALL = 10**8  # products in one assignment of all vectors, up to which one thread is faster
 NO_SLOT = -1  # a rejected row: it has no vector
 
 
@@ -67,7 +70,8 @@ class KMeans:
             min_points_per_centroid=1,
             gpu=on_gpu(),
         )
-        engine.train(centred)
+        with _one_thread_if(len(centred) * self.k * centred.shape[1] < SMALL):
+            engine.train(centred)
         return (np.asarray(engine.centroids, np.float64) + middle).astype(np.float32)
 
 
@@ -87,6 +91,18 @@ class ByLabel:
         slot_of = np.full(len(labels), NO_SLOT, np.int32)
         slot_of[used] = places
         return slot_of, len(kinds)
+
+
+@contextmanager
+def _one_thread_if(small: bool) -> Iterator[None]:
+    """Threads that share little work mostly wait for each other: on a busy machine seconds for milliseconds of work."""
+    before = faiss.omp_get_max_threads()
+    if small:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def on_gpu() -> bool:

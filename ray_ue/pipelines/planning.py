@@ -102,8 +102,9 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
     images = method.passes(rows)
     free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
     embed = "embed, " if needs.embeds else ""
-    groups = {"label": "one group per label", "kmeans": f"{recipe.clusters} clusters", "none": "no groups"}[needs.groups]
-    compared = recipe.groups == "kmeans" and recipe.method == "uc"
+    clusters = f"{recipe.clusters} clusters" if recipe.clusters else "clusters: as many as independent runs agree on (auto)"
+    groups = {"label": "one group per label", "kmeans": clusters, "none": "no groups"}[needs.groups]
+    compared = recipe.groups == "kmeans" and recipe.method == "uc" and recipe.clusters
     reference = f" (the authors' code: {recipe.clusters * 50 * plan.rows:,})" if compared else ""
     lines = {
         "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",

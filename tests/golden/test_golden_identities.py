@@ -33,7 +33,7 @@ FACTS = {"rows": 60, "asked": 60, "of": 60, "canvas": 32, "rejected": 0, "most":
 
 def stated(**changes: Any) -> Recipe:
     """A recipe with the defaults of the day when its fingerprint was recorded."""
-    return Recipe(**({"method": "uc", "surrogate": "ssl:small", "image_size": 32} | changes))
+    return Recipe(**({"method": "uc", "surrogate": "ssl:small", "image_size": 32, "clusters": 10} | changes))
 
 
 RECIPES = {

@@ -9,14 +9,17 @@ import pyarrow as pa
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
+from ray_ue.grouping.agreement import Agreement, agreement, choose_clusters, some_rows
 from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gpu, report
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, say
+from ray_ue.random_streams import STREAMS
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import read_vectors, vectors
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.types import Vectors
 
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
@@ -25,7 +28,7 @@ NOTHING = {"groups": "none"}
 
 
 def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
-    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; `clusters` of them, or one per label."""
+    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; one per label, or `clusters` of them (0: chosen)."""
     by_label = run.recipe.groups == "label"
     fields = run.recipe.values(LABEL_FIELDS) if by_label else run.recipe.values(KMEANS_FIELDS) | {"clusters": clusters}
     inputs = {"index": index, "embed": embedded}
@@ -80,9 +83,11 @@ def group_by_label(index: Artifact, embedded: Artifact) -> tuple[Groups, float, 
 def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder) -> tuple[Groups, float, dict]:
     """(groups, inertia, facts): fitted on a sample, assigned to all rows part by part."""
     good = embedded.facts["rows"] - embedded.facts["rejected"]
-    kmeans = KMeans(k=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
-    kmeans.check(good)
+    if clusters:
+        KMeans(k=clusters).check(good)
     sampled = collect(embedded, draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed))
+    clusters, compared = trust(sampled, clusters, seed=run.recipe.seed)
+    kmeans = KMeans(k=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
     device = "GPU" if on_gpu() else "CPU"
     say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {device}")
     fitted = kmeans.fit(sampled)
@@ -90,7 +95,20 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     # Added in the order of the parts, so the centres do not depend on which task came first.
     whole = reduce(add, tallies)
     groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
-    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device}
+    agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in compared}
+    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device, "agreement": agreements}
+
+
+def trust(sampled: Vectors, clusters: int, *, seed: int) -> tuple[int, list[Agreement]]:
+    """The number of clusters, chosen if it is 0, and how far independent runs agree on that many, and on those that were tried."""
+    rng = np.random.default_rng([seed, STREAMS["cluster/agreement"]])
+    if not clusters:
+        clusters, compared = choose_clusters(sampled, rng=rng)
+        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in compared) or "too few images to compare"
+        say(f"  cluster  {clusters} clusters chosen: agreement of independent runs (AMI) {tried}")
+        return clusters, compared
+    rows = some_rows(sampled, rng=rng)
+    return clusters, [agreement(rows, clusters=clusters, rng=rng)] if len(rows) >= 2 * clusters else []
 
 
 def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> list[Tally]:
@@ -174,6 +192,8 @@ def describe(facts: dict) -> None:
     sizes = sorted(facts["sizes"], reverse=True)
     listed = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
     say(f"  cluster  sizes {listed}; largest is {facts['imbalance']:.2f} x the mean")
+    if trusted := facts.get("agreement", {}).get(str(len(facts["sizes"]))):
+        say(f"  cluster  expected purity {100 * trusted['purity']:.0f} %: so far does an independent run find the same groups")
     if facts["empty"]:
         say(f"  warning  {facts['empty']} clusters are empty: the features have fewer distinct values than clusters")
     elif facts["imbalance"] > 5:

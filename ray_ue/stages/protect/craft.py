@@ -62,7 +62,7 @@ def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Fold
         "slots": poison.slots,
         "most": poison.most,
         "passes": needs.method.passes(rows),
-        "reference_images": uc_passes(recipe.clusters, views.facts["of"]),
+        "reference_images": uc_passes(recipe.clusters or poison.slots, views.facts["of"]),
     }
 
 
