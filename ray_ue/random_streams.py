@@ -18,6 +18,7 @@ STREAMS = {
     "mi-ue/descend": 43,
     "mi-ue/train": 41,
     "noise/slots": 23,
+    "pil/start": 97,
     "rem/crops": 73,
     "rem/start": 71,
     "rem/train": 67,

@@ -18,6 +18,7 @@ from ray_ue.methods.lsp import LSP
 from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
+from ray_ue.methods.pil import PIL
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.texture import Texture
@@ -26,8 +27,8 @@ from ray_ue.methods.uc import UC
 from ray_ue.registry import pick
 
 __all__ = [
-    "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "GivenPerturbation", "Method",
-    "Per", "RandomNoise", "Texture", "View", "build", "by_group", "describe", "rooted", "settings_of",
+    "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "PIL", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "GivenPerturbation",
+    "Method", "Per", "RandomNoise", "Texture", "View", "build", "by_group", "describe", "rooted", "settings_of",
 ]  # fmt: skip
 
 METHODS: dict[str, type[Method]] = {
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "mi-ue": MIUE,
     "em": EM,
     "tap": TAP,
+    "pil": PIL,
     "rem": REM,
     "sem": SEM,
     "tue": TUE,

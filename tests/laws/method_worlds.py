@@ -21,6 +21,7 @@ from ray_ue.methods.lsp import LSP
 from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
+from ray_ue.methods.pil import PIL
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.texture import Texture
@@ -75,6 +76,7 @@ SMALL: Mapping[str, Small] = {
     "em+also": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
     "em": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
     "tap": small(TAP(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
+    "pil": small(PIL(epochs=2, batch=16, steps=2)),
     "rem": small(REM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "sem": small(SEM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "tue": small(TUE(epochs=2, batch=16, every=3, steps=2, step=2, network="small", learning_rate=0.01), alone=True),
@@ -101,6 +103,7 @@ LONGER: Mapping[str, Method] = {
         training_steps=60, batch=50, steps=5, step=2, adversary_levels=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"
     ),
     "tue": TUE(epochs=4, batch=100, every=8, steps=5, step=2, network="mlp2", learning_rate=0.01),
+    "pil": PIL(batch=50),
     "uc": UC(steps=60, batch=100, learning_rate=0.5),
     "mi-ue+frozen": MIUE(epochs=2, poison_batch=200, steps=10, step=2, source="frozen"),
 }

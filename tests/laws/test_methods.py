@@ -150,6 +150,8 @@ LEARNT: list[tuple[str, Per]] = [
     ("mi-ue", "image"),
     ("tap", "group"),
     ("tap", "image"),
+    ("pil", "group"),
+    ("pil", "image"),
     ("rem", "group"),
     ("rem", "image"),
     ("sem", "group"),
