@@ -12,6 +12,7 @@ STREAMS = {
     "concept/crops": 41,
     "cuda/kernels": 53,
     "em/descend": 79,
+    "field/codes": 101,
     "lsp/points": 47,
     "lsp/spreads": 43,
     "lsp/vertices": 41,

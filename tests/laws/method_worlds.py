@@ -15,6 +15,7 @@ from ray_ue.methods import Method, Per, View
 from ray_ue.methods.ar import AR
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
+from ray_ue.methods.field import Field
 from ray_ue.methods.given import GivenPerturbation
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.lsp import LSP
@@ -81,6 +82,7 @@ SMALL: Mapping[str, Small] = {
     "sem": small(SEM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "tue": small(TUE(epochs=2, batch=16, every=3, steps=2, step=2, network="small", learning_rate=0.01), alone=True),
     "texture": small(Texture()),
+    "field": small(Field()),
     "gue": small(GUE(epochs=2, batch=16, inner=2, network="mlp2"), alone=True),
     "lsp": small(LSP()),
     "ar": small(AR()),

@@ -138,6 +138,8 @@ LEARNT: list[tuple[str, Per]] = [
     ("uc", "image"),
     ("mi-ue+frozen", "group"),
     ("mi-ue+frozen", "image"),
+    ("field", "group"),
+    ("field", "image"),
     ("lsp", "group"),
     ("lsp", "image"),
     ("ar", "group"),
