@@ -32,6 +32,7 @@ STREAMS = {
     "uc/generator": 1,
     "uc/latent": 2,
     "uc/pixels": 3,
+    "uc/through": 103,
     "evaluate/clean-part": 17,
     "evaluate/defense": 41,
     "evaluate/noise": 29,

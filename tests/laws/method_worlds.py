@@ -70,6 +70,7 @@ def published(home: Path, per: Per) -> Method:
 # What follows a plus is a variant of the method before it.
 SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
+    "uc+through": small(UC(steps=3, batch=8, through="none+rrc+flip+jpeg+gray+blur")),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
     "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
     "mi-ue+draws": small(MIUE(epochs=2, batch=BATCH, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
