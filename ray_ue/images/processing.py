@@ -1,22 +1,19 @@
 """What happens to a published picture before a network sees it, as batch functions that slopes pass through; it knows no network."""
 
-import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
+from ray_ue.images.jpeg import GRID, through_jpeg
 from ray_ue.registry import pick
-from ray_ue.types import Pixels, Rng
+from ray_ue.types import Rng
 
 AREAS, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random resized crop: torchvision's defaults, which most training code keeps
 QUALITIES = (30, 95)
-GRID = 16  # pixels of a block of chroma at 4:2:0
 SIGMAS = (0.5, 1.5)  # pixels of a mild blur; ours
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 NUMBERS = 4  # that a process may draw for an image
@@ -101,12 +98,10 @@ def resized_crop(images: Images, numbers: Numbers) -> Images:
 
 
 def jpeg(images: Images, numbers: Numbers) -> Images:
-    """Through a JPEG file (4:2:0) of random quality, whose blocks begin at a random place; slopes pass as if nothing had happened."""
-    levels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    with ThreadPoolExecutor() as threads:  # Pillow works outside the interpreter lock
-        coded = np.stack(list(threads.map(_coded, levels, numbers)))
-    decoded = torch.from_numpy(coded).to(images.device).permute(0, 3, 1, 2).float() / 255
-    return images + (decoded - images).detach()
+    """Through a JPEG file (4:2:0) of random quality, whose blocks begin at a random place; what the file removes has no slope."""
+    qualities = QUALITIES[0] + (numbers[:, 0] * (QUALITIES[1] - QUALITIES[0] + 1)).astype(int)
+    tops, lefts = (numbers[:, 1:3] * GRID).astype(int).T
+    return through_jpeg(images, qualities=qualities, tops=tops, lefts=lefts)
 
 
 PROCESSES: dict[str, Process] = {
@@ -117,16 +112,6 @@ PROCESSES: dict[str, Process] = {
     "gray": gray,
     "blur": blur,
 }
-
-
-def _coded(pixels: Pixels, numbers: Float[np.ndarray, " 4"]) -> Pixels:
-    """The pixels after a JPEG file: mirrored beyond their upper and left edge, so that its blocks begin elsewhere."""
-    quality = QUALITIES[0] + int(numbers[0] * (QUALITIES[1] - QUALITIES[0] + 1))
-    top, left = (numbers[1:3] * GRID).astype(int)
-    file = io.BytesIO()
-    Image.fromarray(np.pad(pixels, ((top, 0), (left, 0), (0, 0)), "reflect")).save(file, "JPEG", quality=quality, subsampling="4:2:0")
-    file.seek(0)
-    return np.asarray(JpegImagePlugin.JpegImageFile(file))[top:, left:]
 
 
 def _between(ends: tuple[float, float], share: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:

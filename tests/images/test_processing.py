@@ -1,14 +1,11 @@
 """Processes on crops of two real photographs: what they do to pixels, that slopes pass, and draws that belong to their image."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from ray_ue.images import processing
 from ray_ue.images.processing import PROCESSES, Draws, draw_processes, parse_processes, process
 
 
@@ -58,18 +55,6 @@ def test_part_of_a_batch_is_processed_as_in_the_whole() -> None:
 def test_a_name_that_stands_twice_is_drawn_twice_as_often() -> None:
     draws = draw_processes(3000, names=parse_processes("none + none + jpeg"), rng=np.random.default_rng(0))
     assert (draws.which == 2).mean() == pytest.approx(1 / 3, abs=0.03)
-
-
-def test_jpeg_is_the_real_codec_and_its_slope_is_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processing, "GRID", 1)
-    monkeypatch.setattr(processing, "QUALITIES", (30, 30))
-    images = crops().requires_grad_()
-    shown = process(images, drawn("jpeg"))
-    for before, after in zip((images.detach() * 255).byte().permute(0, 2, 3, 1).numpy(), shown.detach(), strict=True):
-        Image.fromarray(before).save(file := io.BytesIO(), "JPEG", quality=30)  # Pillow's default is 4:2:0
-        assert (np.asarray(Image.open(file)) == (after * 255).round().byte().permute(1, 2, 0).numpy()).all()
-    weights = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(torch.autograd.grad((shown * weights).sum(), images)[0], weights)
 
 
 def test_jpeg_blocks_begin_anywhere() -> None:
