@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import Field as Setting
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +13,14 @@ from ray_ue.methods.base import Method, Per, View, by_group
 from ray_ue.methods.concept import Concept
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
+from ray_ue.methods.field import Field
 from ray_ue.methods.given import GivenPerturbation
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.lsp import LSP
 from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
+from ray_ue.methods.pil import PIL
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.texture import Texture
@@ -26,16 +29,18 @@ from ray_ue.methods.uc import UC
 from ray_ue.registry import pick
 
 __all__ = [
-    "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "GivenPerturbation", "Method",
-    "Per", "RandomNoise", "Texture", "View", "build", "by_group", "describe", "rooted", "settings_of",
+    "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "PIL", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "Field",
+    "GivenPerturbation", "Method", "Per", "RandomNoise", "Texture", "View", "build", "by_group", "describe", "rooted", "settings_of",
 ]  # fmt: skip
 
 METHODS: dict[str, type[Method]] = {
     "uc": UC,
     "texture": Texture,
+    "field": Field,
     "mi-ue": MIUE,
     "em": EM,
     "tap": TAP,
+    "pil": PIL,
     "rem": REM,
     "sem": SEM,
     "tue": TUE,
@@ -52,7 +57,7 @@ FLAGS = ("steps", "batch", "learning_rate")  # recipe fields that many methods h
 STYLES = ("parameterization", "data_scope", "loss", "augment")  # recipe fields with a value of their own
 
 
-def settings_of(method: type[Method]) -> dict[str, Field]:
+def settings_of(method: type[Method]) -> dict[str, Setting]:
     """A method's settings by name, with their types and defaults."""
     return {field.name: field for field in fields(cast(Any, method))}
 
@@ -101,7 +106,7 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-def _value(text: str, field: Field, *, part: str) -> object:
+def _value(text: str, field: Setting, *, part: str) -> object:
     if field.type is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError(f"--settings {part}: write true or false")

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.loop import Step, Workers
+from ray_ue.methods._shared.far_apart import CANDIDATES, far_apart
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Poison, Waves
 from ray_ue.perturbations.budget import Budget
@@ -18,9 +19,8 @@ from ray_ue.random_streams import STREAMS
 # Brightness, and four ways to change colour at a brightness that stays about the same.
 COLOURS = np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64)
 DIRECTIONS, FREQUENCIES = 6, 3
-CANDIDATES, COMPARED = 60, 500  # sets of waves that a group chooses from; earlier groups that it keeps away from
 
-Sets = Int[np.ndarray, "n K"]
+Sets = Int[np.ndarray, "_ K"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +90,12 @@ def _distances(
 
 def _far_apart(groups: int, waves: int, *, distance: Float[np.ndarray, "W W"], rng: np.random.Generator) -> Sets:
     """`waves` different waves for each group: of some random sets the one that differs most from the nearest group before it."""
-    chosen = np.empty((groups, waves), np.int64)
-    for group in range(groups):
-        candidates = np.stack([rng.permutation(len(distance))[:waves] for _ in range(CANDIDATES)])
-        before = chosen[max(0, group - COMPARED) : group]
-        if len(before):
-            pairs = distance[candidates[:, None, :, None], before[None, :, None, :]]  # [candidates, before, K, K]
-            nearest = (pairs.min(3).sum(2) + pairs.min(2).sum(2)).min(1)
-            candidates = candidates[[int(nearest.argmax())]]
-        chosen[group] = candidates[0]
-    return chosen
+
+    def draw() -> Sets:
+        return np.stack([rng.permutation(len(distance))[:waves] for _ in range(CANDIDATES)])
+
+    def nearest(candidates: Sets, before: Sets) -> Float[np.ndarray, " _"]:
+        pairs = distance[candidates[:, None, :, None], before[None, :, None, :]]  # [candidates, before, K, K]
+        return (pairs.min(3).sum(2) + pairs.min(2).sum(2)).min(1)
+
+    return far_apart(groups, draw=draw, nearest=nearest)

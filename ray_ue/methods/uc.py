@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.images.augment import Crops, crop, draw_crops
+from ray_ue.images.processing import Draws, draw_processes, parse_processes, process
 from ray_ue.loop import Step, Workers, to_cpu
 from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.base import Aimed, Method, View
@@ -39,6 +40,7 @@ class Batch:
     slots: Int[np.ndarray, " A"]
     rows: Rows
     crops: Crops
+    processes: Draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,10 @@ class UC(Method):
 
     `augment` "before" crops and flips the image and then adds the delta, as the authors do; "after" adds the delta to the
     published image and then crops and flips both, as an exploiter does. The rate falls along a half cosine to a hundredth.
+
+    `through` names processes of `images.processing`, divided by a plus: in each step every image, perturbed and cropped, passes one of
+    them, drawn at random, before the surrogate sees it (expectation over transformations: Athalye et al. 2018, arXiv 1707.07397). The
+    authors have nothing of the kind, which is `none`.
     """
 
     per = "group"
@@ -86,12 +92,14 @@ class UC(Method):
     data_scope: str = "own"
     loss: str = "kl"
     augment: str = "before"
+    through: str = "none"
 
     def __post_init__(self) -> None:
         pick(PARAMETERIZATIONS, self.parameterization, what="parameterization")
         pick(LOSSES, self.loss, what="loss")
         pick(SCOPES, self.data_scope, what="data scope")
         pick(AUGMENT_ORDERS, self.augment, what="place of the augmentation")
+        parse_processes(self.through)
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
             raise ValueError(f"UC needs steps, batch and learning rate above zero, got {self.steps}, {self.batch}, {self.learning_rate}")
 
@@ -109,6 +117,10 @@ class UC(Method):
     def passes(self, rows: int) -> int:
         return self.steps * self.batch
 
+    def identity(self) -> dict[str, object]:
+        """Without `through` where it is `none`: banks from before there was this setting keep their names."""
+        return {name: value for name, value in super().identity().items() if (name, value) != ("through", "none")}
+
     def rate(self, step: int) -> float:
         """The learning rate after `step` steps."""
         return self.learning_rate * (END + (1 - END) * 0.5 * (1 + math.cos(math.pi * step / self.steps)))
@@ -122,7 +134,7 @@ class UC(Method):
         targets = torch.from_numpy(view.centers[aim[view.group_of_slot()]]).to(view.surrogate.device)
         members = SCOPES[self.data_scope](view.slot_of, view.slots)
         for step in range(int(memory["step"]), self.steps):
-            batch = self._draw(view.surrogate, members=members, rng=np.random.default_rng([seed, step, STREAMS["uc/batches"]]), turn=step)
+            batch = self._draw(view.surrogate, members=members, seed=seed, turn=step)
             loss, gradient = self._loss_and_gradient(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
             if not math.isfinite(loss):
                 raise FloatingPointError(f"the UC loss is {loss} at step {step}; try a learning rate below {self.learning_rate}")
@@ -138,14 +150,18 @@ class UC(Method):
             rendered = [parameterization.render(params, latent, budget=budget).cpu().numpy() for params, latent in pairs]
         return Additive(bank=budget.quantise(np.concatenate(rendered)), budget=budget)
 
-    def _draw(self, surrogate: Surrogate, *, members: list[Rows], rng: np.random.Generator, turn: int) -> Batch:
+    def _draw(self, surrogate: Surrogate, *, members: list[Rows], seed: int, turn: int) -> Batch:
         """The same on every worker. With more slots than a batch has room for, slots take turns."""
+        rng, other = (np.random.default_rng([seed, turn, STREAMS[name]]) for name in ("uc/batches", "uc/through"))
         active = min(len(members), max(1, self.batch // FEW))
         slots = np.sort((turn * active + np.arange(active)) % len(members))
         each = max(1, self.batch // active)
         rows = np.stack([rng.choice(members[slot], each, replace=len(members[slot]) < each) for slot in slots], 1).ravel()
         return Batch(
-            slots=slots, rows=rows, crops=draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng)
+            slots=slots,
+            rows=rows,
+            crops=draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=FLIPS, rng=rng),
+            processes=draw_processes(len(rows), names=parse_processes(self.through), rng=other),
         )
 
     def _loss_and_gradient(
@@ -169,7 +185,8 @@ class UC(Method):
             images = floats(view.pixels[batch.rows[own]], device=targets.device)
             shown = AUGMENT_ORDERS[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(own))
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
-            value = LOSSES[self.loss](view.surrogate.features(shown), aimed).sum()
+            seen = process(shown, batch.processes.of(own))
+            value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()
             gradient[local] = torch.autograd.grad(value, params)[0]
             total = value.detach()
         each = len(batch.rows) // active

@@ -15,12 +15,14 @@ from ray_ue.methods import Method, Per, View
 from ray_ue.methods.ar import AR
 from ray_ue.methods.cuda import CUDA
 from ray_ue.methods.em import EM
+from ray_ue.methods.field import Field
 from ray_ue.methods.given import GivenPerturbation
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.lsp import LSP
 from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.noise import RandomNoise
 from ray_ue.methods.ops import OPS
+from ray_ue.methods.pil import PIL
 from ray_ue.methods.rem import REM, SEM
 from ray_ue.methods.tap import TAP
 from ray_ue.methods.texture import Texture
@@ -68,6 +70,7 @@ def published(home: Path, per: Per) -> Method:
 # What follows a plus is a variant of the method before it.
 SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
+    "uc+through": small(UC(steps=3, batch=8, through="none+rrc+flip+jpeg+gray+blur")),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
     "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
     "mi-ue+draws": small(MIUE(epochs=2, batch=BATCH, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
@@ -75,10 +78,12 @@ SMALL: Mapping[str, Small] = {
     "em+also": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),
     "em": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
     "tap": small(TAP(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01)),
+    "pil": small(PIL(epochs=2, batch=16, steps=2)),
     "rem": small(REM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "sem": small(SEM(training_steps=2, batch=16, steps=2, adversary_steps=2, draws=2, network="mlp2", learning_rate=0.01)),
     "tue": small(TUE(epochs=2, batch=16, every=3, steps=2, step=2, network="small", learning_rate=0.01), alone=True),
     "texture": small(Texture()),
+    "field": small(Field()),
     "gue": small(GUE(epochs=2, batch=16, inner=2, network="mlp2"), alone=True),
     "lsp": small(LSP()),
     "ar": small(AR()),
@@ -101,6 +106,7 @@ LONGER: Mapping[str, Method] = {
         training_steps=60, batch=50, steps=5, step=2, adversary_levels=1, adversary_steps=1, adversary_step=1, draws=1, network="mlp2"
     ),
     "tue": TUE(epochs=4, batch=100, every=8, steps=5, step=2, network="mlp2", learning_rate=0.01),
+    "pil": PIL(batch=50),
     "uc": UC(steps=60, batch=100, learning_rate=0.5),
     "mi-ue+frozen": MIUE(epochs=2, poison_batch=200, steps=10, step=2, source="frozen"),
 }

@@ -1,19 +1,24 @@
 """UC: the authors' constants, the budget, and laws about resuming, workers and which rows train which slot."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from shared_work import sums
+from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
+from ray_ue.images.processing import draw_processes, process
 from ray_ue.loop import Step, Workers, generator
 from ray_ue.methods import View, by_group
 from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.uc import AUGMENT_ORDERS, SCOPES, UC
 from ray_ue.models import uc_generator
+from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained.surrogates import Surrogate
 from ray_ue.objectives.anchor import LOSSES
 from ray_ue.perturbations import Additive
@@ -90,13 +95,59 @@ def test_the_loss_falls_within_the_budget(loss: str, place: str, scope: str) -> 
 
 
 @pytest.mark.parametrize(
-    "method", [QUICK, replace(QUICK, augment="before", data_scope="all"), FAITHFUL], ids=["pixels", "before", "generator"]
+    "method",
+    [QUICK, replace(QUICK, augment="before", data_scope="all"), FAITHFUL, replace(QUICK, through="none+rrc+flip+jpeg+gray+blur")],
+    ids=["pixels", "before", "generator", "through"],
 )
 def test_resuming_gives_the_same_bits(method: UC) -> None:
     straight = run(method)
     resumed = run(method, resume=run(method, stop=method.steps // 2).state())
     assert (straight.step, straight.images, straight.loss) == (resumed.step, resumed.images, resumed.loss)
     assert all(torch.equal(value, resumed.state()[name]) for name, value in straight.state().items())
+
+
+EVERY = replace(QUICK, through="none+rrc+flip+jpeg+gray+blur", batch=30)
+
+
+def test_processes_are_a_function_of_the_seed() -> None:
+    one, same, other = (bank(EVERY, run(EVERY, seed=seed)) for seed in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).any()
+    assert (one != bank(replace(EVERY, through="none"), run(replace(EVERY, through="none"), seed=1))).any()
+
+
+def test_without_processes_nothing_has_a_new_name() -> None:
+    assert "through" not in UC().identity()
+    assert UC(through="jpeg").identity() == UC().identity() | {"through": "jpeg"}
+
+
+def parts(side: int = 32) -> tuple[View, Callable[[np.ndarray, str], float]]:
+    """96 parts of two real photographs, a group for each photograph, and the loss of a bank on what a process makes of them."""
+    photos = [np.asarray(Image.fromarray(photo).resize((320, 213))) for photo in load_sample_images().images]
+    pixels = np.stack([photo[y : y + side, x : x + side] for photo in photos for y in range(0, 181, 36) for x in range(0, 288, 36)])
+    group_of, net = (np.arange(len(pixels)) * 2 // len(pixels)).astype(np.int32), surrogate(side, side)
+    images = floats(pixels, device=torch.device("cpu"))
+    features = net.features(images)
+    centers = torch.stack([features[group_of == group].mean(0) for group in (0, 1)])
+
+    def loss(made: np.ndarray, name: str) -> float:
+        draws = draw_processes(len(pixels), names=(name,), rng=np.random.default_rng(9))
+        shown = process((images + torch.from_numpy(made[group_of]).float() / 255).clamp(0, 1), draws)
+        return float(LOSSES["kl"](net.features(shown), centers[1 - group_of]).mean())
+
+    return by_group(pixels, group_of=group_of, centers=centers.numpy(), surrogate=net, budget=BUDGET), loss
+
+
+@pytest.mark.parametrize(("name", "gain"), [("jpeg", 0.015), ("gray", 0.02), ("blur", 0.02), ("rrc", 0.02)])
+def test_what_is_crafted_through_a_process_lasts_through_it(name: str, gain: float) -> None:
+    seen, loss = parts()
+    banks = {}
+    for through in ("none", name):
+        method = UC(steps=60, batch=24, learning_rate=0.3, through=through)
+        *_, last = method.craft(seen, budget=BUDGET, aim=np.array([1, 0]), seed=0, workers=Workers(), resume={})
+        banks[through] = bank(method, last)
+    assert loss(banks[name], name) < loss(banks["none"], name) - gain
+    assert loss(banks["none"], name) < loss(0 * banks["none"], name)
 
 
 def test_state_is_a_copy_and_resuming_leaves_it_alone() -> None:
@@ -200,6 +251,7 @@ def test_an_aim_that_stands_still_is_refused() -> None:
         ({"data_scope": "mine"}, "there are all, own"),
         ({"parameterization": "unet"}, "there are generator, pixels"),
         ({"augment": "never"}, "there are after, before"),
+        ({"through": "jpeg+grey"}, "no process is called 'grey'; did you mean 'gray'"),
         ({"steps": 0}, "above zero, got 0"),
     ],
 )

@@ -34,7 +34,7 @@ def test_what_cannot_be_a_request_is_refused(tmp_path: Path) -> None:
         recipe_from({"budgets": 8})
     with pytest.raises(ValueError, match=r"UC\(.*has its settings already; leave out settings='steps=3'"):
         recipe_from({"method": UC(), "settings": "steps=3"})
-    with pytest.raises(ValueError, match=r"object at .* is no method; pass a name or a value of UC, Texture, MIUE"):
+    with pytest.raises(ValueError, match=r"object at .* is no method; pass a name or a value of UC, Texture, Field, MIUE"):
         recipe_from({"method": object()})
 
 

@@ -1,0 +1,127 @@
+"""What happens to a published picture before a network sees it, as batch functions that slopes pass through; it knows no network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ray_ue.images.jpeg import GRID, through_jpeg
+from ray_ue.registry import pick
+from ray_ue.types import Rng
+
+AREAS, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random resized crop: torchvision's defaults, which most training code keeps
+QUALITIES = (30, 95)
+SIGMAS = (0.5, 1.5)  # pixels of a mild blur; ours
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+NUMBERS = 4  # that a process may draw for an image
+
+Images = Float[Tensor, "B 3 h w"]
+Numbers = Float[np.ndarray, "B 4"]  # from 0 to 1
+Process = Callable[[Images, Numbers], Images]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draws:
+    """One process per image, as a place in `names`, and the random numbers that it may use."""
+
+    names: tuple[str, ...]
+    which: Int[np.ndarray, " B"]
+    numbers: Numbers
+
+    def of(self, rows: slice | Bool[np.ndarray, " B"]) -> "Draws":
+        """The same draws for some images of the batch."""
+        return Draws(names=self.names, which=self.which[rows], numbers=self.numbers[rows])
+
+
+def parse_processes(text: str) -> tuple[str, ...]:
+    """The names in `text`, which a plus divides: jpeg+gray. A `ValueError` if there is no such process."""
+    names = tuple(word.strip() for word in text.split("+"))
+    for name in names:
+        pick(PROCESSES, name, what="process")
+    return names
+
+
+def draw_processes(count: int, *, names: tuple[str, ...], rng: Rng) -> Draws:
+    """For each of `count` images one of `names`, all equally likely; a name that stands twice is twice as likely."""
+    return Draws(names=names, which=rng.integers(0, len(names), count), numbers=rng.random((count, NUMBERS)))
+
+
+def process(images: Images, draws: Draws) -> Images:
+    """Every [0, 1] image through its process, at the size that it has; differentiable, and without scattered adds."""
+    shown = list(images.unbind(0))
+    for place, name in enumerate(draws.names):
+        rows = np.flatnonzero(draws.which == place) if name != "none" else []
+        if len(rows):
+            parts = PROCESSES[name](torch.stack([shown[row] for row in rows]), draws.numbers[rows])
+            for row, part in zip(rows, parts.unbind(0), strict=True):
+                shown[row] = part
+    return torch.stack(shown) if {*draws.names} != {"none"} and shown else images
+
+
+def unchanged(images: Images, numbers: Numbers) -> Images:
+    return images
+
+
+def flip(images: Images, numbers: Numbers) -> Images:
+    """Left and right change places."""
+    return images.flip(-1)
+
+
+def gray(images: Images, numbers: Numbers) -> Images:
+    """Luma in all three channels."""
+    weights = torch.tensor(LUMA, device=images.device)[:, None, None]
+    return (images * weights).sum(1, keepdim=True).expand_as(images)
+
+
+def blur(images: Images, numbers: Numbers) -> Images:
+    """A Gaussian of a random sigma, cut off at the edges; two matrix products."""
+    steps = np.arange(max(images.shape[2:]))
+    sigma = _between(SIGMAS, numbers[:, 0])[:, None, None]
+    weights = np.exp(-0.5 * ((steps[:, None] - steps) / sigma) ** 2)
+    down, across = (weights[:, :side, :side] for side in images.shape[2:])
+    return _mixed(images, down=down, across=across)
+
+
+def resized_crop(images: Images, numbers: Numbers) -> Images:
+    """A part of random area, ratio and place, scaled bilinearly to the size of the whole; two matrix products."""
+    high, wide = images.shape[2:]
+    area, ratio = _between(AREAS, numbers[:, 0]), np.exp(_between(tuple(np.log(RATIOS)), numbers[:, 1]))
+    parts = []
+    for side, share, start in zip((high, wide), (area / ratio, area * ratio), numbers[:, 2:].T, strict=True):
+        length = side * np.minimum(1, np.sqrt(share))[:, None]
+        places = start[:, None] * (side - length) + (np.arange(side) + 0.5) * length / side - 0.5
+        parts.append(np.maximum(0, 1 - np.abs(np.clip(places, 0, side - 1)[:, :, None] - np.arange(side))))
+    return _mixed(images, down=parts[0], across=parts[1])
+
+
+def jpeg(images: Images, numbers: Numbers) -> Images:
+    """Through a JPEG file (4:2:0) of random quality, whose blocks begin at a random place; what the file removes has no slope."""
+    qualities = QUALITIES[0] + (numbers[:, 0] * (QUALITIES[1] - QUALITIES[0] + 1)).astype(int)
+    tops, lefts = (numbers[:, 1:3] * GRID).astype(int).T
+    return through_jpeg(images, qualities=qualities, tops=tops, lefts=lefts)
+
+
+PROCESSES: dict[str, Process] = {
+    "none": unchanged,
+    "rrc": resized_crop,
+    "flip": flip,
+    "jpeg": jpeg,
+    "gray": gray,
+    "blur": blur,
+}
+
+
+def _between(ends: tuple[float, float], share: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    return ends[0] + (ends[1] - ends[0]) * share
+
+
+def _mixed(images: Images, *, down: Float[np.ndarray, "B h h"], across: Float[np.ndarray, "B w w"]) -> Images:
+    """Each image's rows mixed by its matrix `down` and its columns by `across`; the weights of a place are made to sum to 1."""
+    rows, columns = (
+        torch.from_numpy((weights / weights.sum(2, keepdims=True)).astype(np.float32)).to(images.device)[:, None]
+        for weights in (down, across)
+    )
+    return rows @ images @ columns.transpose(2, 3)
