@@ -25,7 +25,8 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     view = PlainView(canvas=canvas, limits=run.recipe.limits())
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if read < 2:
-        raise ValueError(f"only {read} of {len(wanted)} sampled images could be read; there is nothing to craft on")
+        found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
+        raise ValueError(f"{found}, and groups need 2 or more; --method noise --per image adds random noise to each by itself")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
 
 
