@@ -1,14 +1,26 @@
 """Texture: its groups' waves keep apart, no picture is looked at, and a small network learns them in place of the pictures."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from laws.method_worlds import World
 
-from ray_ue.methods import build
+from ray_ue.cli.demo import LEFT, SCHEDULE, as_seen, cut_crops
+from ray_ue.exploiter.dataset import Training
+from ray_ue.exploiter.supervised import accuracy, train
+from ray_ue.loop import Workers
+from ray_ue.methods import View, build
 from ray_ue.methods.texture import COLOURS, Texture, _distances, _far_apart
+from ray_ue.models.classifiers import classifier
+from ray_ue.models.pretrained.surrogates import blank
 from ray_ue.perturbations import Waves
+from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.controls import pattern_per_group
+from ray_ue.perturbations.delta_table import DeltaTable
+from ray_ue.storage.artifacts import Folder
 
 
 def test_groups_differ_more_than_random_sets_do() -> None:
@@ -58,3 +70,46 @@ def test_images_of_a_group_share_waves_even_where_each_has_its_own_entry(tmp_pat
 def test_settings_that_cannot_work_are_refused(settings: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build("texture", {"settings": settings})
+
+
+@pytest.mark.slow
+def test_texture_beats_random_patterns_of_its_energy_where_groups_are_not_pure() -> None:
+    """Crops of ten photographs, a tenth of them in a wrong group: what protects must do more than any pattern per group would."""
+    crops, labels = cut_crops(count=60, begin=0, end=LEFT, seed=0)
+    test, truth = cut_crops(count=20, begin=LEFT, end=1, seed=1)
+    rng = np.random.default_rng(0)
+    groups = np.where(rng.random(len(labels)) < 0.1, rng.integers(0, 10, len(labels)), labels)
+    texture = textured(groups, crops)
+    strength = float(np.sqrt(np.square(texture.astype(float) - crops).mean()))
+    patterns = pattern_per_group(10, levels=strength, seed=0)
+    random = np.stack([patterns.apply(crop, int(group)) for crop, group in zip(crops, groups, strict=True)])
+    reached = {
+        name: np.mean(list(accuracies(published, labels, test, truth))) for name, published in (("texture", texture), ("random", random))
+    }
+    assert reached["texture"] < reached["random"] - 0.05, reached
+
+
+def textured(groups: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    method, budget = Texture(), Budget(levels=16)
+    slots = np.arange(10, dtype=np.int32)
+    blanks, centers = np.zeros((10, 8, 8, 3), np.uint8), np.eye(10, dtype=np.float32)
+    table = DeltaTable(home=Folder.at("/nowhere"), rows=10, side=8, pools=1, budget=budget)
+    surrogate = blank(8, device=torch.device("cpu"))
+    view = View(
+        pixels=blanks, slot_of=slots, slots=10, group_of=slots, groups=10, centers=centers, surrogate=surrogate, deltas=table, also=()
+    )
+    (step,) = method.craft(view, budget=budget, aim=np.roll(slots, 1), seed=0, workers=Workers(), resume={})
+    poison = method.poison(step.state(), deltas=table, budget=budget)
+    return np.stack([poison.apply(crop, int(group), key=str(row)) for row, (crop, group) in enumerate(zip(crops, groups, strict=True))])
+
+
+def accuracies(published: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Iterator[float]:
+    """Clean-test accuracy of two small victims."""
+    seen = as_seen(published)
+    training = Training(pixels=seen, clean=seen, labels=labels, classes=10)
+    for seed in range(2):
+        net = classifier("fast", side=32, classes=10, sample=seen, seed=seed)
+        run = {"seed": seed, "device": torch.device("cpu"), "workers": Workers(), "resume": {}}
+        for _ in train(training, net=net, schedule=SCHEDULE, size=32, flips=0.5, **run):
+            pass
+        yield accuracy(net, as_seen(test), truth, size=32)
