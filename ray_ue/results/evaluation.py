@@ -85,6 +85,11 @@ class ResultLine:
         return nonnegative_ratio(self.protected.mean - self.chance, self.undefended.mean - self.chance)
 
     @property
+    def kept_spread(self) -> float:
+        """The spread of the protected victims in the unit of `kept`; nan if that is unknown."""
+        return nonnegative_ratio(self.protected.spread, self.undefended.mean - self.chance)
+
+    @property
     def is_sanity_check(self) -> bool:
         """Random labels are a sanity check; no claim rests on them."""
         return self.relabel.startswith("random")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from ray_ue.exploiter.defenses.registry import DEFENSES
-from ray_ue.report.evaluation.words import doubts, markdown, verdict, warnings
+from ray_ue.report.evaluation.words import doubts, markdown, two_headlines, verdict, warnings
 from ray_ue.results.evaluation import OWN_CLEAN, Score, headline, summary
 from ray_ue.results.tables import RESULTS
 from ray_ue.storage.artifacts import Folder
@@ -200,6 +200,17 @@ def test_no_headline_without_an_undefended_control() -> None:
     assert "no clean control without a defense (none) finished" in told
 
 
+def test_everyday_and_determined_exploiters_have_a_headline_each() -> None:
+    rows = [*cells(0.3, 0.9, 0.88), *cells(0.4, 0.9, 0.88, defense="rrc"), *cells(0.8, 0.85, 0.8, defense="at:4")]
+    everyday, determined = two_headlines(summary(table(*rows)), "uc")
+    assert everyday.startswith("Everyday: who trains on this copy as usual learns at most 37.5 ± 1.3 %")
+    assert "defense rrc; 2 of 7 everyday treatments" in everyday
+    assert "who also tries at:4 learns at most 87.5 ± 1.3 %" in determined
+    assert "Diffusion purification" in determined
+    assert "--defenses determined" in two_headlines(summary(table(*cells(0.3, 0.9, 0.88))), "uc")[1]
+    assert two_headlines([], "uc") == []
+
+
 def test_many_lines_that_cannot_be_compared_are_counted() -> None:
     told = said(*(row for name in "abcde" for row in cells(0.4, 0.9, 0.88, defense=name)))
     assert "defense a; victim net, relabel identity, defense b; victim net, relabel identity, defense c; and 2 more." in told
@@ -223,7 +234,10 @@ def test_markdown_starts_with_the_headline_and_cannot_be_broken_by_names() -> No
     lines = text.splitlines()
     assert lines[0] == "# A \\| B"
     assert lines[2] == "## uc"
-    assert lines[4].startswith("- The only case: victim a\\|b c &lt;i>")
+    assert lines[4].startswith(
+        "- Everyday: who trains on this copy as usual learns at most 37.5 ± 1.3 % of what clean images teach (victim a"
+    )
+    assert lines[6].startswith("- The only case: victim a\\|b c &lt;i>")
     (row,) = [line for line in lines if line.startswith("| a")]
     assert row.startswith(
         "| a\\|b c &lt;i> | identity | none | 37.5 | 40.0 ± 1.0 (3) | 90.0 ± 1.0 (3) | 50.0 | 88.0 ± 1.0 (3) | 2.0 | – | 10.0 | 1 |"

@@ -5,12 +5,43 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
+from ray_ue.config.grid import EVERYDAY, split_list
 from ray_ue.parameters import list_some
 from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, Score, copy_names, headline, summary
 from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score, format_score_in_sentence, markdown_table
 
 NAMED = 3  # entries that a sentence names before it counts the others
 SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim only a few points
+
+
+def two_headlines(lines: Iterable[ResultLine], copy: str) -> list[str]:
+    """Who learns how much from a copy: an everyday exploiter, who does nothing against the protection, and a determined one."""
+    lines = [line for line in lines if line.copy == copy and line.fraction == 0]
+    usual = split_list(EVERYDAY)
+    everyday = headline([line for line in lines if line.defense in usual], copy)
+    whole = headline(lines, copy)
+    if not whole.lines:
+        return []
+    told = []
+    if everyday.lines:
+        tried = len({line.defense for line in everyday.lines})
+        told.append(
+            f"Everyday: who trains on this copy as usual learns at most {_kept(everyday.worst)} of what clean images teach "
+            f"({everyday.worst.place}; {tried} of {len(usual)} everyday treatments of images were tried)."
+        )
+    if others := {line.defense for line in whole.lines} - set(usual):
+        told.append(
+            f"Determined: who also tries {list_some(sorted(others))} learns at most {_kept(whole.worst)} ({whole.worst.place}). "
+            "Diffusion purification, which is not built in, is reported to undo such protection."
+        )
+    else:
+        told.append("Determined: no counter-measure aimed at the protection was tried; --defenses determined tries them.")
+    return told
+
+
+def _kept(line: ResultLine) -> str:
+    spread = "" if math.isnan(line.kept_spread) else f" ± {format_percent(line.kept_spread)}"
+    return f"{format_percent(line.kept)}{spread} %"
 
 
 def verdict(head: Headline) -> list[str]:
@@ -140,7 +171,7 @@ def markdown(table: pa.Table, run: Mapping) -> str:
     text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
     for copy in copy_names(table, run):
         worst = headline(lines, copy)
-        sentences = [f"- {escape_markdown(sentence)}" for sentence in (*verdict(worst), *doubts(worst))]
+        sentences = [f"- {escape_markdown(sentence)}" for sentence in (*two_headlines(lines, copy), *verdict(worst), *doubts(worst))]
         text += [f"## {escape_markdown(copy)}", "", *sentences, ""]
     text += ["## All lines", "", "Percent; mean ± sample standard deviation over seeds (n). Drops in points against the same defense.", ""]
     for copy in copy_names(table, run):
