@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from ray_ue.cli import commands
+from ray_ue.config.recipe import OR_AUTO
 
 MADE = "<!-- Made from the code by docs/generate; a change here is lost. -->"
 
@@ -46,8 +47,15 @@ def flags(kind: type, *, prefix: str = "") -> Iterator[Flag]:
             names = (f"--{prefix}{word}", f"--{prefix}no-{word}")
         else:
             names = (f"--{prefix}{word}", *(f"--{prefix}{alias.removeprefix('--')}" for mark in more for alias in mark.aliases or ()))
+        auto = OR_AUTO in marks
         again = ", may be given again" if UseAppendAction in marks else ""
-        yield Flag(names=names, type=told(plain) + again, default=_default(field), about=texts.get(field.name, ""), of=kind.__name__)
+        yield Flag(
+            names=names,
+            type=told(plain) + (" or `auto`" if auto else again),
+            default="`auto`" if auto and not field.default else _default(field),
+            about=texts.get(field.name, ""),
+            of=kind.__name__,
+        )
 
 
 def _plain(hint: object) -> tuple[Any, tuple[object, ...]]:

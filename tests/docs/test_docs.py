@@ -90,7 +90,8 @@ def test_the_reference_has_every_flag_that_the_help_shows(
 
 
 def test_the_reference_tells_type_default_and_text_of_a_flag(reference: dict[str, str]) -> None:
-    assert "| `--clusters` | whole number | `10` | Number of k-means clusters. |" in reference["protect"]
+    assert "| `--restarts` | whole number | `5` | k-means runs" in reference["protect"]
+    assert "| `--clusters` | whole number or `auto` | `auto` | Number of k-means clusters; auto" in reference["protect"]
     assert "| `--groups` | `kmeans` \\| `label` | `kmeans` | How images are grouped" in reference["craft"]
     assert "`--evaluate.victims`" in reference["sweep"]
     assert "| `--victims`" not in reference["sweep"]
