@@ -4,8 +4,9 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Literal
@@ -15,11 +16,12 @@ import numpy as np
 from ray_ue.engine.environment import joins_a_cluster, prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.storage.artifacts import Folder
-from ray_ue.version import PACKAGES, installed
+from ray_ue.version import FAISS, PACKAGES, installed, installed_or_empty
 
 ROOM, WORK_ROOM, SHARED_ROOM = 5, 2, 1  # GiB free for a copy, for temporary files, in /dev/shm
 MEMORY = 4  # GiB of RAM
 FILES = 1024  # open files
+FAISS_NAMES = ("faiss-gpu", "faiss-cpu")
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
@@ -35,19 +37,25 @@ class Finding:
 
 def examine(folder: str) -> Iterator[Finding]:
     """Run every check, yielding each finding at once; `folder` is where copies will be written."""
-    yield check_python()
-    yield list_packages()
-    yield check_processors()
-    yield check_gpu()
-    yield check_ray()
-    yield check_faiss()
-    yield check_weights("open_clip")
-    yield check_weights("torchvision")
-    yield check_disk(folder)
-    yield check_writing(folder)
-    yield check_temporary_folder()
-    yield check_shared_memory()
-    yield check_open_files()
+    checks: dict[str, Callable[[], Finding]] = {
+        "Python": check_python,
+        "packages": list_packages,
+        "processors": check_processors,
+        "GPU": check_gpu,
+        "Ray": check_ray,
+        "faiss": check_faiss,
+        **{f"{kind} weights": partial(check_weights, kind) for kind in ("timm", "open_clip", "torchvision")},
+        "disk": partial(check_disk, folder),
+        "writing": partial(check_writing, folder),
+        "temporary": check_temporary_folder,
+        "shared memory": check_shared_memory,
+        "open files": check_open_files,
+    }
+    for name, check in checks.items():
+        try:
+            yield check()
+        except Exception as error:  # noqa: BLE001 - what stops a check is what it found
+            yield Finding(name=name, state="bad", result=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
 
 
 def note_unless(good: bool, name: str, result: str, *, advice: str) -> Finding:
@@ -64,7 +72,14 @@ def check_python() -> Finding:
 
 
 def list_packages() -> Finding:
-    return Finding(name="packages", state="ok", result=", ".join(f"{name} {installed(name)}" for name in PACKAGES))
+    """Name the version of each package that a run needs; a missing one is told with what takes its place."""
+    versions = {name: installed_or_empty(name) for name in PACKAGES}
+    missing = [name for name, found in versions.items() if not found]
+    other = next((name for name in FAISS_NAMES if FAISS in missing and installed_or_empty(name)), "")
+    result = ", ".join(f"{name} {found}" if found else f"no {name}" for name, found in versions.items())
+    result += f", but {other} {installed(other)} in its place" if other else ""
+    state = "ok" if not missing else "note" if other and missing == [FAISS] else "bad"
+    return Finding(name="packages", state=state, result=result, advice="install what is missing: pip install ray-ue, or uv tool install .")
 
 
 def check_processors() -> Finding:

@@ -24,7 +24,7 @@ from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import request as sweep_request
-from ray_ue.version import PACKAGES, installed
+from ray_ue.version import PACKAGES, installed_or_empty
 
 USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(commands.usage())
         return 0
     if words[0] == "--version":
-        print("\n".join(f"{name} {installed(name)}" for name in PACKAGES))
+        print("\n".join(f"{name} {installed_or_empty(name) or 'is not installed'}" for name in PACKAGES))
         return 0
     try:
         return run_command(words)

@@ -1,5 +1,6 @@
 """The doctor finds what is wrong, says what to do, and leaves nothing behind."""
 
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -22,7 +23,19 @@ def test_every_look_tells_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
     looked(monkeypatch, WELL)
     found = {finding.name: finding for finding in doctor.examine(str(tmp_path / "copies" / "new"))}
     assert set(found) == {
-        *("Python", "packages", "processors", "GPU", "Ray", "faiss", "open_clip weights", "torchvision weights", "disk", "writing"),
+        *(
+            "Python",
+            "packages",
+            "processors",
+            "GPU",
+            "Ray",
+            "faiss",
+            "timm weights",
+            "open_clip weights",
+            "torchvision weights",
+            "disk",
+            "writing",
+        ),
         *("temporary", "shared memory", "open files"),
     }
     assert all(finding.result for finding in found.values())
@@ -43,6 +56,40 @@ def test_what_stands_in_the_way_is_marked_and_is_the_exit_code(
     assert "BAD  writing" in told
     assert "1 problem to fix" in told
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("there", "state", "told"),
+    [("faiss-cpu", "note", "no faiss-gpu.*but faiss-cpu 1.9 in its place"), ("", "bad", "no faiss-gpu$|no faiss-gpu,")],
+)
+def test_another_faiss_is_a_note_and_none_a_problem(there: str, state: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray_ue import version
+
+    def found(package: str) -> str:
+        if package == there:
+            return "1.9"
+        if package.startswith("faiss"):
+            raise version.PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(version, "version", found)
+    monkeypatch.setattr(doctor, "FAISS", "faiss-gpu")
+    monkeypatch.setattr(doctor, "PACKAGES", ("ray", "faiss-gpu", "torch"))
+    packages = doctor.list_packages()
+    assert packages.state == state
+    assert re.search(told, packages.result), packages.result
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    looked(monkeypatch, WELL)
+
+    def broken() -> Finding:
+        raise OSError("the disk is\nfull")
+
+    monkeypatch.setattr(doctor, "check_faiss", broken)
+    found = {finding.name: finding for finding in doctor.examine(str(tmp_path))}
+    assert (found["faiss"].state, found["faiss"].result) == ("bad", "OSError: the disk is full")
+    assert found["open files"].result
 
 
 def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

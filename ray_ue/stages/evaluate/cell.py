@@ -115,10 +115,12 @@ class CellJob:
                 return {"failed": " ".join(str(error).split())}
             facts, weights = {"failed": " ".join(str(error).split())}, {}
         except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
-            return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
-        except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
             if workers.world > 1:
                 raise  # the other workers wait for this one
+            return {"failed": f"out of memory: {str(error).splitlines()[0][:200]}; lower --batch, or use --gpus-per-victim 1"}
+        except RuntimeError as error:  # a library's, about this victim: not certain to come again, and no reason to stop the grid
+            if workers.world > 1 or breaks_device(error):
+                raise
             return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         if workers.rank == 0:
             if weights and keep:
@@ -128,6 +130,11 @@ class CellJob:
             manifest = Manifest(stage="cell", fingerprint=self.fingerprint(), fields=self.identity(), facts=facts, versions=versions)
             finish(folder, manifest)
         return facts
+
+
+def breaks_device(error: RuntimeError) -> bool:
+    """Whether nothing else can run on this process's device after the error; Ray must start another process."""
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
 @lru_cache(maxsize=4)
