@@ -142,6 +142,30 @@ class Tally:
         return np.where(self.counts[:, None] > 0, means, fallback).astype(np.float32)
 
 
+class OrderedSum:
+    """Tallies that arrive in any order, added in the order of their numbers from 0 on: float sums depend on it.
+
+    Only tallies whose predecessors are missing are kept.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Tally | None = None
+        self._next = 0
+        self._waiting: dict[int, Tally] = {}
+
+    def add(self, number: int, tally: Tally) -> None:
+        self._waiting[number] = tally
+        while (following := self._waiting.pop(self._next, None)) is not None:
+            self._sum = following if self._sum is None else self._sum + following
+            self._next += 1
+
+    def whole(self) -> Tally:
+        """The sum; a `ValueError` while a tally is missing."""
+        if self._sum is None or self._waiting:
+            raise ValueError(f"tally {self._next} is missing")
+        return self._sum
+
+
 def report(sizes: Int64[np.ndarray, " S"], inertia: float) -> dict[str, object]:
     """Sizes, imbalance (largest over mean; 1 is even) and inertia per row, for the manifest and the terminal."""
     total = int(sizes.sum())

@@ -1,9 +1,12 @@
 """k-means finds what is there, uses every vector it is given, and does not depend on how the work is split."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 
-from ray_ue.grouping.kmeans import ByLabel, Groups, KMeans, Tally, assign, report
+from ray_ue.grouping.kmeans import ByLabel, Groups, KMeans, OrderedSum, Tally, assign, report
 from ray_ue.grouping.sampling import draw_sample
 
 
@@ -101,3 +104,27 @@ def test_labels_become_dense_slots_and_unused_rows_none() -> None:
 def test_labels_that_cannot_group_are_refused(labels: list[int], phrase: str) -> None:
     with pytest.raises(ValueError, match=phrase):
         ByLabel().slots(np.array(labels), np.ones(2, bool))
+
+
+def test_tallies_are_added_in_the_order_of_their_numbers_and_not_kept() -> None:
+    rng = np.random.default_rng(0)
+    tallies = [
+        Tally.of(rng.normal(0, 10.0 ** rng.integers(-6, 6), (5, 3)).astype(np.float32), np.arange(5, dtype=np.int32) % 2, np.ones(5), k=2)
+        for _ in range(30)
+    ]
+    expected = reduce(add, tallies)
+    for order in (range(30), rng.permutation(30).tolist()):
+        total = OrderedSum()
+        for number in order:
+            total.add(number, tallies[number])
+        assert (total.whole().sums == expected.sums).all()
+        assert not total._waiting
+    total = OrderedSum()
+    total.add(1, tallies[1])
+    with pytest.raises(ValueError, match="tally 0 is missing"):
+        total.whole()
+    for number in range(2, 30):
+        total.add(number, tallies[number])
+    assert len(total._waiting) == 29
+    total.add(0, tallies[0])
+    assert not total._waiting

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.agreement import Agreement, agreement, choose_clusters, some_rows
-from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, Tally, assign, on_gpu, report
+from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, on_gpu, report
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, say
@@ -91,9 +91,7 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     device = "GPU" if on_gpu() else "CPU"
     say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {device}")
     fitted = kmeans.fit(sampled)
-    tallies = assign_all(run, embedded, folder, fitted, rows=good)
-    # Added in the order of the parts, so the centres do not depend on which task came first.
-    whole = reduce(add, tallies)
+    whole = assign_all(run, embedded, folder, fitted, rows=good)
     groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
     agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in compared}
     return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device, "agreement": agreements}
@@ -111,24 +109,24 @@ def trust(sampled: Vectors, clusters: int, *, seed: int) -> tuple[int, list[Agre
     return clusters, [agreement(rows, clusters=clusters, rng=rng)] if len(rows) >= 2 * clusters else []
 
 
-def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> list[Tally]:
-    """Write the slots of every part of the vectors; return the parts' tallies in their order."""
+def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> Tally:
+    """Write the slots of every part of the vectors; return the sum of the items' tallies, which does not depend on who came first."""
     names = embedded.folder.names("vectors")
     progress = Progress(stage="cluster", total=rows)
     # A few parts per item: a task costs more than the assignment of one part.
-    items = [{"names": names[i : i + 16]} for i in range(0, len(names), 16)]
+    items = [{"number": i // 16, "names": names[i : i + 16]} for i in range(0, len(names), 16)]
     arguments = {"embedded": embedded.folder, "folder": folder, "centers": centers}
     if len(items) <= 4:  # a task would cost more than the work
         tables = (table for item in items for table in assign_parts(pa.Table.from_pylist([item]), **arguments))
         results = (row for table in tables for row in table.to_pylist())
     else:
         results = stream(items, work=assign_parts, arguments=arguments, cpus=1, tasks=run.machines.slots())
-    tallies: dict[str, Tally] = {}
+    total = OrderedSum()
     for row in results:
-        tallies[row["name"]] = read_tally(row)
-        progress.add(int(tallies[row["name"]].counts.sum()))
+        total.add(row["number"], tally := read_tally(row))
+        progress.add(int(tally.counts.sum()))
     progress.close()
-    return [tallies[name] for name in names]
+    return total.whole()
 
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
@@ -144,24 +142,30 @@ def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
 
 
 def assign_parts(batch: pa.Table, *, embedded: Folder, folder: Folder, centers: np.ndarray) -> Iterator[pa.Table]:
-    """Write the slots of each named part; yield its float64 sums."""
-    for name in (name for names in batch["names"].to_pylist() for name in names):
-        ids, block = read_vectors(embedded, name)
-        slots, squares = assign(block, centers)
-        tally = Tally.of(block, slots, squares, k=len(centers))
-        folder.write_table(f"parts/{name}", pa.table({"id": ids, "slot": slots}))
-        yield pa.table({"name": [name]} | tally_columns(tally))
+    """Write the slots of the parts that each item names; yield its float64 sums over them."""
+    for item in batch.to_pylist():
+        tallies = []
+        for name in item["names"]:
+            ids, block = read_vectors(embedded, name)
+            slots, squares = assign(block, centers)
+            folder.write_table(f"parts/{name}", pa.table({"id": ids, "slot": slots}))
+            tallies.append(Tally.of(block, slots, squares, k=len(centers)))
+        yield pa.table({"number": [item["number"]]} | tally_columns(reduce(add, tallies)))
 
 
-def tally_columns(tally: Tally) -> dict[str, list]:
+def tally_columns(tally: Tally) -> dict[str, pa.Array]:
     """A tally as the columns of one row of a stream's results."""
-    return {"counts": [tally.counts.tolist()], "sums": [tally.sums.ravel().tolist()], "inertia": [tally.inertia]}
+    content = {"counts": tally.counts, "sums": tally.sums}
+    return {
+        **{name: pa.array([values.tobytes()], pa.large_binary()) for name, values in content.items()},
+        "inertia": pa.array([tally.inertia]),
+    }
 
 
 def read_tally(row: dict) -> Tally:
     """The tally of a row that `tally_columns` made."""
-    sums = np.asarray(row["sums"], np.float64).reshape(len(row["counts"]), -1)
-    return Tally(counts=np.asarray(row["counts"], np.int64), sums=sums, inertia=row["inertia"])
+    counts = np.frombuffer(row["counts"], np.int64)
+    return Tally(counts=counts, sums=np.frombuffer(row["sums"], np.float64).reshape(len(counts), -1), inertia=row["inertia"])
 
 
 def gather(folder: Folder, *, rows: int) -> np.ndarray:

@@ -1,8 +1,6 @@
 """Recenter: the groups of imported embeddings, with centres in the feature space of the surrogate."""
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -10,7 +8,7 @@ import pyarrow as pa
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
-from ray_ue.grouping.kmeans import Groups, Tally
+from ray_ue.grouping.kmeans import Groups, OrderedSum, Tally
 from ray_ue.progress import Progress
 from ray_ue.stages.protect.cluster import open_groups, read_tally, save, tally_columns
 from ray_ue.stages.protect.embed import Encoder, encoders
@@ -46,13 +44,12 @@ def build(run: Run, groups: Artifact, views: Artifact, weights: Mapping[str, Art
     arguments |= {"views": views.folder, "slots": slots, "count": count}
     items = [{"begin": begin} for begin in range(0, len(ids), BLOCK)]
     progress = Progress(stage="centers", total=len(ids))
-    results: dict[int, Tally] = {}
+    total = OrderedSum()
     for row in stream(items, work=Centerer, arguments=arguments, cpus=1, gpus=share, actors=min(actors, len(items))):
-        results[row["begin"]] = read_tally(row)
-        progress.add(int(results[row["begin"]].counts.sum()))
+        total.add(row["begin"] // BLOCK, tally := read_tally(row))
+        progress.add(int(tally.counts.sum()))
     progress.close()
-    # Added in the order of the views, so the centres do not depend on which actor came first.
-    whole = reduce(add, (results[begin] for begin in sorted(results)))
+    whole = total.whole()
     middle = (whole.sums.sum(0) / whole.counts.sum()).astype(np.float32)
     save(folder, Groups(slot_of=fitted.slot_of, centers=whole.centers(np.tile(middle, (count, 1)))))
     return groups.facts | {"centers": "surrogate", "seen": len(ids)}
