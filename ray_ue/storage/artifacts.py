@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import posixpath
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from ray_ue.storage.addresses import refuse_secrets
+from ray_ue.storage.cache import fetched
 
 MANIFEST = "manifest.json"
 
@@ -124,16 +124,7 @@ class Folder:
 
     def fetch(self, name: str) -> Path:
         """A local file with the content of `name`: itself when local, else a copy in the machine's cache of downloads."""
-        if self.local:
-            return Path(self.path(name))
-        key = hashlib.sha256(f"{self.uri}/{name}".encode()).hexdigest()[:24]
-        target = Path(tempfile.gettempdir()) / f"ray-ue-cache-{os.getuid()}" / f"{key}-{posixpath.basename(name)}"
-        if not target.exists():
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            draft = target.with_name(f"{target.name}.draft-{secrets.token_hex(4)}")
-            self.fs().get_file(self.path(name), str(draft))
-            draft.replace(target)
-        return target
+        return Path(self.path(name)) if self.local else fetched(self.fs(), self.path(name))
 
     def remove(self, name: str = "") -> None:
         where = self.path(name) if name else self.path()
