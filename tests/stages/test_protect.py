@@ -1,5 +1,6 @@
 """The whole pipeline on one local Ray: complete, within the budget, resumable, and honest about what it cannot use."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from conftest import image_bytes, write_photos
 
 from ray_ue.config.recipe import Resources
-from ray_ue.images.codec import Limits, decode
+from ray_ue.images.codec import Limits, decode, encode
 from ray_ue.images.quality import deviation
 from ray_ue.perturbations import Additive
 from ray_ue.pipelines.protect import protect
+from ray_ue.stages.protect.ledger import LEDGER
 from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -132,6 +134,25 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
     else:
         (mine / "out" / "captions.txt").write_text("other")
     with pytest.raises(VerifyError, match=phrase):
+        again(mine)
+
+
+@pytest.mark.parametrize("left", ["one", "all"])
+def test_verify_finds_images_that_were_written_without_their_perturbation(mine: Path, left: str) -> None:
+    """As after a crafting that lost its values: the ledger agrees with the files, and the files with the originals."""
+    from ray_ue.stages.protect.verify import VerifyError
+
+    folder = again(mine)["export"].folder
+    for name in folder.names("ledger"):
+        lines = folder.read_table(f"ledger/{name}").to_pylist()
+        for line in lines:
+            if line["reason"] is None and (left == "all" or line["key"] == "cats/000.png"):
+                clean = decode((mine / "photos" / line["key"]).read_bytes(), limits=Limits())
+                data = encode(clean, format="png")
+                (mine / "out" / line["name"]).write_bytes(data)
+                line["sha256"] = hashlib.sha256(data).hexdigest()
+        folder.write_table(f"ledger/{name}", pa.Table.from_pylist(lines, schema=LEDGER))
+    with pytest.raises(VerifyError, match=r"cats/000.png: it is not what its perturbation makes of the original: \d+ levels off"):
         again(mine)
 
 

@@ -16,6 +16,7 @@ from ray_ue.images.codec import Limits, Rejected, decode, resized
 from ray_ue.images.quality import deviation
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source, open_source
+from ray_ue.stages.protect.export import poison_here
 from ray_ue.stages.protect.index import listed_source, rows_of
 from ray_ue.stages.protect.ledger import in_order, ledger_name
 from ray_ue.stages.protect.locations import NO_LABEL, SHOWN, Locations
@@ -24,6 +25,7 @@ from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
 PART = 256  # rows of one task
+ROUNDED = 1  # levels that another processor may round a perturbation differently
 
 
 class VerifyError(ValueError):
@@ -38,6 +40,7 @@ class Checker:
     copy: Source
     index: Folder
     ledger: Folder
+    poison: Folder
     limits: Limits
     resize: int
     levels: int
@@ -63,11 +66,17 @@ class Checker:
         most = deviation(clean.rgb, decoded.rgb)
         if self.lossless and most > self.levels:
             return f"it differs by {most} levels, the budget is {self.levels}", most
+        if self.lossless:
+            expected = poison_here(self.poison).apply(clean.rgb, line["slot"], key=line["key"])
+            if (off := deviation(expected, decoded.rgb)) > ROUNDED:
+                return f"it is not what its perturbation makes of the original: {off} levels off", most
         return "", most
 
 
 def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -> dict:
-    """Prove the copy: same ids, keys and labels, every checksum, every change within the poison's bound. Raises `VerifyError`.
+    """Prove the copy: same ids, keys and labels, every checksum, and every image is what its perturbation makes of the original.
+
+    A lossy format is held to nothing but checksums, and a copy in which no image changed is none. Raises `VerifyError`.
 
     Returns and stores (in the export's folder) how many images were compared and the largest change that was found.
     """
@@ -82,6 +91,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
         copy=copy,
         index=index.folder,
         ledger=exported.folder,
+        poison=poison.folder,
         limits=recipe.limits(),
         resize=recipe.resize,
         levels=poison.facts["most"],
@@ -102,6 +112,8 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
     progress.close()
     if faults:
         raise VerifyError(f"{len(faults):,} images of {run.output.uri} are not as they should be: {'; '.join(sorted(faults)[:SHOWN])}")
+    if not most:
+        raise VerifyError(f"no image of {run.output.uri} differs from its original: nothing is protected")
     others = check_others(run, exported)
     facts = {"images": exported.facts["images"], "most_levels": most, "budget": poison.facts["most"], "other_files": others}
     exported.folder.write_json("verified.json", facts)
