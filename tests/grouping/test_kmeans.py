@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ray_ue.grouping.kmeans import ByLabel, Groups, KMeans, OrderedSum, Tally, assign, report
-from ray_ue.grouping.sampling import draw_sample
+from ray_ue.grouping.sampling import between, draw_sample
 
 
 def blobs(*, k: int = 4, each: int = 400, width: int = 32, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -128,3 +128,9 @@ def test_tallies_are_added_in_the_order_of_their_numbers_and_not_kept() -> None:
     assert len(total._waiting) == 29
     total.add(0, tallies[0])
     assert not total._waiting
+
+
+def test_ids_between_two_numbers_are_those_that_a_scan_finds() -> None:
+    ids = draw_sample(1000, size=200, seed=0)
+    for begin, end in ((0, 1000), (10, 10), (137, 420), (999, 2000), (2000, 3000)):
+        assert (between(ids, begin, end) == ids[(ids >= begin) & (ids < end)]).all()

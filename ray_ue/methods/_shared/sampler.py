@@ -1,6 +1,7 @@
 """Which rows share a batch: a function of seed and epoch alone, so that results do not depend on the number of workers."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Sampler:
 
     def training(self, epoch: int, *, batch: int) -> list[Rows]:
         """All rows once, in batches over the whole collection."""
-        order = np.random.default_rng([self.seed, STREAMS["batches/training"], epoch]).permutation(len(self.view.pixels))
+        order = _shuffled(self.seed, epoch, len(self.view.pixels))
         return np.array_split(order, -(-len(order) // batch))
 
     def endless(self, step: int, *, batch: int) -> Rows:
@@ -79,6 +80,13 @@ class Sampler:
         """The groups of these rows, one tensor per grouping: the targets of the source network."""
         groupings = (self.view.group_of, *self.view.also)
         return [torch.from_numpy(groups[rows].astype(np.int64)).to(self.view.surrogate.device) for groups in groupings]
+
+
+@lru_cache(maxsize=2)  # a run that asks for one batch after the other would shuffle all rows for each
+def _shuffled(seed: int, epoch: int, rows: int) -> Rows:
+    order = np.random.default_rng([seed, STREAMS["batches/training"], epoch]).permutation(rows)
+    order.flags.writeable = False
+    return order
 
 
 def batches_per_pool(rows: int, *, batch: int) -> int:

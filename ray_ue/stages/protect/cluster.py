@@ -11,7 +11,7 @@ from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.agreement import Agreement, agreement, choose_clusters, some_rows
 from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, on_gpu, report
-from ray_ue.grouping.sampling import draw_sample
+from ray_ue.grouping.sampling import between, draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, say
 from ray_ue.random_streams import STREAMS
@@ -134,7 +134,7 @@ def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
     sample, begin, done = np.zeros((0, 0), np.float32), 0, 0
     for _, block in vectors(embedded):
         sample = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else sample
-        inside = places[(places >= begin) & (places < begin + len(block))] - begin
+        inside = between(places, begin, begin + len(block)) - begin
         sample[done : done + len(inside)] = block[inside]
         begin, done = begin + len(block), done + len(inside)
     assert done == len(places), "the places are of readable rows"

@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
+from ray_ue.grouping.sampling import between
 from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source
@@ -52,7 +53,7 @@ def read_views(
             f"{folder.free_bytes() / 2**30:.1f} GiB are free; ask for fewer rows or free some room"
         )
     source, done = listed_source(run, index), set(folder.names("parts"))
-    chosen = [(chunk, wanted[(wanted >= chunk.first_id) & (wanted < chunk.first_id + chunk.rows)]) for chunk in chunks(index)]
+    chosen = [(chunk, between(wanted, chunk.first_id, chunk.first_id + chunk.rows)) for chunk in chunks(index)]
     picked = [(chunk, ids) for chunk, ids in chosen if len(ids)]
     waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
     progress = Progress(stage=name, total=len(wanted))
@@ -108,7 +109,7 @@ def read_few(source: Source, index: Artifact, ids: Int64[np.ndarray, " n"]) -> I
     """The bytes of a few rows, here and now; `ids` ascend."""
     shards = source.shards()
     for chunk in chunks(index):
-        if len(wanted := ids[(ids >= chunk.first_id) & (ids < chunk.first_id + chunk.rows)]):
+        if len(wanted := between(ids, chunk.first_id, chunk.first_id + chunk.rows)):
             yield from (data for data, _, _ in read_some(source, shards[chunk.shard], index.folder, chunk, wanted))
 
 
