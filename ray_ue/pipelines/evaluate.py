@@ -10,7 +10,7 @@ from ray_ue.config.grid import Grid, grid_cells
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
-from ray_ue.pipelines.protect import CLAIM, work_of
+from ray_ue.pipelines.protect import CLAIM, is_copy, work_of
 from ray_ue.pipelines.values import word
 from ray_ue.registry import unknown
 from ray_ue.sources import open_source
@@ -42,6 +42,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     home = Folder.at(results or copies[0] + AFTER)
     refuse_foreign(home)
     refuse_inside(home, (*copies, clean, test, *map(absolute, grid.purified_folders())))
+    refuse_swapped(copies, clean=clean, test=test)
     opened = open_copies(copies)
     return EvaluationJob(
         copies=opened,
@@ -55,6 +56,18 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
         pictured=tuple(copy.name for copy in opened),
         sources=sources,
     )
+
+
+def refuse_swapped(copies: tuple[str, ...], *, clean: str, test: str) -> None:
+    """Clean images and test images are no protected copies, and the test set is none of the copies: its accuracy would say nothing."""
+    for uri, flag, wanted in (
+        (clean, "--clean", "the images that the copy was made from"),
+        (test, "--test", "clean images, never published"),
+    ):
+        if is_copy(uri):
+            raise ValueError(f"{flag} {uri} is a protected copy ({work_of(Folder(uri)).uri} lies beside it); name {wanted}")
+    if test in copies:
+        raise ValueError(f"--test {test} is the copy itself; name clean images that were never published")
 
 
 def reading(grid: Grid, *, format: str) -> Recipe:

@@ -88,6 +88,11 @@ def work_of(output: Folder) -> Folder:
     return Folder(output.uri + ".ray-ue")
 
 
+def is_copy(uri: str) -> bool:
+    """Whether ray-ue has made the images at `uri`: a work folder lies beside them."""
+    return bool(uri.strip()) and work_of(Folder(uri)).exists(CLAIM)
+
+
 def refuse_overlap(job: Job) -> None:
     source = Folder.at(job.source.root).uri
     if job.source.only and job.output.uri != source:
@@ -160,6 +165,8 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
         check_room(estimate(job.source, recipe=job.recipe), output=job.output)
     if job.recipe.image_format == "jpeg":
         say(JPEG)
+    if is_copy(job.source.address):
+        say(f"  warning  {job.source.address} is a protected copy: a second change adds to the first; protect the originals instead")
     if reaches(until, "export"):
         job.output.check_writable()
     prepare()
@@ -211,10 +218,13 @@ def _published(work: Folder, crafted: list[str]) -> str:
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
     job = reopen(output, resources=AUTOMATIC)
+    target = Path(file).expanduser().absolute()
+    for public in (job.output, Folder.at(job.source.root)):
+        if public.local and target.is_relative_to(public.uri):
+            raise ValueError(f"{target} lies in {public.uri}: whoever gets that folder could undo the protection; name another place")
     crafted = [name for name in job.work.names() if name.startswith("craft-") and finished(job.work.child(name))]
     if not crafted:
         raise ValueError(f"{job.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
-    target = Path(file).expanduser().absolute()
     if target.exists():
         raise ValueError(f"{target} is there already; name a new file or folder")
     from ray_ue.perturbations import open_poison_file

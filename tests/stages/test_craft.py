@@ -75,11 +75,17 @@ def test_one_perturbation_per_group_can_be_asked_for(photos: Path, tmp_path: Pat
     assert bank(done).shape == (3, 3, 32, 32)
 
 
-def test_perturbations_that_are_taken_out_make_the_same_copy_when_they_are_given(photos: Path, tmp_path: Path) -> None:
+def test_perturbations_that_are_taken_out_make_the_same_copy_when_they_are_given(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = run(photos, tmp_path / "out", **QUICK)
     older = tmp_path / "out.ray-ue" / "craft-ffffffffffffffff"  # as an earlier version may have left one
     shutil.copytree(first["craft"].folder.path(), older)
     (older / "bank.safetensors").write_bytes(b"of another version")
+    for public in ("out", "photos"):
+        assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / public / "delta.npy")]) == 2
+        assert "whoever gets that folder could undo the protection" in capsys.readouterr().err
+        assert not (tmp_path / public / "delta.npy").exists()
     assert main(["perturbations", str(tmp_path / "out"), str(tmp_path / "delta.npy")]) == 0
     again = run(photos, tmp_path / "again", method="given", budget="8", settings=f"file={tmp_path / 'delta.npy'}")
     assert (bank(first) == bank(again)).all()

@@ -307,6 +307,17 @@ def test_a_test_set_that_shares_images_with_the_training_set_is_refused(made: Pa
         run(made, f"shared-{tmp_path.name}", test=str(test), **SMALL)
 
 
+def test_copies_and_clean_images_that_are_swapped_are_refused(made: Path, tmp_path: Path) -> None:
+    photos, out, test = (str(made / name) for name in ("photos", "out", "test"))
+    for copy, clean, tested, told in (
+        (photos, out, test, r"--clean .*/out is a protected copy \(.*/out.ray-ue lies beside it\); name the images"),
+        (out, photos, out, r"--test .*/out is a protected copy .*; name clean images, never published"),
+        (test, photos, test, r"--test .*/test is the copy itself"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run(made, f"swapped-{tmp_path.name}", copy, clean=clean, **fields(SMALL, test=tested))
+
+
 def test_images_without_labels_say_which_relabels_work(made: Path, tmp_path: Path) -> None:
     photos, test = write_classes(tmp_path / "photos", range(60), flat=True), write_classes(tmp_path / "test", range(100, 130), flat=True)
     copy = Path(shutil.copytree(photos, tmp_path / "copy"))
