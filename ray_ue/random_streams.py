@@ -35,6 +35,7 @@ STREAMS = {
     "uc/through": 103,
     "evaluate/clean-part": 17,
     "evaluate/defense": 41,
+    "evaluate/held-out": 109,
     "evaluate/noise": 29,
     "evaluate/relabel": 35,
     "cluster/agreement": 107,

@@ -57,6 +57,23 @@ class EvaluateArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    copy: Annotated[Positional[str], arg(metavar="COPY")]
+    """A protected copy."""
+    clean: str = ""
+    """The images that the copy was made from; if empty, taken from the copy's work folder."""
+    results: str = ""
+    """Where results are written; if empty, COPY.check."""
+    images: int = 3000
+    """Images that are looked at, at most; a quarter of them are held out for testing."""
+    format: Format = "auto"
+    """Layout of the copy and the clean images."""
+    resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    dry_run: bool = False
+    """Only print the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepArguments:
     source: Source = ""
     """Images: a folder, Parquet files or tar shards. A part of the collection is enough for choosing settings."""

@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 
 from ray_ue.cli.arguments import (
+    CheckArguments,
     CompletionArguments,
     DoctorArguments,
     EvaluateArguments,
@@ -59,6 +60,9 @@ COMMANDS = {
         kind=EvaluateArguments,
         what="train exploiters on copies to measure protection",
         example="ray-ue evaluate photos-protected/ --clean photos/ --test photos-test/ --victims fast,resnet18",
+    ),
+    "check": Command(
+        kind=CheckArguments, what="does a copy protect these images? minutes, no labels", example="ray-ue check photos-protected/"
     ),
     "sweep": Command(
         kind=SweepArguments,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ray_ue.cli import commands
 from ray_ue.cli.arguments import (
+    CheckArguments,
     CompletionArguments,
     DoctorArguments,
     EvaluateArguments,
@@ -17,9 +18,9 @@ from ray_ue.cli.arguments import (
     SweepArguments,
     VerifyArguments,
 )
-from ray_ue.cli.output import print_copy, print_evaluation, print_measurement, print_plan, print_sweep
+from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
 from ray_ue.engine.errors import find_user_error
-from ray_ue.pipelines import evaluate, measure, protect
+from ray_ue.pipelines import check, evaluate, measure, protect
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
@@ -61,6 +62,8 @@ def run_command(words: list[str]) -> int:
             return verify_copy(arguments, words)
         case EvaluateArguments():
             return evaluate_copies(arguments, words)
+        case CheckArguments():
+            return check_copy(arguments, words)
         case SweepArguments():
             return sweep_settings(arguments, words)
         case MeasureArguments():
@@ -141,6 +144,21 @@ def evaluate_copies(arguments: EvaluateArguments, words: Sequence[str]) -> int:
         uris = (*arguments.copies, arguments.clean, arguments.test, arguments.results, *arguments.grid.purified_folders())
         return print_plan(words, evaluate.describe(job), uris=uris)
     return print_evaluation(evaluate.run(job))
+
+
+def check_copy(arguments: CheckArguments, words: Sequence[str]) -> int:
+    """Check a copy on a part of its own images, and print the verdict."""
+    job = check.plan(
+        arguments.copy,
+        clean=arguments.clean,
+        results=arguments.results,
+        images=arguments.images,
+        format=arguments.format,
+        resources=arguments.resources,
+    )
+    if arguments.dry_run:
+        return print_plan(words, evaluate.describe(job), uris=(arguments.copy, job.clean, arguments.results))
+    return print_check(evaluate.run(job), job.copies[0].recipe)
 
 
 def sweep_settings(arguments: SweepArguments, words: Sequence[str]) -> int:

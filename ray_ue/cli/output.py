@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ray_ue.cli.submit import describe_submission
 from ray_ue.config.job import Job
+from ray_ue.config.recipe import Recipe
+from ray_ue.pipelines.check import verdict
 from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -21,6 +23,13 @@ def print_evaluation(run: Folder) -> int:
     print(run.read("results.md").decode().split("\n## All lines")[0].strip())
     print(f"\npage          {run.path('report.html')}\ntable         {run.path(RESULTS.name)}")
     print(f"keep private  {run.uri}  (it holds clean images, and the page shows some)")
+    return 0
+
+
+def print_check(run: Folder, recipe: Recipe | None) -> int:
+    """Print the verdict of a check, and the paths of the results."""
+    print("\n".join(verdict(run, recipe)))
+    print(f"\npage          {run.path('report.html')}\nkeep private  {run.uri}  (it holds clean images)")
     return 0
 
 

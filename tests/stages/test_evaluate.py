@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,23 @@ def test_copies_and_clean_images_that_are_swapped_are_refused(made: Path, tmp_pa
     ):
         with pytest.raises(ValueError, match=told):
             run(made, f"swapped-{tmp_path.name}", copy, clean=clean, **fields(SMALL, test=tested))
+
+
+def test_a_check_needs_no_test_images_and_ends_in_a_sentence(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray_ue.cli.main import main
+    from ray_ue.pipelines import check
+
+    monkeypatch.setattr(check, "QUICK", replace(check.QUICK, victims="linear", defenses="none", epochs=1, batch=8, encoder="ssl:plain"))
+    assert main(["check", str(made / "out"), "--results", str(tmp_path / "check"), "--workers", "local"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^(This copy (protects|does not)|There is no verdict)", told, re.MULTILINE)
+    found = rows(tmp_path / "check")
+    assert {row["status"] for row in found} == {"done"}
+    assert {(row["data"], row["rows"]) for row in found} == {(data, 45) for data in ("clean", "noise", "pattern", "protected")}
+    assert {row["perturbed"] for row in found} == {None}
+    assert (tmp_path / "check" / "report.html").is_file()
 
 
 def test_images_without_labels_say_which_relabels_work(made: Path, tmp_path: Path) -> None:

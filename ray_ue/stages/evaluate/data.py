@@ -13,6 +13,7 @@ from ray_ue.grouping.sampling import draw_sample
 from ray_ue.images.codec import Limits
 from ray_ue.images.quality import deviation
 from ray_ue.progress import say
+from ray_ue.random_streams import STREAMS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, open_copy
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.pairing import Pairs, pair, refuse_strangers
@@ -58,6 +59,7 @@ class EvaluationData:
     wanted_test: Ids
     test_views: Artifact
     copies: tuple[CopyData, ...] = ()
+    held_out: bool = False  # whether the test rows are rows of the clean source
 
     @property
     def canvas(self) -> int:
@@ -77,8 +79,7 @@ def prepare(job: EvaluationJob, run: Run) -> EvaluationData:
     listed = [IndexedSource.of(run, job.source(copy.uri)) for copy in job.copies]
     size = job.grid.image_size or published_size(job.copies[0], clean=clean, copied=listed[0])
     canvas, limits = canvas_of(size), run.recipe.limits()
-    wanted = draw_sample(clean.rows, size=job.grid.train_rows or clean.rows, seed=0)
-    wanted_test = draw_sample(test.rows, size=job.grid.test_rows or test.rows, seed=0)
+    wanted, wanted_test = split(job, clean.rows) if job.held_out else sampled(job, clean.rows, test.rows)
 
     @cache
     def control(path: Preprocessing, levels: int) -> Artifact:
@@ -90,9 +91,34 @@ def prepare(job: EvaluationJob, run: Run) -> EvaluationData:
     test_views = test.views(wanted_test, view=unchanged, canvas=canvas, identity={"plain": True}, name="test")
     refuse_shared(control(unchanged.path, 0), test_views)
     ids = open_views(control(preprocessing(job.copies[0], canvas=canvas, limits=limits), 0).folder)[1]
-    data = EvaluationData(grid=job.grid, clean=clean, test=test, size=size, ids=ids, wanted_test=wanted_test, test_views=test_views)
+    data = EvaluationData(
+        grid=job.grid,
+        clean=clean,
+        test=test,
+        size=size,
+        ids=ids,
+        wanted_test=wanted_test,
+        test_views=test_views,
+        held_out=bool(job.held_out),
+    )
     copies = tuple(copy_data(job, data, copy, source, wanted, control=control) for copy, source in zip(job.copies, listed))
     return replace(data, copies=copies)
+
+
+def sampled(job: EvaluationJob, rows: int, test_rows: int) -> tuple[Ids, Ids]:
+    """The training and the test rows that are looked at."""
+    grid = job.grid
+    return draw_sample(rows, size=grid.train_rows or rows, seed=0), draw_sample(test_rows, size=grid.test_rows or test_rows, seed=0)
+
+
+def split(job: EvaluationJob, rows: int) -> tuple[Ids, Ids]:
+    """The same for one source: random rows that are held out for the test, and random ones of the others."""
+    shuffled = np.random.default_rng([job.recipe.seed, STREAMS["evaluate/held-out"]]).permutation(rows)
+    held = round(job.held_out * rows)
+    test, train = shuffled[:held][: job.grid.test_rows or held], shuffled[held:][: job.grid.train_rows or rows]
+    if len(test) < 2 or len(train) < 2:
+        raise ValueError(f"{rows} images are too few to hold out {job.held_out:g} of them for a test; name test images")
+    return np.sort(train), np.sort(test)
 
 
 def copy_data(

@@ -28,6 +28,7 @@ class EvaluationJob:
     cells: Folder
     pictured: tuple[str, ...]
     parts: tuple[str, ...] = ORDER
+    held_out: float = 0.0  # of the clean rows: the test images, where `test` is the clean source itself
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def source(self, address: str) -> Source:

@@ -102,10 +102,10 @@ def cluster_agreement(data: EvaluationData, copied: CopyData, labels: Artifact) 
 def perturbed_test(data: EvaluationData, copy: ProtectedCopy) -> Artifact | None:
     """The test rows as they would look had they been published, each with its cluster's perturbation.
 
-    None without the clusters, where they were made from embeddings that the test rows do not have, and where every image has a
-    perturbation of its own: a new image has none.
+    None where the test rows are held out from the clean source, without the clusters, where these were made from embeddings that the test
+    rows do not have, and where every image has a perturbation of its own: a new image has none.
     """
-    if copy.recipe is None or "craft" not in copy.artifacts or per(copy) == "image" or copy.recipe.embeddings:
+    if data.held_out or copy.recipe is None or "craft" not in copy.artifacts or per(copy) == "image" or copy.recipe.embeddings:
         return None
     placed, poison = slots_of_test(data, copy), copy.artifacts["craft"]
     path = preprocessing(copy, canvas=data.canvas, limits=data.test.run.recipe.limits())

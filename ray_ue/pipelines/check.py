@@ -1,0 +1,107 @@
+"""Check: does a copy protect these very images? It needs no labels and no test images: a part of the owner's own pictures is held out."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ray_ue.config.grid import EVERYDAY, Grid, split_list
+from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
+from ray_ue.pipelines import evaluate
+from ray_ue.results.evaluation import Headline, ResultLine, headline, summary
+from ray_ue.results.tables import RESULTS
+from ray_ue.results.text import format_percent
+from ray_ue.stages.evaluate.job import EvaluationJob
+from ray_ue.storage.artifacts import Folder
+
+AFTER = ".check"  # after a copy's name: the folder of the check
+QUICK = Grid(victims="fast", relabels="auto", defenses="none,rrc,jitter", seeds=2, epochs=6, image_size=32)
+HELD_OUT = 0.25  # of the images that are looked at
+LEAST, MOST = 80, 3000  # images
+STRONG, WEAK = 0.3, 0.6  # of what clean images teach
+
+
+def plan(copy: str, *, clean: str, results: str, images: int, format: str, resources: Resources) -> EvaluationJob:
+    """A quick evaluation of one copy on a part of its own images; a `ValueError` for what cannot work."""
+    if images < LEAST:
+        raise ValueError(f"--images {images} are too few to train and test on; use {LEAST} or more")
+    uri = Folder.at(copy).uri
+    clean = evaluate.absolute(clean or evaluate.claimed_source(uri))
+    held_out = round(HELD_OUT * images)
+    grid = replace(QUICK, train_rows=images - held_out, test_rows=held_out)
+    job = evaluate.plan((uri,), clean=clean, test=clean, results=results or uri + AFTER, grid=grid, format=format, resources=resources)
+    return replace(job, held_out=HELD_OUT, pictured=())
+
+
+def check(
+    copy: str | Path,
+    *,
+    clean: str | Path = "",
+    results: str | Path = "",
+    images: int = MOST,
+    format: str = "auto",
+    resources: Resources = AUTOMATIC,
+) -> list[str]:
+    """Check a copy on a part of its own images, in minutes; returns the verdict in sentences. The folder `results` holds the page.
+
+    A `ValueError` for what cannot work.
+    """
+    job = plan(str(copy), clean=str(clean), results=str(results), images=images, format=format, resources=resources)
+    return verdict(evaluate.run(job), job.copies[0].recipe)
+
+
+def verdict(results: Folder, recipe: Recipe | None) -> list[str]:
+    """What a check found, in sentences: the verdict, what set it, what would strengthen the copy, what no copy survives."""
+    lines = summary(RESULTS.read(results))
+    usual = split_list(EVERYDAY)
+    head = headline([line for line in lines if line.defense in usual], lines[0].copy) if lines else Headline(copy="", lines=(), left_out=())
+    if not head.lines:
+        return [
+            "There is no verdict: clean images teach a quick victim none of these labels. Evaluate the copy with labels and test images."
+        ]
+    return [*judge(head), *advise(head, lines, recipe), NO_COPY]
+
+
+NO_COPY = (
+    "No copy survives whoever has the clean images or a clean and a protected version of some, a network that already knows these classes, "
+    "or purification by a diffusion model."
+)
+
+
+def judge(head: Headline) -> list[str]:
+    worst = head.worst
+    kept = f"{format_percent(worst.kept)} % of what clean images teach above chance"
+    if not head.is_significant:
+        first = f"This copy does not protect these images: an everyday exploiter keeps {kept}, and what is lost lies within the spread"
+    elif worst.kept <= STRONG:
+        first = f"This copy protects these images against everyday exploiters: they keep at most {kept}"
+    elif worst.kept <= WEAK:
+        first = f"This copy protects these images in part: everyday exploiters keep up to {kept}"
+    else:
+        first = f"This copy protects these images weakly: everyday exploiters keep up to {kept}"
+    return [
+        f"{first}.",
+        f"What set it: labels {worst.relabel}, treatment {worst.defense}, a small network, {worst.protected.n} seeds, "
+        "images of 32 pixels; a quick check, no proof.",
+    ]
+
+
+def advise(head: Headline, lines: Iterable[ResultLine], recipe: Recipe | None) -> list[str]:
+    """What would strengthen the copy, as far as its recipe and the numbers tell."""
+    worst, advice = head.worst, []
+    if worst.kept <= STRONG:
+        return []
+    if recipe is None:
+        return ["It was not made here, so nothing is known that would strengthen it."]
+    if recipe.image_format == "jpeg":
+        advice.append("write --image-format webp, which is lossless: JPEG removes most of a perturbation")
+    if recipe.method != "texture":
+        advice.append("take the default method, texture")
+    if recipe.surrogate.startswith("ssl:"):
+        advice.append("take the default surrogate, which knows photographs")
+    if recipe.levels().levels < 16:
+        advice.append("take --strength mid")
+    elif recipe.levels().levels < 32:
+        advice.append("take --strength high, which is plain to see")
+    if recipe.groups == "kmeans" and worst.relabel == "identity":
+        advice.append("take --groups label, if your folders are the classes that others will train on")
+    return [f"What may strengthen it: {'; '.join(advice)}."] if advice else []
