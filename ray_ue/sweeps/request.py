@@ -23,6 +23,7 @@ MOST = 2_000  # settings; each is checked before the first starts
 LIMITS = [
     "The worst case is over the victims, relabels and defenses of this sweep alone: an exploiter may find better ones.",
     "There is one copy per setting: the spread is over victims, not over crafting seeds.",
+    "There is no control with a random pattern per group here: ray-ue evaluate has it, for the copy that you choose.",
     "By chance, the best of many settings looks better than it is: evaluate it again, with more seeds and defenses.",
 ]
 
