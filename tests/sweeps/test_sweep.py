@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
     "method": "uc",
     "surrogate": "ssl:small",
     "image_size": 32,
+    "clusters": 10,
     "ssl_steps": 2,
     "steps": 4,
     "batch": 16,
