@@ -26,7 +26,7 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if read < 2:
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
-        raise ValueError(f"{found}, and groups need 2 or more; --method noise --per image adds random noise to each by itself")
+        raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
 
 
