@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,9 @@ from conftest import image_bytes
 from torch import Tensor
 
 PARTS, EACH = 12, 30
+# A tiny UC, whose every stage runs: what tests of stages craft with, and a longer one for nodes that are lost and strained.
+UC: dict[str, Any] = {"method": "uc", "surrogate": "ssl:small", "image_size": 32, "ssl_steps": 2, "steps": 4, "batch": 16, "clusters": 3}
+UC_ON_NODES: dict[str, Any] = UC | {"ssl_steps": 3, "steps": 6, "craft_sample": 100}
 
 
 def sums(world: int) -> list[Callable[[Tensor], Tensor]]:

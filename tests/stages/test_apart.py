@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pytest
 from nodes_apart import Apart, able, nodes_apart
-from shared_work import command, content, write_parts
+from shared_work import UC_ON_NODES, command, content, write_parts
 
 from ray_ue.config.recipe import Resources
 from ray_ue.pipelines.protect import protect
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
-FLAGS = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 3,
-    "steps": 6,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 100,
-}
+FLAGS = UC_ON_NODES
 STALLED = {"RAY_UE_STALLED_S": "30"}
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import CLASSES, write_classes
-from shared_work import train_workers
+from shared_work import UC, train_workers
 
 from ray_ue.config.grid import Grid, grid_cells
 from ray_ue.config.recipe import Resources
@@ -28,16 +28,7 @@ from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session", "one_thread")]
 
-CRAFT: dict[str, Any] = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 2,
-    "steps": 4,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 40,
-}
+CRAFT: dict[str, Any] = UC | {"craft_sample": 40}
 
 
 def fields(start: dict[str, Any], **changes: Any) -> dict[str, Any]:

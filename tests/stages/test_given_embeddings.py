@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from clip_retrieval import write_embeddings
 from conftest import image_bytes, write_photos
+from shared_work import UC
 
 from ray_ue.config.recipe import Resources
 from ray_ue.grouping.sampling import draw_sample
@@ -21,16 +22,7 @@ from ray_ue.storage.artifacts import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
-QUICK: dict[str, Any] = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 2,
-    "steps": 4,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 200,
-}
+QUICK: dict[str, Any] = UC | {"craft_sample": 200}
 LOCAL = Resources(workers="local")
 
 

@@ -7,23 +7,14 @@ from pathlib import Path
 
 import pytest
 from many_nodes import nodes
-from shared_work import command, content, write_parts
+from shared_work import UC_ON_NODES, command, content, write_parts
 
 from ray_ue.config.recipe import Resources
 from ray_ue.pipelines.protect import protect
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
-FLAGS = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 3,
-    "steps": 6,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 100,
-}
+FLAGS = UC_ON_NODES
 
 
 def test_a_node_that_dies_leaves_the_copy_as_it_would_have_been(ray_session: None, tmp_path: Path) -> None:

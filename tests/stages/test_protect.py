@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes, write_photos
+from shared_work import UC
 
 from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Limits, decode, encode
@@ -21,16 +22,7 @@ from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
-QUICK: dict[str, Any] = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 2,
-    "steps": 4,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 50,
-}
+QUICK: dict[str, Any] = UC | {"craft_sample": 50}
 LOCAL = Resources(workers="local")
 
 

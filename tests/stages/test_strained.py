@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from many_nodes import Nodes, nodes
-from shared_work import command, content, write_parts
+from shared_work import UC_ON_NODES, command, content, write_parts
 
 from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Picture, encode
@@ -22,16 +22,7 @@ from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 
-FLAGS = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "ssl_steps": 3,
-    "steps": 6,
-    "batch": 16,
-    "clusters": 3,
-    "craft_sample": 100,
-}
+FLAGS = UC_ON_NODES
 LOCAL = Resources(workers="local")
 
 

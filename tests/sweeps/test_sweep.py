@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import write_classes
+from shared_work import UC
 
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
@@ -25,16 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 LOCAL = Resources(workers="local")
 GRID = Grid(victims="linear", relabels="identity,pseudo:3", defenses="none", seeds=2, epochs=1, encoder="ssl:plain", encoder_steps=2)
-SMALL: dict[str, Any] = {
-    "method": "uc",
-    "surrogate": "ssl:small",
-    "image_size": 32,
-    "clusters": 10,
-    "ssl_steps": 2,
-    "steps": 4,
-    "batch": 16,
-    "craft_sample": 40,
-}
+SMALL: dict[str, Any] = UC | {"craft_sample": 40, "clusters": 10}
 ONE = replace(GRID, relabels="identity", seeds=1)
 VARY = ("budget=8,16",)
 
