@@ -7,6 +7,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.pipelines.check import MOST
 from ray_ue.pipelines.measure import Measurement
 from ray_ue.sources.opening import Format
 from ray_ue.sweeps.search import Search
@@ -64,7 +65,7 @@ class CheckArguments:
     """The images that the copy was made from; if empty, taken from the copy's work folder."""
     results: str = ""
     """Where results are written; if empty, COPY.check."""
-    images: int = 3000
+    images: int = MOST
     """Images that are looked at, at most; a quarter of them are held out for testing."""
     format: Format = "auto"
     """Layout of the copy and the clean images."""

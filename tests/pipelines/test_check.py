@@ -11,7 +11,7 @@ from conftest import write_classes
 from ray_ue.config.recipe import AUTOMATIC, Recipe
 from ray_ue.pipelines import check
 from ray_ue.results.tables import RESULTS
-from ray_ue.stages.evaluate.data import split
+from ray_ue.stages.evaluate.rows import split
 from ray_ue.storage.artifacts import Folder
 
 

@@ -1,13 +1,13 @@
 """One cell: a victim trained on one pixel set and measured. Its folder is an artifact; a killed cell resumes from its checkpoint."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from ray_ue.config.schedules import Schedule
@@ -19,15 +19,15 @@ from ray_ue.exploiter.defenses.registry import acts_on_test, defend, prepare_tes
 from ray_ue.exploiter.supervised import predict
 from ray_ue.loop import Workers
 from ray_ue.random_streams import STREAMS
-from ray_ue.stages.evaluate.data import open_match
+from ray_ue.stages.evaluate.checkpoint import load_checkpoint, save_checkpoint
 from ray_ue.stages.evaluate.labels import open_labels
+from ray_ue.stages.evaluate.rows import open_match
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 2
 COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
-CURVES = ("epoch", "accuracy", "perturbed", "loss")
 MIXED = ("protected", "clean-part")
 
 
@@ -233,19 +233,3 @@ def _some(rows: int, most: int) -> np.ndarray:
 
 def _share(right: np.ndarray) -> float:
     return float(right.mean()) if len(right) else float("nan")
-
-
-def save_checkpoint(folder: Folder, state: Mapping[str, Tensor], curves: Mapping[str, list[float]], seconds: float) -> None:
-    """The loop's state and, in the same file, what was measured on the way to it."""
-    measured = {f"curve/{name}": torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
-    kept = {f"state/{name}": value.contiguous() for name, value in state.items()}
-    folder.write(CHECKPOINT, save({**kept, **measured, "seconds": torch.tensor(seconds, dtype=torch.float64)}))
-
-
-def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, list[float]], float]:
-    """(state, curves, seconds) of the last checkpoint; all empty before the first."""
-    if not folder.exists(CHECKPOINT):
-        return {}, {name: [] for name in CURVES}, 0.0
-    tensors = load(folder.read(CHECKPOINT))
-    state = {name.removeprefix("state/"): value for name, value in tensors.items() if name.startswith("state/")}
-    return state, {name: tensors[f"curve/{name}"].tolist() for name in CURVES}, float(tensors["seconds"])

@@ -14,8 +14,9 @@ from ray_ue.grouping.kmeans import assign
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import say
 from ray_ue.stages.evaluate.copies import ProtectedCopy, per, slots
-from ray_ue.stages.evaluate.data import CopyData, EvaluationData, open_match, preprocessing
+from ray_ue.stages.evaluate.data import CopyData, EvaluationData, preprocessing
 from ray_ue.stages.evaluate.preprocessing import PoisonedView
+from ray_ue.stages.evaluate.rows import open_match
 from ray_ue.stages.evaluate.sources import VERSION, Ids, digest
 from ray_ue.stages.protect.embed import embed
 from ray_ue.stages.protect.index import labels_of
