@@ -67,5 +67,5 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         print(f"rejected        {facts['rejected']:,} images, listed with their reasons in {reasons}")
     print(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
-        print("verified        every image was read back: names, labels, checksums and the budget hold")
+        print("verified        every image was read back: names, labels, checksums, perturbations and the budget hold")
     return 0

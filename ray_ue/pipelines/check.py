@@ -1,13 +1,12 @@
 """Check: does a copy protect these very images? It needs no labels and no test images: a part of the owner's own pictures is held out."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ray_ue.config.grid import EVERYDAY, Grid, split_list
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.pipelines import evaluate
-from ray_ue.results.evaluation import Headline, ResultLine, headline, summary
+from ray_ue.results.evaluation import Headline, headline, summary
 from ray_ue.results.tables import RESULTS
 from ray_ue.results.text import format_percent
 from ray_ue.stages.evaluate.job import EvaluationJob
@@ -52,13 +51,12 @@ def check(
 def verdict(results: Folder, recipe: Recipe | None) -> list[str]:
     """What a check found, in sentences: the verdict, what set it, what would strengthen the copy, what no copy survives."""
     lines = summary(RESULTS.read(results))
-    usual = split_list(EVERYDAY)
-    head = headline([line for line in lines if line.defense in usual], lines[0].copy) if lines else Headline(copy="", lines=(), left_out=())
+    head = headline(lines, lines[0].copy if lines else "", defenses=split_list(EVERYDAY))
     if not head.lines:
         return [
             "There is no verdict: clean images teach a quick victim none of these labels. Evaluate the copy with labels and test images."
         ]
-    return [*judge(head), *advise(head, lines, recipe), NO_COPY]
+    return [*judge(head), *advise(head, recipe), NO_COPY]
 
 
 NO_COPY = (
@@ -85,8 +83,8 @@ def judge(head: Headline) -> list[str]:
     ]
 
 
-def advise(head: Headline, lines: Iterable[ResultLine], recipe: Recipe | None) -> list[str]:
-    """What would strengthen the copy, as far as its recipe and the numbers tell."""
+def advise(head: Headline, recipe: Recipe | None) -> list[str]:
+    """What would strengthen the copy, as far as its recipe and the labels of the worst case tell."""
     worst, advice = head.worst, []
     if worst.kept <= STRONG:
         return []

@@ -140,7 +140,7 @@ def describe(job: EvaluationJob) -> str:
         f"test       {job.test}",
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
-        f"           {protected} protected, {len(cells) - protected} controls (copies of one source share them, but for random patterns)",
+        f"           {protected} protected, {len(cells) - protected} controls (one source and budget: all but random patterns shared)",
         f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -210,9 +210,10 @@ class Headline:
         return self.worst.protected.is_below(self.worst.undefended)
 
 
-def headline(lines: Iterable[ResultLine], copy: str) -> Headline:
-    """The worst case over victims, defenses and relabels, without random labels and mixtures."""
+def headline(lines: Iterable[ResultLine], copy: str, *, defenses: Collection[str] = ()) -> Headline:
+    """The worst case over victims, defenses (the named ones, or all) and relabels, without random labels and mixtures."""
     candidates = [line for line in lines if line.copy == copy and line.fraction == 0 and not line.is_sanity_check]
+    candidates = [line for line in candidates if not defenses or line.defense in defenses]
     by_reason: dict[str, list[ResultLine]] = defaultdict(list)
     for line in candidates:
         by_reason[_reason_left_out(line)].append(line)

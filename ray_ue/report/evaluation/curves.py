@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ray_ue.config.grid import ORDER
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
 from ray_ue.report.svg import COLORS, INK, Chart
 from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
@@ -18,7 +19,7 @@ from ray_ue.results.text import format_percent
 MOST_PANELS = 120  # drawings on one page; beyond it only the undefended and the worst cases are drawn
 SIZE = (3.3, 2.25)  # inches; about 10 px per label on a phone
 STYLES = {"accuracy": "-", "perturbed": (0, (1.5, 1.2))}
-DATA = ("clean", "noise", "pattern", "protected")
+DATA = tuple(data for data in ORDER if data != "clean-part")
 
 # (copy, data, victim, relabel, defense, "accuracy" or "perturbed") -> epoch -> score over seeds
 Curves = Mapping[tuple[str, ...], Mapping[int, Score]]

@@ -68,7 +68,8 @@ def class_table(
 ) -> dict[str, Any]:
     """The heads, and the scores of each class by its name."""
     copy, victim, relabel = place
-    heads = [("clean", UNDEFENDED), ("noise", UNDEFENDED), ("pattern", UNDEFENDED), *(("protected", defense) for defense in defense_names)]
+    heads = [*((data, UNDEFENDED) for data in ("clean", "noise", "pattern")), *(("protected", defense) for defense in defense_names)]
+    heads = [head for head in heads if head[0] != "pattern" or (copy, head[0], victim, relabel, head[1]) in scores]  # not every copy has it
     columns = [scores.get((copy, data, victim, relabel, defense), []) for data, defense in heads]
     names = evaluation.relabel(relabel).get("names", [])
     rows = [

@@ -16,10 +16,8 @@ SUSPECT = 0.05  # UC and MI-UE report that noise at their budgets costs a victim
 
 def two_headlines(lines: Iterable[ResultLine], copy: str) -> list[str]:
     """Who learns how much from a copy: an everyday exploiter, who does nothing against the protection, and a determined one."""
-    lines = [line for line in lines if line.copy == copy and line.fraction == 0]
-    usual = split_list(EVERYDAY)
-    everyday = headline([line for line in lines if line.defense in usual], copy)
-    whole = headline(lines, copy)
+    lines, usual = list(lines), split_list(EVERYDAY)
+    everyday, whole = headline(lines, copy, defenses=usual), headline(lines, copy)
     if not whole.lines:
         return []
     told = []
