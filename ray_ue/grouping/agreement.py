@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 from sklearn.metrics import adjusted_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from ray_ue.grouping.kmeans import KMeans, assign
 from ray_ue.types import Centers, Rng, Vectors
@@ -35,10 +36,8 @@ class Agreement:
 
 
 def purity(groups: Slots, labels: Slots) -> float:
-    """The share of rows whose label is the most frequent one of their group; both are numbered from 0."""
-    counts = np.zeros((int(groups.max()) + 1, int(labels.max()) + 1), np.int64)
-    np.add.at(counts, (groups, labels), 1)
-    return float(counts.max(1).sum() / len(groups))
+    """The share of rows whose label is the most frequent one of their group."""
+    return float(contingency_matrix(groups, labels).max(1).sum() / len(groups))
 
 
 def some_rows(vectors: Vectors, *, rng: Rng) -> Vectors:

@@ -159,10 +159,10 @@ class OrderedSum:
             self._sum = following if self._sum is None else self._sum + following
             self._next += 1
 
-    def whole(self) -> Tally:
-        """The sum; a `ValueError` while a tally is missing."""
-        if self._sum is None or self._waiting:
-            raise ValueError(f"tally {self._next} is missing")
+    def whole(self, count: int) -> Tally:
+        """The sum of `count` tallies; a `ValueError` while one of them is missing."""
+        if self._sum is None or self._next != count:
+            raise ValueError(f"tally {self._next} of {count} is missing")
         return self._sum
 
 

@@ -117,17 +117,19 @@ def test_tallies_are_added_in_the_order_of_their_numbers_and_not_kept() -> None:
         total = OrderedSum()
         for number in order:
             total.add(number, tallies[number])
-        assert (total.whole().sums == expected.sums).all()
+        assert (total.whole(30).sums == expected.sums).all()
         assert not total._waiting
     total = OrderedSum()
     total.add(1, tallies[1])
-    with pytest.raises(ValueError, match="tally 0 is missing"):
-        total.whole()
+    with pytest.raises(ValueError, match="tally 0 of 30 is missing"):
+        total.whole(30)
     for number in range(2, 30):
         total.add(number, tallies[number])
     assert len(total._waiting) == 29
     total.add(0, tallies[0])
     assert not total._waiting
+    with pytest.raises(ValueError, match="tally 30 of 31 is missing"):
+        total.whole(31)
 
 
 def test_ids_between_two_numbers_are_those_that_a_scan_finds() -> None:

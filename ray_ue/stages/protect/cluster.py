@@ -126,7 +126,7 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
         total.add(row["number"], tally := read_tally(row))
         progress.add(int(tally.counts.sum()))
     progress.close()
-    return total.whole()
+    return total.whole(len(items))
 
 
 def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:

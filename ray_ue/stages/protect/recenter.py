@@ -49,7 +49,7 @@ def build(run: Run, groups: Artifact, views: Artifact, weights: Mapping[str, Art
         total.add(row["begin"] // BLOCK, tally := read_tally(row))
         progress.add(int(tally.counts.sum()))
     progress.close()
-    whole = total.whole()
+    whole = total.whole(len(items))
     middle = (whole.sums.sum(0) / whole.counts.sum()).astype(np.float32)
     save(folder, Groups(slot_of=fitted.slot_of, centers=whole.centers(np.tile(middle, (count, 1)))))
     return groups.facts | {"centers": "surrogate", "seen": len(ids)}
