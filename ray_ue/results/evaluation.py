@@ -1,38 +1,18 @@
 """Scores over seeds, and the worst case of each copy, from the rows of trained victims. Accuracies are fractions from 0 to 1."""
 
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from ray_ue.results.score import Score
 from ray_ue.results.tables import RESULTS
 
 RUN = "run.json"  # the request and the facts of an evaluation
 OWN_CLEAN = ("early", "leak")  # defenses of an exploiter who has some of the clean images
 UNDEFENDED = "none"  # the exploiter's training without any defense
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """Mean and sample standard deviation (ddof = 1) of `n` seeds; the mean of no seeds and the spread of fewer than two are nan."""
-
-    mean: float
-    spread: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> "Score":
-        """Sums are exact, so the order of the values does not matter. Missing values are ignored."""
-        known_values = [value for value in values if value is not None and not math.isnan(value)]
-        mean = statistics.fmean(known_values) if known_values else math.nan
-        return cls(mean=mean, spread=statistics.stdev(known_values) if len(known_values) > 1 else math.nan, n=len(known_values))
-
-    def is_below(self, other: "Score") -> bool:
-        """Whether the mean is smaller by more than twice the spread of the difference; False if a spread is unknown."""
-        return other.mean - self.mean > 2 * math.hypot(self.spread, other.spread)
 
 
 def nonnegative_ratio(part: float, whole: float) -> float:
@@ -197,7 +177,7 @@ class Headline:
 
     @property
     def beats_patterns(self) -> bool:
-        """Whether the copy lies below random patterns of its energy by more than twice the spread of the difference."""
+        """Whether the copy lies below random patterns of its energy, with the interval of the difference."""
         return self.worst.protected.is_below(self.worst.pattern)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from ray_ue.results.evaluation import Score
+from ray_ue.results.score import Score
 
 LAYER = "penultimate"  # the layer of the gaps and their correlation, as in MI-UE
 DEPTH = ("linear", "mlp2", "mlp3", "lenet5", "vgg11_bn", "resnet18")  # the order of MI-UE's figure 2; others follow by name

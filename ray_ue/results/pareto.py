@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ray_ue.results.evaluation import Score
+from ray_ue.results.score import Score
 from ray_ue.results.text import WIDTH, escape_markdown, format_number, format_percent, format_score, padded_markdown_table
 
 Row = Mapping[str, Any]

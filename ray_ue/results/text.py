@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ray_ue.results.evaluation import Score
+from ray_ue.results.score import Score
 
 WIDTH = 120  # characters of a table that fits a terminal
 SHORTEST = 5  # characters that an entry keeps when its column shrinks

@@ -8,7 +8,7 @@ import pytest
 
 from ray_ue.report.evaluation.association import describe_association, markdown
 from ray_ue.results import information
-from ray_ue.results.evaluation import Score
+from ray_ue.results.score import Score
 from ray_ue.results.tables import INFORMATION
 from ray_ue.storage.artifacts import Folder
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from ray_ue.report.evaluation.words import Entry, percent_entry, score_entry
-from ray_ue.results.evaluation import Score
 from ray_ue.results.information import LAYER, Association, InformationLine, associations, count_skipped, group_by_depth, lines
+from ray_ue.results.score import Score
 from ray_ue.results.text import escape_markdown, format_number, format_percent, markdown_table
 
 LIMIT = (

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from ray_ue.config.grid import ORDER
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
 from ray_ue.report.svg import COLORS, INK, Chart
-from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.evaluation import UNDEFENDED, ResultLine
+from ray_ue.results.score import Score
 from ray_ue.results.text import format_percent
 
 MOST_PANELS = 120  # drawings on one page; beyond it only the undefended and the worst cases are drawn

@@ -7,7 +7,8 @@ from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder, defenses, relabels, victims
 from ray_ue.report.evaluation.words import informative_columns, row_entries
-from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.evaluation import UNDEFENDED, ResultLine
+from ray_ue.results.score import Score
 
 MOST_CLASSES = 200  # rows of a table of classes
 

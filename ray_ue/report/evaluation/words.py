@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from ray_ue.config.grid import EVERYDAY, split_list
 from ray_ue.parameters import list_some
-from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, Score, copy_names, headline, summary
+from ray_ue.results.evaluation import UNDEFENDED, Headline, ResultLine, copy_names, headline, summary
+from ray_ue.results.score import CONFIDENCE, Score
 from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score, format_score_in_sentence, markdown_table
 
 NAMED = 3  # entries that a sentence names before it counts the others
@@ -52,7 +53,8 @@ def verdict(head: Headline) -> list[str]:
         f"{first} Victims reach {format_score_in_sentence(worst.protected)} on clean test images; "
         f"the best victim on clean copies without a defense reaches {format_score_in_sentence(worst.undefended)}, "
         f"and chance is {format_percent(worst.chance)} %.",
-        f"That is {_describe_drop(head.drop)}, and {format_percent(worst.kept)} % of what clean images teach is kept.",
+        f"That is {_describe_drop(head.drop)}{_describe_interval(head)}, "
+        f"and {format_percent(worst.kept)} % of what clean images teach is kept.",
     ]
     if noise.n:
         share = "" if math.isnan(head.noise_share) else f", {format_percent(head.noise_share)} % of that drop"
@@ -81,6 +83,14 @@ def _describe_drop(drop: float) -> str:
     return f"a drop of {format_percent(drop)} points" if drop >= 0 else f"no drop but a gain of {format_percent(-drop)} points"
 
 
+def _describe_interval(head: Headline) -> str:
+    interval = head.worst.undefended.minus(head.worst.protected)
+    if math.isnan(interval.low):
+        return ""
+    ends = f"{format_percent(interval.low)} to {format_percent(interval.high)}"
+    return f" ({100 * CONFIDENCE:.0f} % interval over seeds: {ends})"
+
+
 def doubts(head: Headline) -> Iterator[str]:
     """Reservations about the headline: weak evidence, a defense that needs clean images, lines that were not compared."""
     if head.lines:
@@ -95,7 +105,7 @@ def _significance_doubts(head: Headline) -> Iterator[str]:
     if math.isnan(worst.protected.spread + worst.undefended.spread):
         yield "Nothing was shown: with one seed the spread is unknown. Run two or more seeds."
     elif not head.is_significant:
-        yield "Nothing was shown: the drop is smaller than twice the spread over seeds."
+        yield f"Nothing was shown: the {100 * CONFIDENCE:.0f} % interval of the drop over seeds includes 0."
     elif not worst.clean.n:
         yield f"No clean control with the defense {worst.defense} finished, so what the defense itself costs is unknown."
     elif worst.defense != UNDEFENDED and not worst.protected.is_below(worst.clean):

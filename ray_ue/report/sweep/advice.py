@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from ray_ue.report.evaluation.words import NAMED, warnings
 from ray_ue.report.sweep.folder import SweepFolder
 from ray_ue.results import pareto
-from ray_ue.results.evaluation import Score
 from ray_ue.results.pareto import Row, accuracy, format_point, number_or_nan
+from ray_ue.results.score import CONFIDENCE, Score
 from ray_ue.results.text import escape_markdown, format_number, format_percent, format_score_in_sentence
 
 FRONT = "On the Pareto front: no other tried setting protects more at this visibility and cost."
@@ -70,8 +70,8 @@ def similar_trial_doubts(sweep: SweepFolder) -> Iterator[str]:
         more = f" and {len(similar) - NAMED} more" if len(similar) > NAMED else ""
         names = "; ".join(format_point(row) for row in similar[:NAMED])
         yield (
-            f"Within the seeds' spread: {names}{more} cannot be distinguished from the best one ({format_point(best)}); "
-            "the difference is at most twice the spread of the difference."
+            f"Within the seeds' spread: {names}{more} cannot be distinguished from the best one ({format_point(best)}): "
+            f"the {100 * CONFIDENCE:.0f} % interval of the difference over seeds includes 0."
         )
 
 

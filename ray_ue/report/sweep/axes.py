@@ -12,8 +12,9 @@ from ray_ue.report.evaluation.curves import SIZE, draw_bars
 from ray_ue.report.evaluation.folder import relabels, victims
 from ray_ue.report.svg import SLOTS, Chart
 from ray_ue.report.sweep.folder import SweepFolder, numeric
-from ray_ue.results.evaluation import ResultLine, Score
+from ray_ue.results.evaluation import ResultLine
 from ray_ue.results.pareto import Row, parse_point
+from ray_ue.results.score import Score
 from ray_ue.results.text import format_score_in_sentence
 
 MOST_PANELS = 60  # drawings along the axes

@@ -8,8 +8,9 @@ from typing import Any
 from ray_ue.perturbations.budget import Budget
 from ray_ue.report.evaluation.folder import defenses
 from ray_ue.results import evaluation, pareto
-from ray_ue.results.evaluation import UNDEFENDED, ResultLine, Score
+from ray_ue.results.evaluation import UNDEFENDED, ResultLine
 from ray_ue.results.pareto import Row, is_comparable, number_or_nan, parse_point
+from ray_ue.results.score import Score
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 
