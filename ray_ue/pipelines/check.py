@@ -13,7 +13,7 @@ from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Folder
 
 AFTER = ".check"  # after a copy's name: the folder of the check
-QUICK = Grid(victims="fast", relabels="auto", defenses="none,rrc,jitter", seeds=2, epochs=6, image_size=32)
+QUICK = Grid(quick=True).settled()
 HELD_OUT = 0.25  # of the images that are looked at
 LEAST, MOST = 80, 1500  # images; the most take some minutes on two cores
 STRONG, WEAK = 0.3, 0.6  # of what clean images teach

@@ -1,15 +1,18 @@
 """`evaluate`: check a request, describe its plan, run it and write its page."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ray_ue.config import victims
-from ray_ue.config.grid import Grid, grid_cells
+from ray_ue.config.grid import Grid, GridCell, grid_cells
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.planning import count, median_side
 from ray_ue.pipelines.protect import CLAIM, is_copy, work_of
 from ray_ue.pipelines.values import word
 from ray_ue.registry import unknown
@@ -29,7 +32,7 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     resources.check()
     if not test.strip():
         raise ValueError("--test is missing: accuracy is measured on clean images that were never published; name a folder of them")
-    grid = grid.with_absolute_paths()
+    grid = grid.settled().with_absolute_paths()
     grid.check()
     refuse_wrong_names(grid)
     if grid.purified_folders() and len(copies) > 1:
@@ -143,11 +146,34 @@ def describe(job: EvaluationJob) -> str:
         f"           {protected} protected, {len(cells) - protected} controls (one source and budget: all but random patterns shared)",
         f"victims    {', '.join(grid.victim_names())}; {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.lr:g}",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
-        f"defenses   {', '.join(grid.defense_names())}; at:R costs 11 image passes for one, ueraser:max about 6",
+        f"defenses   {', '.join(grid.defense_names())}",
+        f"time       {time_line(job, cells)}",
     ]
     if any(victims.parse_victim(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
         lines.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
     return "\n".join(lines)
+
+
+def time_line(job: EvaluationJob, cells: list[GridCell]) -> str:
+    """What the victims take on this machine; a few images are looked at for their size."""
+    clean, first = job.source(job.clean), job.copies[0]
+    rows, _ = count(clean, clean.shards())
+    side = first.resize or int(median_side(clean if first.recipe else job.source(first.uri)))
+    return victims_time(cells, job.grid, rows=round(rows * (1 - job.held_out)), side=side, resources=job.resources)
+
+
+def victims_time(cells: Sequence[GridCell], grid: Grid, *, rows: int, side: int, resources: Resources) -> str:
+    """What victims take on this machine, timed now, on `rows` images of the shorter side `side`."""
+    import torch
+
+    from ray_ue.stages.evaluate.data import seen_size
+    from ray_ue.stages.evaluate.times import describe_time, loads_of
+
+    loads = loads_of(cells, grid, rows=min(rows, grid.train_rows or rows))
+    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    lanes = 1 if resources.workers == "local" else max(1, min(len(cells), gpus or cores))
+    threads, device = max(1, cores // lanes), torch.device("cuda" if gpus else "cpu")
+    return describe_time(loads, size=grid.image_size or seen_size(side), lanes=lanes, threads=threads, device=device)
 
 
 def run(job: EvaluationJob) -> Folder:

@@ -66,7 +66,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     if "mlflow" in split_list(search.loggers) and not Folder.at(output).local:
         raise ValueError(f"--loggers mlflow needs a local folder, and {output} is none; use tensorboard, or a local output")
     resources.check()
-    grid = grid.with_absolute_paths()
+    grid = grid.settled().with_absolute_paths()
     grid.check()
     evaluate.refuse_wrong_names(grid)
     refuse_grids_without_worst_case(grid, search)
@@ -189,12 +189,17 @@ def describe(request: SweepRequest) -> str:
     rows, copies, work = estimate_disk(request)
     recipes, search, grid = request.recipes(), request.search, request.grid
     relabels = grid.relabel_names(classes=10)
-    parts = Counter(place.data for place in grid_cells(grid, copies=1, relabels=relabels))
+    cells = grid_cells(grid, copies=1, relabels=relabels)
+    parts = Counter(place.data for place in cells)
     victims, kinds = parts["protected"] + parts["clean-part"], len(recipes_by_control(recipes))
     tried, combinations = min(search.samples or len(recipes), len(recipes)), prod(map(len, request.axes.values()))
     how = search.search + (", weak ones stopped early" if search.stop_early else "")
     auto = " (auto, for ten classes)" if grid.relabels.strip() == "auto" else ""
     axes = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in request.axes.items())
+    repeated = Counter({"protected": tried, "clean-part": tried, "clean": 1, "noise": kinds})
+    trained = [cell for cell in cells for _ in range(repeated[cell.data])]
+    side = request.recipe.resize or int(median_side(open_source(request.source, format=request.recipe.format)))
+    time = evaluate.victims_time(trained, grid, rows=rows, side=side, resources=request.resources)
     free = f"; {request.home.free_bytes() / 2**30:.1f} GiB are free" if request.home.local else ""
     return "\n".join(
         [
@@ -207,6 +212,7 @@ def describe(request: SweepRequest) -> str:
             f"victims    {tried * victims} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({kinds} budget(s))",
             f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
             f"seeds      {grid.seeds}",
+            f"time       {time}",
             f"disk       copies about {copies / 2**30:.2f} GiB, work folders at most {work / 2**30:.2f} GiB, and victims' weights{free}",
         ]
     )

@@ -1,5 +1,6 @@
 """What a user can get wrong is one line and exit code 2, before anything starts."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -122,8 +123,6 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(case: str, photos: Path, tm
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert told.startswith("ray-ue: ")
-    import re
-
     assert re.search(phrase, told), told
     assert not places["out"].exists()
     assert not photos.with_name("photos.evaluation").exists()
@@ -140,6 +139,7 @@ def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(
     assert "3 epochs, batch 100" in told
     assert f"results    {photos}.evaluation" in told
     assert "contrastive" not in told
+    assert re.search(r"time +about \d+:\d\d for the victims, which see \d+x\d+ pixels", told)
     assert main([*words, "--victims", "simclr:fast", "--relabels", "identity", "--defenses", "none", "--dry-run"]) == 0
     assert "contrastive victims make no supervised steps" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]

@@ -37,6 +37,14 @@ def test_copies_with_groups_have_random_patterns_as_a_control_too() -> None:
     }
 
 
+def test_quick_stands_for_some_values_and_leaves_those_that_were_given() -> None:
+    assert Grid().settled() == Grid()
+    quick = Grid(quick=True).settled()
+    assert (quick.image_size, quick.seeds, quick.epochs, quick.defenses) == (32, 2, 6, "none,rrc,jitter")
+    assert Grid(quick=True, seeds=5, image_size=64).settled() == replace(quick, seeds=5, image_size=64)
+    assert quick.settled() == quick
+
+
 def test_fractions_add_mixtures_and_the_clean_part_alone() -> None:
     assert counted(replace(GRID, clean_fraction="0.2,0.5")) == {"protected": 72, "clean": 24, "noise": 24, "clean-part": 48}
 

@@ -136,6 +136,18 @@ def test_what_looks_at_no_group_trains_nothing_and_needs_no_label(tmp_path: Path
     assert not any(name.startswith(("surrogate", "embed")) for name in os.listdir(f"{tmp_path}/out.ray-ue"))
 
 
+@pytest.mark.parametrize("method", ["texture", "noise"])
+def test_what_takes_no_image_pass_waits_for_no_worker(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("ray_ue.engine.train_loop.TorchTrainer", refuse)
+    done = run(photos, tmp_path / "out", resources=Resources(workers="1"), until="craft", method=method, groups="label", per="group")
+    assert done["craft"].facts["slots"] == 2
+    with pytest.raises(AssertionError, match="a worker was started"):
+        run(photos, tmp_path / "learnt", resources=Resources(workers="1"), until="craft", **QUICK)
+
+
 @pytest.mark.parametrize("method", ["ops", "cuda"])
 def test_what_keeps_no_budget_says_so_and_is_verified_against_its_own_bound(photos: Path, tmp_path: Path, method: str) -> None:
     done = run(photos, tmp_path / "out", method=method, groups="label")

@@ -1,10 +1,14 @@
 """The cells of an evaluation's grid: which victim trains on which pixels and labels, and the rows of the results."""
 
 from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import ray
+import torch
 
 from ray_ue.config.grid import GridCell, grid_cells
 from ray_ue.config.recipe import Resources
-from ray_ue.engine.lanes import train_all
+from ray_ue.engine.lanes import Lanes, train_all
 from ray_ue.engine.session import Machines
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
@@ -12,7 +16,10 @@ from ray_ue.stages.evaluate.cell import CellJob, PixelSet
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
 from ray_ue.stages.evaluate.labels import perturbed_test
+from ray_ue.stages.evaluate.times import Load, describe_time, passes_over
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
+
+WORTH_TIMING = 20_000  # image passes; fewer are done in a minute
 
 
 def lay_out(
@@ -102,9 +109,35 @@ def train_cells(cells: list[tuple[GridCell, CellJob | None]], *, home: Folder, m
     waiting = [name for name in jobs if name not in known]
     if failed := [jobs[name].folder.uri for name, facts in known.items() if "failed" in facts]:
         say(f" evaluate  {len(failed)} cells failed before and stay so; to try them again remove {failed[0]} and its like")
+    tell_time([jobs[name] for name in waiting], machines=machines, resources=resources)
     trained = train_all([jobs[name] for name in waiting], home=home, machines=machines, resources=resources, skipped=len(known))
     facts = known | dict(zip(waiting, trained, strict=True))
     return [facts[job.fingerprint()] if job is not None else {} for _, job in cells]
+
+
+def tell_time(jobs: list[CellJob], *, machines: Machines, resources: Resources) -> None:
+    """Say what the jobs take, timed where a lane would train them, unless they are few."""
+    loads = [
+        Load(
+            victim=job.victim,
+            defense=job.defense,
+            schedule=job.schedule,
+            passes=len(job.pixels.places()) * passes_over(job.victim, job.schedule),
+        )
+        for job in jobs
+    ]
+    if sum(load.passes for load in loads) < WORTH_TIMING:
+        return
+    size = jobs[0].size
+    if resources.workers == "local":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        told = describe_time(loads, size=size, lanes=1, threads=torch.get_num_threads(), device=device)
+    else:
+        lanes = Lanes.plan(machines, resources, cells=len(jobs))
+        device = torch.device("cuda" if lanes.gpus else "cpu")
+        timed = cast(Any, ray.remote(num_cpus=1, num_gpus=lanes.gpus))(describe_time)
+        told = ray.get(timed.remote(loads, size=size, lanes=lanes.count, threads=lanes.threads, device=device))
+    say(f"     time  {told}")
 
 
 def row_of(

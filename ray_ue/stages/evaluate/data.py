@@ -156,7 +156,12 @@ def published_size(copy: ProtectedCopy, *, clean: IndexedSource, copied: Indexed
     if not sides:
         raise ValueError(f"none of the first images of {source.address} can be read")
     middle = copy.resize or int(np.median(sides))
-    return middle if middle <= SMALL else 224
+    return seen_size(middle)
+
+
+def seen_size(side: int) -> int:
+    """The side at which victims see images of this shorter side."""
+    return side if side <= SMALL else 224
 
 
 def canvas_of(size: int) -> int:
