@@ -148,7 +148,7 @@ def test_what_takes_no_image_pass_waits_for_no_worker(photos: Path, tmp_path: Pa
 
     monkeypatch.setattr("ray_ue.engine.train_loop.TorchTrainer", trainer)
     done = run(photos, tmp_path / "out", resources=Resources(workers="1"), until="craft", method=method, groups="label", per="group")
-    assert done["craft"].facts["slots"] == 2
+    assert done["craft"].facts["slots"] == 3
     assert started == [0]
 
 
