@@ -47,7 +47,8 @@ class Recipe:
     surrogate: str = "timm:tf_efficientnet_lite0"
     """Network to cluster and craft with: timm:ARCH[/TAG|@FILE], open_clip:RN50/openai, torchvision:resnet50, ssl:small (trained here)."""
     image_size: Annotated[int, OR_AUTO] = 0
-    """Side at which a surrogate sees images and a method crafts; auto (0 in Python): 32, 64, 128 or 224, as the pictures' median."""
+    """Side at which a surrogate sees images and a method crafts; auto (0 in Python): a timm surrogate's own side; else
+    32, 64, 128 or 224, as the pictures' median."""
     ssl_steps: int = 400
     """Training steps of an ssl surrogate."""
     embeddings: str = ""

@@ -210,6 +210,18 @@ def median_side(source: Source) -> float:
     return float(np.median(sides)) if sides else 0.0
 
 
+def sized(recipe: Recipe, source: Source) -> Recipe:
+    """The recipe with the side that suits its networks and the pictures, where none was stated.
+
+    A network of timm that others have trained tells more in pictures enlarged to its own side; what is trained here takes the pictures'.
+    """
+    from ray_ue.methods.requirements import requirements_of
+
+    needs = requirements_of(recipe)
+    trained_elsewhere = needs.surrogate and not needs.method.source_arch and specs.parse(recipe.surrogate).kind == "timm"
+    return recipe.sized(SIDES[-1] if trained_elsewhere else median_side(source))
+
+
 def coarse_line(source: Source, recipe: Recipe) -> str:
     """A warning where networks see the pictures much smaller than they are; empty if there is nothing to say."""
     from ray_ue.methods.requirements import requirements_of

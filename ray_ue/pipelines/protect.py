@@ -10,7 +10,7 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.planning import check_room, coarse_line, estimate, median_side
+from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import Source, open_source
@@ -42,7 +42,7 @@ def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resour
     refuse_mismatch(method, recipe, resources)
     opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format)
     if not recipe.image_size:
-        recipe = recipe.sized(median_side(opened_source))
+        recipe = sized(recipe, opened_source)
     target = Folder.at(output)
     job = Job(source=opened_source, output=target, work=work_of(target), recipe=recipe, resources=resources, shared_path=shared)
     refuse_overlap(job)

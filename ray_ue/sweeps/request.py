@@ -9,7 +9,7 @@ from ray_ue.config.grid import Grid, grid_cells, split_list
 from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
-from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, views_bytes
+from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, sized, views_bytes
 from ray_ue.results.evaluation import UNDEFENDED
 from ray_ue.sources import open_source
 from ray_ue.storage.artifacts import Folder
@@ -74,7 +74,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
         raise ValueError("--evaluate.purified does not work in a sweep; purify and evaluate the chosen copy by itself")
     recipe, home = protect.rooted(recipe), Folder.at(output)
     opened_source, opened_test = (open_source(uri, format=recipe.format) for uri in (source, test))
-    recipe = recipe if recipe.image_size else recipe.sized(median_side(opened_source))
+    recipe = recipe if recipe.image_size else sized(recipe, opened_source)
     request = SweepRequest(
         source=absolute(source),
         test=absolute(test),

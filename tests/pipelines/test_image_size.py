@@ -31,10 +31,22 @@ def pictures(root: Path, *, side: int, broken: int = 0) -> str:
 def test_auto_takes_the_side_nearest_to_the_pictures(side: int, taken: int, tmp_path: Path) -> None:
     source = pictures(tmp_path / "in", side=side, broken=1)
     assert median_side(open_source(source)) == side
-    job = protect.plan(source, str(tmp_path / "out"), recipe=Recipe(image_size=0), resources=AUTOMATIC)
-    assert job.recipe == replace(Recipe(), image_size=taken)
+    recipe = Recipe(image_size=0, method="em", groups="label")
+    job = protect.plan(source, str(tmp_path / "out"), recipe=recipe, resources=AUTOMATIC)
+    assert job.recipe == replace(recipe, image_size=taken)
     stated = protect.plan(source, str(tmp_path / "out"), recipe=Recipe(image_size=48), resources=AUTOMATIC)
     assert stated.recipe.image_size == 48
+
+
+def test_auto_enlarges_small_pictures_for_a_network_that_others_have_trained(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "in", side=40)
+    for recipe, taken in (
+        (Recipe(), 224),
+        (Recipe(method="uc"), 224),
+        (Recipe(method="uc", surrogate="ssl:small"), 32),
+        (Recipe(method="mi-ue", per="group"), 32),
+    ):
+        assert protect.plan(source, str(tmp_path / "out"), recipe=recipe, resources=AUTOMATIC).recipe.image_size == taken
 
 
 def test_the_command_line_takes_auto_or_a_number() -> None:
@@ -57,7 +69,8 @@ def test_a_side_far_below_the_pictures_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_sweep_takes_the_side_that_a_copy_would_and_varies_only_numbers(tmp_path: Path) -> None:
     source = pictures(tmp_path / "in", side=60)
-    asked: dict[str, Any] = {"test": source, "recipe": Recipe(), "grid": Grid(victims="linear"), "resources": AUTOMATIC}
+    recipe = Recipe(method="uc", surrogate="ssl:small")
+    asked: dict[str, Any] = {"test": source, "recipe": recipe, "grid": Grid(victims="linear"), "resources": AUTOMATIC}
     assert plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("budget=8,16",)), **asked).recipe.image_size == 64
     with pytest.raises(ValueError, match="--vary image_size takes numbers of pixels, got 0"):
         plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("image_size=0,32",)), **asked)
