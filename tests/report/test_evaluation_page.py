@@ -101,6 +101,10 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Folder:
             side = (32, 600, 200)[number]
             for name in ("before", "after"):
                 looks.write(f"{name}-{number:02d}.png", image_bytes(number, height=side, width=side + 8))
+        for name in ("before", "after"):
+            looks.write(f"visible-{name}.png", image_bytes(7, height=300, width=308))
+        looks.write_json("visible.json", {"pairs": 3, "ssim": 0.7, "psnr": 25.1})
+        looks.write_json("detection.json", {"share": 0.973, "pairs": 40, "size": 32})
         for number in range(2):
             looks.write(f"cluster-{number:03d}.png", image_bytes(number))
         looks.write_json("clusters.json", {"sizes": [60, 30, 10], "samples": ["cluster-000.png", "cluster-001.png"]})
@@ -152,6 +156,11 @@ class Seen(HTMLParser):
                 place = [line[f"data-{name}"] for name in ("victim", "relabel", "defense", "fraction")]
                 found[here, *place, told["data-column"]] = float(told["data-value"])
         return found
+
+
+def test_what_is_most_visible_is_shown_first_and_detection_stands_beside_visibility(page: str) -> None:
+    assert page.index("uc, the most visible of 3, before") < page.index("uc, image 1, before")
+    assert ">97.3<" in page
 
 
 def expected_figures() -> set[str]:

@@ -232,7 +232,10 @@ def test_a_copy_from_elsewhere_is_evaluated_without_what_cannot_be_known(made: P
     assert {(row["ami"], row["purity"], row["perturbed"], row["status"]) for row in rows(ran)} == {(None, None, None, "done")}
     (copy,) = Folder(str(ran)).read_json("run.json")["copies"]
     assert (copy["name"], copy["levels"], copy["recipe"]) == ("foreign", 6, None)
-    assert (ran / "looks" / "foreign" / "features.txt").is_file()
+    looks = Folder(str(ran)).child("looks").child("foreign")
+    assert looks.exists("features.txt")
+    assert looks.read_json("visible.json")["pairs"] > 0
+    assert 0 <= looks.read_json("detection.json")["share"] <= 1
     with pytest.raises(ValueError, match=r"--clean is missing and .*foreign.ray-ue, which would name the source"):
         run(made, "never", str(foreign), **SMALL)
 

@@ -18,10 +18,16 @@ def visibility(evaluation: EvaluationFolder) -> dict[str, Any]:
             missing.append(("No LPIPS:", lpips))
         if not measured:
             missing.append((f"Unknown for {copy}:", "its private folder, which has these measurements, was not found."))
-        if measured or isinstance(lpips, float):
+        if measured or isinstance(lpips, float) or detected(evaluation, copy):
             known_lpips = {"lpips": lpips} if isinstance(lpips, float) else {}
-            rows.append((copy, measured | {"levels": description.get("levels")} | known_lpips))
+            rows.append((copy, measured | {"levels": description.get("levels")} | known_lpips | detected(evaluation, copy)))
     return {"rows": rows, "missing": list(dict.fromkeys(missing))}
+
+
+def detected(evaluation: EvaluationFolder, copy: str) -> dict[str, float]:
+    """How well a small network told protected images from clean ones; empty where that was not measured."""
+    looks = evaluation.looks(copy)
+    return {"detected": float(looks.read_json("detection.json")["share"])} if looks.exists("detection.json") else {}
 
 
 def mean_lpips(evaluation: EvaluationFolder, copy: str) -> float | str:

@@ -31,15 +31,21 @@ def pairs(evaluation: EvaluationFolder, copy: str) -> dict[str, Any]:
     looks = evaluation.looks(copy)
     befores = [name for name in looks.names() if name.startswith("before-") and name.endswith(".png")]
     shown, missing = [], []
-    for name in befores[:MOST_PAIRS]:
+    named = [(name, name.replace("before-", "after-"), f"{copy}, image {number}") for number, name in enumerate(befores[:MOST_PAIRS], 1)]
+    first = ""
+    if looks.exists("visible.json"):
+        searched = looks.read_json("visible.json")["pairs"]
+        first = f"first the most visible of {searched}; "
+        named.insert(0, ("visible-before.png", "visible-after.png", f"{copy}, the most visible of {searched}"))
+    for name, after_name, about in named:
         try:
-            before, after = read_picture(looks, name), read_picture(looks, name.replace("before-", "after-"))
-            shown.append(pair(before, after, about=f"{copy}, image {len(shown) + 1}"))
+            before, after = read_picture(looks, name), read_picture(looks, after_name)
+            shown.append(pair(before, after, about=about))
         except (Rejected, ValueError, FileNotFoundError) as error:
             missing.append((f"{name} is not shown:", str(error)))
     if not shown and not missing:
         missing.append((f"No pictures of {copy}:", f"the evaluation wrote none to looks/{copy}."))
-    return {"pairs": shown, "missing": missing}
+    return {"pairs": shown, "missing": missing, "first": first}
 
 
 def read_picture(looks: Folder, name: str) -> Pixels:

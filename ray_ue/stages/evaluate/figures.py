@@ -1,20 +1,28 @@
-"""Figures of a report: pictures before and after, a picture per cluster, and features of some rows."""
+"""Figures of a report: pictures before and after, how well they are told apart, a picture per cluster, and features of some rows."""
+
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import ray
 import torch
 
-from ray_ue.images.codec import Picture, encode
+from ray_ue.exploiter.detector import detection
+from ray_ue.images.codec import Picture, encode, square_view
 from ray_ue.images.lpips import absent, lpips
+from ray_ue.images.quality import compare
 from ray_ue.stages.evaluate.copies import ProtectedCopy, slots
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
+from ray_ue.stages.evaluate.rows import open_match
 from ray_ue.stages.protect.embed import Encoder, fetchable
 from ray_ue.stages.protect.index import labels_of
-from ray_ue.stages.protect.views import PlainView
+from ray_ue.stages.protect.views import PlainView, open_views
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import PixelBlock
 
 PICTURES, CLUSTERS, MAPPED = 12, 100, 600
+SEARCHED = 64  # pairs among which the most visible change is looked for
+LEAST_TOLD_APART, TOLD_APART, DETECTOR = 40, 600, 64  # pairs of a detector's training and test, and the most pixels of a side that it sees
 MOST = 512  # pixels of a picture's side; the middle of a larger one is shown, for scaling would change the perturbation
 
 
@@ -22,26 +30,67 @@ def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> Non
     """Write `looks/<copy>/` of the run folder once; a finished one has `done.json`."""
     copy = copied.copy
     folder = home.child("looks").child(copy.name)
-    stamp = {"copy": copy.identity(), "match": copied.match.fingerprint}
+    stamp = {"copy": copy.identity(), "match": copied.match.fingerprint, "version": 2}
     if folder.exists("done.json") and folder.read_json("done.json") == stamp:
         return
     draw_pairs(data, copied, folder)
+    draw_most_visible(data, copied, folder)
+    tell_apart(data, copied, folder)
     if data.knows_clusters_of(copy):
         draw_clusters(copied, folder)
     map_features(data, copied, folder)
     folder.write_json("done.json", stamp)
 
 
-def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+def some_pairs(data: EvaluationData, copied: CopyData, *, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of equal size, evenly over the rows."""
     pairs = copied.pairs
-    some = np.linspace(0, len(pairs.clean) - 1, min(PICTURES, len(pairs.clean))).astype(int)
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    for row in some.tolist():
+    for row in np.linspace(0, len(pairs.clean) - 1, min(most, len(pairs.clean))).astype(int).tolist():
         (before,), (after,) = data.clean.images(pairs.clean[row : row + 1]), copied.source.images(pairs.copy[row : row + 1])
         if before is not None and after is not None and before.shape == after.shape:
-            folder.write(f"before-{len(kept):02d}.png", png(before))
-            folder.write(f"after-{len(kept):02d}.png", png(after))
-            kept.append((middle(before), middle(after)))
+            yield before, after
+
+
+def draw_most_visible(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+    """The pair with the lowest SSIM among some: a change is seen most on what is flat, such as sky or skin."""
+    measured = [(compare(before, after, ssim=True), before, after) for before, after in some_pairs(data, copied, most=SEARCHED)]
+    known = [entry for entry in measured if not math.isnan(entry[0].ssim)]
+    if not known:
+        return
+    worst, before, after = min(known, key=lambda entry: entry[0].ssim)
+    folder.write("visible-before.png", png(before))
+    folder.write("visible-after.png", png(after))
+    folder.write_json("visible.json", {"pairs": len(known), "ssim": worst.ssim, "psnr": worst.psnr if math.isfinite(worst.psnr) else None})
+
+
+def tell_apart(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+    """How well a small network that was trained on half of some pairs tells the others' protected images from the clean ones."""
+    rows = open_match(copied.match.folder)
+    some = np.random.default_rng(0).permutation(len(rows["clean"]))[:TOLD_APART]
+    if len(some) < LEAST_TOLD_APART:
+        return
+    views = (open_views(copied.clean.folder)[0][rows["clean"][some]], open_views(copied.protected.folder)[0][rows["copy"][some]])
+    size = min(DETECTOR, data.size)
+    clean, protected = (np.stack([square_view(rgb, size=size) for rgb in block]) for block in views)
+    run = data.clean.run
+    task = ray.remote(num_gpus=run.resources.gpus_per_encoder if run.machines.gpus else 0)(detection_of)
+    share = ray.get(task.remote(clean, protected, size, run.machines.cores))
+    folder.write_json("detection.json", {"share": share, "pairs": len(some), "size": size})
+
+
+def detection_of(clean: PixelBlock, protected: PixelBlock, size: int, cores: int) -> float:
+    """On the GPU when the task has one."""
+    torch.set_num_threads(cores)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return detection(clean, protected, size=size, seed=0, device=device)
+
+
+def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    for before, after in some_pairs(data, copied, most=PICTURES):
+        folder.write(f"before-{len(kept):02d}.png", png(before))
+        folder.write(f"after-{len(kept):02d}.png", png(after))
+        kept.append((middle(before), middle(after)))
     if not (lack := absent()) and kept:
         distances = lpips(kept)
         folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
