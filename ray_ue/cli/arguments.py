@@ -123,6 +123,20 @@ class PerturbationsArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertArguments:
+    copy: Annotated[Positional[str], arg(metavar="COPY")]
+    """A copy, or any other images."""
+    target: Annotated[Positional[str], arg(metavar="TARGET")]
+    """Where it is written: a name that ends in .pt or .npz gets all images and labels, any other a folder of numbered PNG files."""
+    size: int = 0
+    """Side in pixels to which all images are scaled and cut; 0 keeps their size, which must be one for all."""
+    format: Format = "auto"
+    """Layout of the copy."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoArguments:
     """A command without flags."""
 

@@ -12,6 +12,7 @@ import tyro
 from ray_ue.cli.arguments import (
     CheckArguments,
     CompletionArguments,
+    ConvertArguments,
     DoctorArguments,
     EvaluateArguments,
     MeasureArguments,
@@ -81,6 +82,11 @@ COMMANDS = {
         kind=PerturbationsArguments,
         what="write a copy's perturbations for other tools",
         example="ray-ue perturbations photos-protected/ perturbations.npy",
+    ),
+    "convert": Command(
+        kind=ConvertArguments,
+        what="write a copy as a file for other people's code",
+        example="ray-ue convert cifar-protected/ cifar-protected.pt",
     ),
     "methods": Command(kind=NoArguments, what="list the methods with their settings", example="ray-ue methods"),
     "doctor": Command(kind=DoctorArguments, what="check this machine for problems", example="ray-ue doctor photos-protected/"),

@@ -8,6 +8,7 @@ from ray_ue.cli import commands
 from ray_ue.cli.arguments import (
     CheckArguments,
     CompletionArguments,
+    ConvertArguments,
     DoctorArguments,
     EvaluateArguments,
     MeasureArguments,
@@ -72,6 +73,8 @@ def run_command(words: list[str]) -> int:
             return print_plan(words, "", uris=(arguments.run,)) if arguments.dry_run else write_report(arguments.run)
         case PerturbationsArguments():
             return export_perturbations(arguments, words)
+        case ConvertArguments():
+            return convert_copy(arguments, words)
         case DoctorArguments():
             return run_doctor(arguments)
         case CompletionArguments():
@@ -114,6 +117,16 @@ def export_perturbations(arguments: PerturbationsArguments, words: Sequence[str]
     if arguments.dry_run:
         return print_plan(words, "", uris=(arguments.output, arguments.file))
     print(protect.take_perturbations(arguments.output, arguments.file, unit=arguments.unit))
+    return 0
+
+
+def convert_copy(arguments: ConvertArguments, words: Sequence[str]) -> int:
+    """Write a copy in a form that other people's code reads."""
+    if arguments.dry_run:
+        return print_plan(words, "", uris=(arguments.copy, arguments.target))
+    from ray_ue.pipelines.convert import convert
+
+    print(convert(arguments.copy, arguments.target, size=arguments.size, format=arguments.format))
     return 0
 
 
