@@ -137,6 +137,20 @@ class ConvertArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeaderboardArguments:
+    action: Annotated[Positional[Literal["add"]], arg(metavar="add")]
+    """What is done: add joins results to the leaderboard."""
+    results: Annotated[Positional[tuple[str, ...]], arg(metavar="RESULT")]
+    """Folders that ray-ue evaluate wrote, with controls, three seeds or more, and everyday defenses."""
+    board: str = "leaderboard"
+    """The folder of the leaderboard: a table, a page and a text."""
+    data_set: str = ""
+    """Name of the images; if empty, that of the folder of clean images."""
+    dry_run: bool = False
+    """Only print how to run this as a Ray job."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoArguments:
     """A command without flags."""
 

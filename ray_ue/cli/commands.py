@@ -15,6 +15,7 @@ from ray_ue.cli.arguments import (
     ConvertArguments,
     DoctorArguments,
     EvaluateArguments,
+    LeaderboardArguments,
     MeasureArguments,
     NoArguments,
     PerturbationsArguments,
@@ -77,6 +78,11 @@ COMMANDS = {
     ),
     "report": Command(
         kind=ReportArguments, what="write the page of an evaluation or sweep again", example="ray-ue report photos-protected.evaluation/"
+    ),
+    "leaderboard": Command(
+        kind=LeaderboardArguments,
+        what="merge evaluations into one table and page",
+        example="ray-ue leaderboard add photos-protected.evaluation/ --data-set photos",
     ),
     "perturbations": Command(
         kind=PerturbationsArguments,

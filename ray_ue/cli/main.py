@@ -11,6 +11,7 @@ from ray_ue.cli.arguments import (
     ConvertArguments,
     DoctorArguments,
     EvaluateArguments,
+    LeaderboardArguments,
     MeasureArguments,
     NoArguments,
     PerturbationsArguments,
@@ -75,6 +76,8 @@ def run_command(words: list[str]) -> int:
             return export_perturbations(arguments, words)
         case ConvertArguments():
             return convert_copy(arguments, words)
+        case LeaderboardArguments():
+            return join_leaderboard(arguments, words)
         case DoctorArguments():
             return run_doctor(arguments)
         case CompletionArguments():
@@ -127,6 +130,19 @@ def convert_copy(arguments: ConvertArguments, words: Sequence[str]) -> int:
     from ray_ue.pipelines.convert import convert
 
     print(convert(arguments.copy, arguments.target, size=arguments.size, format=arguments.format))
+    return 0
+
+
+def join_leaderboard(arguments: LeaderboardArguments, words: Sequence[str]) -> int:
+    """Add evaluations to a leaderboard, and print where it is."""
+    if arguments.dry_run:
+        return print_plan(words, "", uris=(*arguments.results, arguments.board))
+    from ray_ue.pipelines import leaderboard
+
+    lines = leaderboard.add(arguments.results, board=arguments.board, data_set=arguments.data_set)
+    home = Folder.at(arguments.board)
+    print(f"{len(lines)} copies, best everyday worst case {100 * lines[0]['everyday']:.1f} % kept ({lines[0]['copy']})")
+    print(f"page          {home.path('leaderboard.html')}\ntable         {home.path('leaderboard.parquet')}")
     return 0
 
 

@@ -80,6 +80,7 @@ def describe(job: EvaluationJob, data: EvaluationData, labels: dict[str, Artifac
         "request": asdict(job.grid) | {"schedule": asdict(job.grid.schedule())},
         "machine": {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes, "device": "gpu" if machines.gpus else "cpu"},
         "versions": installed_versions(ARTIFACT_PACKAGES),
+        "digests": {"test": data.test_views.facts["sha256"]},
         "chosen": {
             "train_rows": data.copies[0].match.facts["rows"],
             "test_rows": test_rows,

@@ -62,7 +62,11 @@ class ResultLine:
 
         The best victim is the reference for all because the exploiter chooses it: a network that learns little is no worst case.
         """
-        return nonnegative_ratio(self.protected.mean - self.chance, self.undefended.mean - self.chance)
+        return self.kept_by(self.protected)
+
+    def kept_by(self, score: Score) -> float:
+        """The same share for another score, such as a control's."""
+        return nonnegative_ratio(score.mean - self.chance, self.undefended.mean - self.chance)
 
     @property
     def kept_spread(self) -> float:
