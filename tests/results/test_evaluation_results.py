@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from ray_ue.exploiter.defenses.registry import DEFENSES
-from ray_ue.report.evaluation.words import doubts, markdown, two_headlines, verdict, warnings
+from ray_ue.report.evaluation.words import crafting_spread, doubts, markdown, two_headlines, verdict, warnings
 from ray_ue.results.evaluation import OWN_CLEAN, headline, summary
 from ray_ue.results.score import Score
 from ray_ue.results.tables import RESULTS
@@ -257,3 +257,14 @@ def test_a_foreign_table_is_refused_by_its_missing_columns(tmp_path: Path) -> No
     run.write_table("results.parquet", table(*cells(0.4, 0.9, 0.88)).drop_columns(["victim", "seed"]))
     with pytest.raises(ValueError, match="lacks the columns seed, victim"):
         RESULTS.read(run)
+
+
+def test_copies_that_differ_in_their_seed_alone_give_the_spread_over_crafting() -> None:
+    made = [row | {"copy": name} for name, mean in (("a", 0.2), ("b", 0.4), ("c", 0.6)) for row in cells(mean, 0.9, 0.88)]
+    lines = summary(table(*made))
+    run = {"copies": [{"name": "a", "recipe": {"method": "uc", "seed": 0}}, {"name": "b", "recipe": {"method": "uc", "seed": 1}}]}
+    run["copies"] += [{"name": "c", "recipe": {"method": "texture", "seed": 0}}, {"name": "d", "recipe": None}]
+    (told,) = crafting_spread(lines, run, "a")
+    assert told == "Over 2 crafting seeds (a, b), everyday exploiters keep 25.0 ± 17.7 % at most."
+    assert crafting_spread(lines, run, "b") == [told]
+    assert crafting_spread(lines, run, "c") == crafting_spread(lines, run, "d") == []

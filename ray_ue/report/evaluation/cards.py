@@ -3,7 +3,7 @@
 from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.evaluation.words import doubts, two_headlines, verdict, warnings
+from ray_ue.report.evaluation.words import crafting_spread, doubts, two_headlines, verdict, warnings
 from ray_ue.results.evaluation import UNDEFENDED, Headline
 
 Mark = tuple[str, str, float]  # name, text, accuracy
@@ -18,7 +18,7 @@ def card_values(evaluation: EvaluationFolder, copy: str) -> dict[str, Any]:
     return {
         "headline": headline,
         "budget": "budget unknown" if levels is None else f"budget {levels}/255",
-        "leads": two_headlines(evaluation.lines, copy),
+        "leads": [*two_headlines(evaluation.lines, copy), *crafting_spread(evaluation.lines, evaluation.run, copy)],
         "verdict": verdict(headline),
         "doubts": list(doubts(headline)),
         "marks": marks(headline) if headline.lines else [],

@@ -38,6 +38,21 @@ def two_headlines(lines: Iterable[ResultLine], copy: str) -> list[str]:
     return told
 
 
+def crafting_spread(lines: Iterable[ResultLine], run: Mapping, copy: str) -> list[str]:
+    """How much the copies differ that were made as this one was, but for the seed; nothing where it is the only one."""
+    recipes = {about["name"]: {**about["recipe"], "seed": None} for about in run["copies"] if about.get("recipe")}
+    alike = [name for name, recipe in recipes.items() if recipe == recipes.get(copy)]
+    lines = list(lines)
+    heads = [headline(lines, name, defenses=split_list(EVERYDAY)) for name in alike]
+    kept = Score.of(head.worst.kept for head in heads if head.lines)
+    if kept.n < 2:
+        return []
+    return [
+        f"Over {kept.n} crafting seeds ({list_some(alike)}), everyday exploiters keep {format_percent(kept.mean)} ± "
+        f"{format_percent(kept.spread)} % at most."
+    ]
+
+
 def _kept(line: ResultLine) -> str:
     spread = "" if math.isnan(line.kept_spread) else f" ± {format_percent(line.kept_spread)}"
     return f"{format_percent(line.kept)}{spread} %"
@@ -179,7 +194,8 @@ def markdown(table: pa.Table, run: Mapping) -> str:
     text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
     for copy in copy_names(table, run):
         worst = headline(lines, copy)
-        sentences = [f"- {escape_markdown(sentence)}" for sentence in (*two_headlines(lines, copy), *verdict(worst), *doubts(worst))]
+        leads = (*two_headlines(lines, copy), *crafting_spread(lines, run, copy))
+        sentences = [f"- {escape_markdown(sentence)}" for sentence in (*leads, *verdict(worst), *doubts(worst))]
         text += [f"## {escape_markdown(copy)}", "", *sentences, ""]
     text += ["## All lines", "", "Percent; mean ± sample standard deviation over seeds (n). Drops in points against the same defense.", ""]
     for copy in copy_names(table, run):
