@@ -117,6 +117,11 @@ class Method(ABC):
         return ""
 
     @property
+    def rehearses(self) -> bool:
+        """Whether it trains exploiters of its own, for which clusters cannot be the labels: those of `--also-clusters` are."""
+        return False
+
+    @property
     def unplanned_model(self) -> str:
         """A second network whose cost the plan omits ('generators'); empty if there is none."""
         return ""

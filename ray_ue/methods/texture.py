@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ray_ue.loop import Step, Workers
 from ray_ue.methods._shared.far_apart import CANDIDATES, far_apart
+from ray_ue.methods._shared.rehearsal import Rehearsal, rehearsal_passes
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Poison, Waves
 from ray_ue.perturbations.budget import Budget
@@ -19,6 +21,7 @@ from ray_ue.random_streams import STREAMS
 # Brightness, and four ways to change colour at a brightness that stays about the same.
 COLOURS = np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64)
 DIRECTIONS, FREQUENCIES = 6, 3
+MOST_TRIES = 100
 
 Sets = Int[np.ndarray, "_ K"]
 
@@ -30,13 +33,19 @@ class Texture(Method):
     Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain` times the waves' root mean square, cut off at the
     budget, is what a picture gets: more is nearer to two-level stripes, stronger and easier to see. A picture's key moves its waves, so
     that averaging the pictures of a group finds nothing. With an entry per image, each image has its group's waves.
+
+    With `tries` above 1 so many random choices of waves are compared: for each, a small network is trained on some perturbed images and
+    tested on clean ones, and the choice that teaches it least is taken. Its labels are the first of
+    `--also-clusters`; with `--groups label` they are the labels.
     """
 
     per = "group"
+    multi_grouping = True
     waves: int = 2
     slowest: float = 4.5
     fastest: float = 8.0
     gain: float = 1.5
+    tries: int = 1
 
     def __post_init__(self) -> None:
         most = DIRECTIONS * FREQUENCIES * len(COLOURS)
@@ -46,13 +55,38 @@ class Texture(Method):
             given = f"slowest={self.slowest:g}, fastest={self.fastest:g} and gain={self.gain:g}"
             raise ValueError(f"texture needs 0 < slowest <= fastest and a gain above 0, all below 1000, got {given}")
 
+        if not 1 <= self.tries <= MOST_TRIES:
+            raise ValueError(f"tries is a number of choices of waves from 1 to {MOST_TRIES}, got {self.tries}")
+
+    @property
+    def rehearses(self) -> bool:
+        return self.tries > 1
+
+    def identity(self) -> dict[str, object]:
+        """Without `tries` where it is 1: banks from before there was this setting keep their names."""
+        return {name: value for name, value in super().identity().items() if (name, value) != ("tries", 1)}
+
     def passes(self, rows: int) -> int:
-        return 0
+        return 0 if self.tries == 1 else self.tries * rehearsal_passes(rows)
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
-        if resume:
+        if self.tries == 1:
+            if not resume:
+                yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: self._draw(view, seed=seed, turn=0))
             return
-        rng = np.random.default_rng([seed, STREAMS["texture/waves"]])
+        rehearsal = Rehearsal.of(view, seed=seed)
+        best, least = dict(resume), float(resume.get("learnt", 2.0))
+        for turn in range(int(resume.get("turn", 0)), self.tries):
+            state = self._draw(view, seed=seed, turn=turn)
+            learnt = rehearsal.learnt(self.poison(state, deltas=view.deltas, budget=budget))
+            if learnt < least:
+                best, least = state, learnt
+            best |= {"turn": torch.tensor(turn + 1), "learnt": torch.tensor(least, dtype=torch.float64)}
+            yield Step(step=turn + 1, steps=self.tries, loss=least, images=(turn + 1) * rehearsal.passes, state=partial(dict, best))
+
+    def _draw(self, view: View, *, seed: int, turn: int) -> dict[str, Tensor]:
+        """A random choice of waves for every slot; equal turns give equal ones."""
+        rng = np.random.default_rng([seed, STREAMS["texture/waves"], *([turn] if turn else [])])
         angles, speeds, colours = self._bank()
         chosen = _far_apart(view.groups, self.waves, distance=_distances(angles, speeds, colours), rng=rng)
         cycles = np.stack([np.cos(angles), np.sin(angles)], 1) * speeds[:, None]
@@ -60,8 +94,7 @@ class Texture(Method):
         of_slot = view.group_of_slot()
         arrays = {"cycles": cycles[chosen], "colours": COLOURS[colours][chosen], "phases": phases}
         state = {name: torch.from_numpy(values[of_slot].astype(np.float32)) for name, values in arrays.items()}
-        state["salt"] = torch.tensor(int(rng.integers(2**62)))
-        yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: dict(state))
+        return state | {"salt": torch.tensor(int(rng.integers(2**62)))}
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         arrays = {name: state[name].cpu().numpy() for name in ("cycles", "colours", "phases")}

@@ -37,9 +37,13 @@ WRONG = {
     "setting": (["protect", "{photos}", "{out}", "--method", "mi-ue", "--settings", "epoch=3"], "did you mean 'epochs'"),
     "flag of another method": (["protect", "{photos}", "{out}", "--method", "cuda", "--steps", "3"], "--steps is no setting of cuda"),
     "network": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "network=resnet19"], "did you mean 'resnet18'"),
+    "tries without other labels": (
+        ["protect", "{photos}", "{out}", "--settings", "tries=6"],
+        "texture trains small networks to compare its choices, on labels that are not its clusters; say --also-clusters 10",
+    ),
     "several numbers of clusters": (
         ["protect", "{photos}", "{out}", "--method", "uc", "--also-clusters", "20"],
-        "works with mi-ue, em, rem, sem; --method uc uses one clustering",
+        "works with texture, mi-ue, em, rem, sem; --method uc uses one clustering",
     ),
     "several numbers of clusters for tap": (
         ["protect", "{photos}", "{out}", "--method", "tap", "--also-clusters", "20"],

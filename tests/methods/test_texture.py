@@ -1,6 +1,7 @@
 """Texture: its groups' waves keep apart, no picture is looked at, and a small network learns them in place of the pictures."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from ray_ue.exploiter.dataset import Training
 from ray_ue.exploiter.supervised import accuracy, train
 from ray_ue.loop import Workers
 from ray_ue.methods import View, build
+from ray_ue.methods._shared.rehearsal import Rehearsal
+from ray_ue.methods.base import Step, by_group
 from ray_ue.methods.texture import COLOURS, Texture, _distances, _far_apart
 from ray_ue.models.classifiers import classifier
 from ray_ue.models.pretrained.surrogates import blank
@@ -21,6 +24,8 @@ from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.controls import pattern_per_group
 from ray_ue.perturbations.delta_table import DeltaTable
 from ray_ue.storage.artifacts import Folder
+
+CPU = torch.device("cpu")
 
 
 def test_groups_differ_more_than_random_sets_do() -> None:
@@ -113,3 +118,48 @@ def accuracies(published: np.ndarray, labels: np.ndarray, test: np.ndarray, trut
         for _ in train(training, net=net, schedule=SCHEDULE, size=32, flips=0.5, **run):
             pass
         yield accuracy(net, as_seen(test), truth, size=32)
+
+
+def rehearsing(tmp_path: Path, *, tries: int) -> tuple[Texture, View]:
+    world = World(name="texture", per="group", home=tmp_path)
+    view = world.view("a")
+    return Texture(tries=tries), replace(view, also=(view.group_of,))
+
+
+def test_of_several_choices_the_one_that_teaches_least_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, view = rehearsing(tmp_path, tries=3)
+    budget = Budget(levels=16)
+    learnt = iter([0.5, 0.2, 0.4])
+    monkeypatch.setattr(Rehearsal, "learnt", lambda self, poison: next(learnt))
+    steps = list(method.craft(view, budget=budget, aim=np.arange(view.groups), seed=5, workers=Workers(), resume={}))
+    assert [step.loss for step in steps] == [0.5, 0.2, 0.2]
+    chosen, second = steps[-1].state(), method._draw(view, seed=5, turn=1)
+    assert all(torch.equal(chosen[name], second[name]) for name in second)
+    assert torch.equal(steps[0].state()["cycles"], next(iter(craft(Texture(), view, seed=5))).state()["cycles"])
+
+
+def test_a_killed_comparison_goes_on_with_the_next_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, view = rehearsing(tmp_path, tries=3)
+    learnt = {"now": iter([0.5, 0.2, 0.4])}
+    monkeypatch.setattr(Rehearsal, "learnt", lambda self, poison: next(learnt["now"]))
+    whole = [step.state() for step in craft(method, view, seed=5)]
+    learnt["now"] = iter([0.4])
+    (last,) = [step.state() for step in craft(method, view, seed=5, resume=whole[1])]
+    assert all(torch.equal(last[name], whole[-1][name]) for name in last)
+
+
+def craft(method: Texture, view: View, *, seed: int, resume: dict | None = None) -> Iterator[Step]:
+    return method.craft(view, budget=Budget(levels=16), aim=np.arange(view.groups), seed=seed, workers=Workers(), resume=resume or {})
+
+
+def test_a_rehearsal_learns_clean_images_and_not_those_whose_pattern_names_the_label(tmp_path: Path) -> None:
+    pixels, labels = cut_crops(count=60, begin=0, end=1, seed=0)
+    labels = labels.astype(np.int32)
+    centers = np.zeros((10, 1), np.float32)
+    view = by_group(pixels, group_of=labels, centers=centers, surrogate=blank(64, device=CPU), budget=Budget(levels=16))
+    rehearsal = Rehearsal.of(view, seed=0)
+    state = Texture()._draw(view, seed=0, turn=0)
+    strong = Texture().poison(state, deltas=view.deltas, budget=Budget(levels=32))
+    weak = Texture(gain=0.01).poison(state, deltas=view.deltas, budget=Budget(levels=1))
+    assert (learnt := rehearsal.learnt(weak)) > 0.5
+    assert rehearsal.learnt(strong) < learnt - 0.2

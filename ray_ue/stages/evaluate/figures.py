@@ -22,7 +22,7 @@ from ray_ue.types import PixelBlock
 
 PICTURES, CLUSTERS, MAPPED = 12, 100, 600
 SEARCHED = 64  # pairs among which the most visible change is looked for
-LEAST_TOLD_APART, TOLD_APART, DETECTOR = 40, 600, 64  # pairs of a detector's training and test, and the most pixels of a side that it sees
+LEAST_TOLD_APART, TOLD_APART, DETECTOR = 40, 600, 32  # pairs of a detector's training and test, and the most pixels of a side that it sees
 MOST = 512  # pixels of a picture's side; the middle of a larger one is shown, for scaling would change the perturbation
 
 
