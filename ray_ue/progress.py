@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 Clock = Callable[[], float]
@@ -10,10 +11,25 @@ EVERY = 10.0  # seconds between lines in a log
 LIVE = 0.2  # seconds between redraws in a terminal
 
 
+LISTENERS: list[Callable[[str], None]] = []  # are told each line as well
+
+
+@contextmanager
+def heard_by(listener: Callable[[str], None]) -> Iterator[None]:
+    """Tell `listener` every line of progress of this process while the block runs."""
+    LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        LISTENERS.remove(listener)
+
+
 def say(text: str) -> None:
     """One line on standard error, so that standard output stays for results."""
     safe = "".join(one if one.isprintable() or one == "\n" else "?" for one in text)  # names of files may hold what steers a terminal
     print(safe, file=sys.stderr, flush=True)
+    for listener in LISTENERS:
+        listener(safe)
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +67,8 @@ class Progress:
         self.done += done
         self.rejected += rejected
         self.note = note or self.note
+        for listener in LISTENERS:
+            listener(self.line())
         live = sys.stderr.isatty()
         if self.clock() - self._shown >= (LIVE if live else EVERY):
             self._shown = self.clock()

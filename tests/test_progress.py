@@ -2,7 +2,7 @@
 
 import pytest
 
-from ray_ue.progress import Progress, duration
+from ray_ue.progress import Progress, duration, heard_by, say
 
 
 def test_a_line_shows_share_rate_time_left_and_rejected(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +16,17 @@ def test_a_line_shows_share_rate_time_left_and_rejected(capsys: pytest.CaptureFi
     progress.add(25)
     progress.close()
     assert capsys.readouterr().err.splitlines()[-1] == "    embed  100 rows in 0:20  2.5/s  50 were done before  2 rejected"
+
+
+def test_a_listener_is_told_every_line_while_it_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    progress = Progress(stage="embed", total=4, clock=lambda: 1.0)
+    with heard_by(told.append):
+        say("    embed  begins")
+        progress.add(1)
+        progress.add(2)
+    progress.add(1)
+    assert [line.split()[:2] for line in told] == [["embed", "begins"], ["embed", "1/4"], ["embed", "3/4"]]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (61.0, "1:01"), (3661.4, "1:01:01")])

@@ -1,7 +1,7 @@
 """`Grid` names every victim that an evaluation trains; `GridCell` is one of them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from ray_ue.config import victims
@@ -74,7 +74,11 @@ class Grid:
         """The same grid, with the values that `quick` stands for."""
         plain = Grid()
         values = {name: value for name, value in QUICK.items() if self.quick and getattr(self, name) == getattr(plain, name)}
-        return replace(self, **values)  # type: ignore[arg-type]
+        return replace(self, **values, quick=False)  # type: ignore[arg-type]
+
+    def identity(self) -> dict[str, object]:
+        """The fields that make two settled grids differ."""
+        return {name: value for name, value in asdict(self).items() if name != "quick"}
 
     def with_absolute_paths(self) -> "Grid":
         """The same grid with absolute paths of weights, because workers run in other folders."""

@@ -77,7 +77,7 @@ def describe(job: EvaluationJob, data: EvaluationData, labels: dict[str, Artifac
         "title": ", ".join(copy.name for copy in job.copies),
         "clean": job.clean,
         "test": job.test,
-        "request": asdict(job.grid) | {"schedule": asdict(job.grid.schedule())},
+        "request": job.grid.identity() | {"schedule": asdict(job.grid.schedule())},
         "machine": {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes, "device": "gpu" if machines.gpus else "cpu"},
         "versions": installed_versions(ARTIFACT_PACKAGES),
         "digests": {"test": data.test_views.facts["sha256"]},

@@ -137,7 +137,7 @@ def request_as_json(request: SweepRequest) -> dict:
         "source": request.source,
         "test": request.test,
         "recipe": asdict(request.recipe),
-        "grid": asdict(request.grid),
+        "grid": request.grid.identity(),
         "asked": search,
         "search": request.search.search,
         "axes": {name: list(values) for name, values in request.axes.items()},

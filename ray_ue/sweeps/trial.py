@@ -13,13 +13,25 @@ from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate_stages import run_evaluation
+from ray_ue.progress import heard_by
 from ray_ue.results import evaluation as results
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.copies import ProtectedCopy, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, finish, finished, opened
 from ray_ue.sweeps.request import CELLS, SHARED, SweepRequest
-from ray_ue.sweeps.trial_records import FAILED, PARTIAL, STOPPED, is_done, record_failure, trial_fingerprint, trial_folder, trial_name
+from ray_ue.sweeps.trial_records import (
+    FAILED,
+    NOTE,
+    PARTIAL,
+    STOPPED,
+    Noted,
+    is_done,
+    record_failure,
+    trial_fingerprint,
+    trial_folder,
+    trial_name,
+)
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
@@ -69,6 +81,7 @@ def run_trial(config: dict, *, request: SweepRequest, resources: Resources) -> N
     versions = installed_versions(ARTIFACT_PACKAGES)
     finish(folder, Manifest(stage="trial", fingerprint=trial_fingerprint(request, recipe), facts=facts, versions=versions))
     folder.remove(PARTIAL)
+    folder.remove(NOTE)
     tune.report(metrics(facts, seeds=request.grid.seeds))
 
 
@@ -77,8 +90,9 @@ def protect_and_evaluate(name: str, request: SweepRequest, seeds: int, resources
     began, recipe = time.monotonic(), request.recipes()[name]
     try:
         folder = trial_folder(request, name)
-        copied = protect.run(plan_copy(request, name, recipe, resources), until="export" if folder.exists(PARTIAL) else "verify")
-        lines = evaluate_copy(request, name, folder, seeds=seeds, resources=resources)
+        with heard_by(Noted(folder)):
+            copied = protect.run(plan_copy(request, name, recipe, resources), until="export" if folder.exists(PARTIAL) else "verify")
+            lines = evaluate_copy(request, name, folder, seeds=seeds, resources=resources)
         return trial_row(lines, name=name, recipe=recipe, copied=copied) | {"seconds": round(time.monotonic() - began, 1)}
     except ValueError as error:
         return {"failed": str(error)}

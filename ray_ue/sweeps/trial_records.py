@@ -1,7 +1,8 @@
 """The folder of each trial, from which a sweep continues."""
 
 import json
-from dataclasses import asdict
+import math
+import time
 
 from ray_ue.config.recipe import FIELDS, Recipe
 from ray_ue.progress import say
@@ -10,7 +11,25 @@ from ray_ue.sweeps import space
 from ray_ue.sweeps.request import TRIALS, SweepRequest
 
 VERSION = 1
-FAILED, PARTIAL, STOPPED = "failed.json", "partial.json", "stopped.json"
+FAILED, PARTIAL, STOPPED, NOTE = "failed.json", "partial.json", "stopped.json", "now.txt"
+NOTED = 2.0  # seconds between two notes of a trial
+
+
+class Noted:
+    """Keeps the last line of a trial's progress in its folder, where the sweep's own process reads it."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder, self.last = folder, -math.inf
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self.last >= NOTED:
+            self.last = time.monotonic()
+            self.folder.write(NOTE, " ".join(line.split()).encode())
+
+
+def note_of(folder: Folder) -> str:
+    """What a trial does now; empty where that is not known."""
+    return folder.read(NOTE).decode() if folder.exists(NOTE) else ""
 
 
 def trial_name(request: SweepRequest, config: dict) -> str:
@@ -24,7 +43,7 @@ def trial_folder(request: SweepRequest, name: str) -> Folder:
 
 def trial_fingerprint(request: SweepRequest, recipe: Recipe) -> str:
     """The fingerprint of everything that determines the result of a trial."""
-    fields = {"recipe": recipe.values(FIELDS), "grid": asdict(request.grid), "clean": request.digests[0], "test": request.digests[1]}
+    fields = {"recipe": recipe.values(FIELDS), "grid": request.grid.identity(), "clean": request.digests[0], "test": request.digests[1]}
     return fingerprint("trial", version=VERSION, fields=fields, inputs={})
 
 

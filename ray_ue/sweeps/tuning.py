@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import time
 from dataclasses import dataclass, replace
@@ -29,9 +30,11 @@ from ray_ue.sweeps.request import CELLS, CONTROLS, REQUEST, SweepRequest, recipe
 from ray_ue.sweeps.trial import plan_copy, plan_evaluation, run_trial
 from ray_ue.sweeps.trial_records import (
     FAILED,
+    NOTED,
     PARTIAL,
     is_done,
     is_stopped,
+    note_of,
     record_failure,
     record_stop,
     trial_folder,
@@ -186,10 +189,15 @@ class ProgressCallback(tune.Callback):
 
     request: SweepRequest
     progress: Progress
+    read: float = -math.inf  # when the trials' notes were last read
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        if time.monotonic() - self.read < NOTED:
+            return
+        self.read = time.monotonic()
         running = [trial_name(self.request, trial.config) for trial in trials if trial.status == "RUNNING"]
-        self.progress.add(0, note=", ".join(running[:2]))
+        told = [": ".join(filter(None, (name, note_of(trial_folder(self.request, name))))) for name in running[:2]]
+        self.progress.add(0, note=", ".join(told))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         name = trial_name(self.request, trial.config)

@@ -43,6 +43,8 @@ def test_quick_stands_for_some_values_and_leaves_those_that_were_given() -> None
     assert (quick.image_size, quick.seeds, quick.epochs, quick.defenses) == (32, 2, 6, "none,rrc,jitter")
     assert Grid(quick=True, seeds=5, image_size=64).settled() == replace(quick, seeds=5, image_size=64)
     assert quick.settled() == quick
+    assert quick.identity() == Grid(**quick.identity()).identity()  # type: ignore[arg-type]
+    assert "quick" not in quick.identity()
 
 
 def test_fractions_add_mixtures_and_the_clean_part_alone() -> None:
