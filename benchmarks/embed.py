@@ -33,7 +33,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
     surrogate = load(parse(recipe.surrogate), device=device, weights={}, image_size=recipe.image_size)
     with job(source, bench.scratch, recipe=recipe) as run:
         actors, _ = run.machines.encoder(run.resources)
-        threads = run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes))
+        threads = run.machines.hosts().threads(run.resources, tasks=actors)
         torch.set_num_threads(threads)
         began = time.perf_counter()
         views = decode(blobs, recipe, canvas=surrogate.canvas, threads=max(threads, 2))

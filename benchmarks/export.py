@@ -28,7 +28,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
     # The default recipe: texture, whose crafting costs nothing, and whose waves are drawn anew for every image.
     recipe = Recipe(image_size=128, craft_sample=256)
     with job(source, bench.scratch, recipe=recipe) as run:
-        threads = run.machines.cores * run.machines.nodes
+        threads = run.machines.cores
         stages = Stages(run)
         done = stages.until("craft")
         poison, slots = open_poison(done["craft"].folder), open_groups(done["cluster"].folder).slot_of

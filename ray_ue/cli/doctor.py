@@ -122,7 +122,7 @@ def check_ray() -> Finding:
         )
         return Finding(name="Ray", state="bad", result=message, advice=advice)
     kind = f"joined {address or 'the cluster of this job'}" if joins_a_cluster() else "started and stopped"
-    return Finding(name="Ray", state="ok", result=f"{kind}: {machines.cpus} CPUs, {machines.gpus} GPUs, {machines.nodes} node(s)")
+    return Finding(name="Ray", state="ok", result=f"{kind}: {machines.cpus} CPUs, {machines.gpus} GPUs, {len(machines.nodes)} node(s)")
 
 
 def check_faiss() -> Finding:

@@ -184,7 +184,7 @@ class Resources:
     """What a run may use; no part of a fingerprint."""
 
     workers: str = "auto"
-    """Train workers: a number, auto (one per GPU, or one without GPUs), or local (inside this process; starts fastest)."""
+    """Train workers: a number, auto (one per GPU, or one without GPUs), or local (in this process, on the CPU; starts fastest)."""
     gpus_per_encoder: float = 1.0
     """Fraction of a GPU per embedding actor, if there are GPUs."""
     gpus_per_victim: float = 1.0

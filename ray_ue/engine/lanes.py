@@ -1,6 +1,5 @@
 """Lanes: Ray Train runs that work through cells side by side. A lane's workers start once and train one cell after another."""
 
-import os
 import pickle
 import threading
 import time
@@ -9,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import ray
-import ray.train.torch
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from ray_ue.config.recipe import Resources
+from ray_ue.engine.devices import assigned_device, own_threads
+from ray_ue.engine.machines import Machines, most_cores
 from ray_ue.engine.queue import Queue
-from ray_ue.engine.session import Machines
 from ray_ue.engine.train_loop import RETRIES, records_in, this_worker
 from ray_ue.loop import Workers
 from ray_ue.progress import Progress, say
@@ -60,7 +59,8 @@ class Lanes:
                 f"--workers {workers} asks for more workers per victim than there are {kind} ({most}); ask for {most} or fewer"
             )
         count = max(1, min(cells, room // workers))
-        threads = max(1, machines.cores // max(1, count * workers // machines.nodes))
+        hosts = machines.hosts()
+        threads = max(1, min(hosts.cores // (count * workers), most_cores(hosts.nodes)))
         return cls(count=count, workers=workers, gpus=resources.gpus_per_victim if machines.gpus else 0.0, threads=threads)
 
 
@@ -84,9 +84,8 @@ def train_all(jobs: Sequence[LaneTask], *, home: Folder, machines: Machines, res
 
 def train_here(jobs: Sequence[LaneTask], *, keep: bool) -> Iterator[tuple[int, dict]]:
     """One cell after the other in this process: starts fastest, for small grids."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for number, job in enumerate(jobs):
-        yield number, job.train(device=device, workers=Workers(), keep=keep, told=lambda text: None)
+        yield number, job.train(device=assigned_device(), workers=Workers(), keep=keep, told=lambda text: None)
 
 
 def train_there(
@@ -143,8 +142,8 @@ def trainer(queue: Any, lane: int, *, home: Folder, lanes: Lanes, keep: bool) ->
 def work(config: dict[str, Any]) -> None:
     """What every worker of a lane runs: cells until none is left."""
     lane, queue, workers = config["lane"], config["queue"], this_worker()
-    torch.set_num_threads(config["threads"] or os.cpu_count() or 1)
-    device = ray.train.torch.get_device()
+    torch.set_num_threads(own_threads(config["threads"]))
+    device = assigned_device()
     noted = {"at": 0.0}
 
     def told(text: str) -> None:

@@ -6,63 +6,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any, cast
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from ray_ue.config.recipe import Resources
 from ray_ue.engine.environment import joins_a_cluster
+from ray_ue.engine.machines import READER, Machines, Node
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
 
 # Seconds without a result, once a node is lost, after which a stream is given up.
 STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
-# CPUs of a task that reads, and of an actor beside it. However many actors Ray packs onto a node of up to 56 CPUs, also when other nodes
-# are lost, one reader finds room; were it not so, actors and readers would wait for each other for ever.
-READER, BESIDE = 0.05, 0.89
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machines:
-    """What Ray has: logical CPUs, GPUs, nodes; and the real cores of this machine."""
-
-    cpus: int
-    gpus: int
-    nodes: int
-    cores: int
-
-    def shares(self, share: float) -> int:
-        """How many parts of a GPU of that share there are; a part above one takes several GPUs. Two GPUs hold four of 0.4, not five."""
-        return self.gpus * int(1 / share + 1e-9) if share <= 1 else int(self.gpus / share)
-
-    def encoder(self, resources: Resources) -> tuple[int, float]:
-        """(actors, GPU share of each): one actor per GPU share, or one per CPU node, which then uses all of that node's cores."""
-        if self.gpus:
-            return max(1, self.shares(resources.gpus_per_encoder)), resources.gpus_per_encoder
-        return self.nodes, 0.0
-
-    def beside_readers(self, actors: int) -> float:
-        """CPUs that each of `actors` may ask for, so that all of them and their readers fit."""
-        return min(BESIDE, round(BESIDE * self.cpus / actors, 3))
-
-    def part(self, share: float) -> "Machines":
-        """What a run with this share of the machines may plan for: whole nodes where there are enough, else a part of one."""
-        nodes = self.nodes * share
-        cores = self.cores if nodes >= 1 else max(1, int(self.cores * nodes))
-        gpus = max(min(1, self.gpus), int(self.gpus * share))
-        return replace(self, cpus=max(1, int(self.cpus * share)), gpus=gpus, nodes=max(1, int(nodes)), cores=cores)
-
-    def slots(self) -> int:
-        """Tasks that fill the cores: on one machine its real cores, not the larger number of logical CPUs that Ray was given."""
-        return self.cores if self.nodes == 1 else self.cpus
-
-    def threads(self, resources: Resources, *, tasks: int) -> int:
-        """Threads of one task, so that `tasks` of them fill the cores of a node."""
-        return resources.cpus_per_task or max(1, ceil(self.cores / max(1, tasks)))
 
 
 @contextmanager
@@ -136,18 +92,25 @@ def quiet() -> Iterator[None]:
 
 
 def measure() -> Machines:
-    """Read the resources of the connected Ray; warn when a GPU is there and torch here cannot see what Ray sees."""
-    total = ray.cluster_resources()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    busy = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
-    machines = Machines(cpus=int(total.get("CPU", 1)), gpus=int(total.get("GPU", 0)), nodes=max(1, len(busy)), cores=os.cpu_count() or 1)
-    if not busy:
+    """Read the nodes of the connected Ray that work can run on; warn when a GPU is there that Ray does not offer."""
+    here, alive_nodes = ray.util.get_node_ip_address(), [node for node in ray.nodes() if node["Alive"]]
+    busy = [node for node in alive_nodes if node["Resources"].get("CPU", 0) >= 1]
+    nodes = tuple(describe_node(node["Resources"], own=node["NodeManagerAddress"] == here) for node in busy)
+    if not nodes:
         say(
             "  warning  no node offers a CPU now; a run plans for what is there when it starts, so start workers first: min_workers above 0"
         )
+    machines = Machines(nodes=nodes or (Node(cpus=1, gpus=0, cores=1),))
     if not machines.gpus and gpu_here():
-        say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus, or everything runs on the CPU")
+        say("  warning  this machine has a GPU that Ray does not offer: start Ray with --num-gpus; until then everything runs on the CPU")
     return machines
+
+
+def describe_node(resources: dict[str, float], *, own: bool) -> Node:
+    """A node by what Ray says of it; of this machine the cores are known, and Ray may have been given more logical CPUs than that."""
+    cpus = int(resources["CPU"])
+    cores = min(cpus, os.cpu_count() or 1) if own else cpus
+    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cores)
 
 
 def gpu_here() -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from ray_ue.config.job import Job
 from ray_ue.config.stages import STAGES
-from ray_ue.engine.session import Machines
+from ray_ue.engine.machines import Machines
 from ray_ue.progress import say
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions

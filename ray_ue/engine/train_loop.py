@@ -19,6 +19,7 @@ from ray.train.torch import TorchTrainer
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ray_ue.engine.devices import assigned_device
 from ray_ue.engine.stage import Run
 from ray_ue.loop import Step, Workers, no_reduction
 from ray_ue.progress import Progress, say
@@ -40,7 +41,7 @@ def run_loop(run: Run, folder: Folder, *, name: str, loop: Loop, arguments: Mapp
     """
     check_workers(run)
     count = worker_count(run)
-    config = {"loop": loop, "arguments": dict(arguments), "folder": folder, "cores": run.machines.cores, "count": count}
+    config = {"loop": loop, "arguments": dict(arguments), "folder": folder}
     resources = {"CPU": 1, "GPU": 1} if run.machines.gpus else {"CPU": 1}
     began = time.monotonic()
     summary = load_checkpoint(folder)[1]
@@ -123,7 +124,7 @@ def train_worker(config: dict[str, Any]) -> None:
     context, workers = ray.train.get_context(), this_worker()
     # Ray gives each worker one OpenMP thread; the workers of this node share its cores.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size())))
-    device = torch.device("cuda", context.get_local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    device = assigned_device()
     folder: Folder = config["folder"]
     resume, _ = load_checkpoint(folder)
     saved = time.monotonic()

@@ -3,7 +3,8 @@
 import time
 from dataclasses import asdict
 
-from ray_ue.engine.session import Machines, session
+from ray_ue.engine.machines import Machines
+from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.exploiter.labels import Known
 from ray_ue.progress import say
@@ -78,7 +79,7 @@ def describe(job: EvaluationJob, data: EvaluationData, labels: dict[str, Artifac
         "clean": job.clean,
         "test": job.test,
         "request": job.grid.identity() | {"schedule": asdict(job.grid.schedule())},
-        "machine": {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes, "device": "gpu" if machines.gpus else "cpu"},
+        "machine": machines.facts() | {"device": "gpu" if machines.gpus else "cpu"},
         "versions": installed_versions(ARTIFACT_PACKAGES),
         "digests": {"test": data.test_views.facts["sha256"]},
         "chosen": {

@@ -15,7 +15,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import Recipe
 from ray_ue.engine.errors import find_user_error
-from ray_ue.engine.session import Machines, session
+from ray_ue.engine.machines import Machines
+from ray_ue.engine.session import session
 from ray_ue.engine.train_loop import records_in
 from ray_ue.pipelines.evaluate_stages import run_evaluation
 from ray_ue.pipelines.protect_stages import run_stages
@@ -73,10 +74,11 @@ def run_sweep(request: SweepRequest) -> None:
 def record_cost(request: SweepRequest, machines: Machines, *, seconds: float) -> None:
     """Add the time, the machines and the versions to the stored request."""
     stored = request.home.read_json(REQUEST)
-    machine = {"cores": machines.cores, "gpus": machines.gpus, "nodes": machines.nodes}
     versions = installed_versions(ARTIFACT_PACKAGES)
     spent = stored.get("spent", 0.0) + seconds
-    request.home.write_json(REQUEST, stored | {"spent": spent, "seconds": round(spent, 1), "machine": machine, "versions": versions})
+    request.home.write_json(
+        REQUEST, stored | {"spent": spent, "seconds": round(spent, 1), "machine": machines.facts(), "versions": versions}
+    )
 
 
 def share_stages(request: SweepRequest, waiting: dict[str, Recipe]) -> dict[str, Recipe]:
@@ -113,7 +115,7 @@ def train_controls(request: SweepRequest, waiting: dict[str, Recipe]) -> None:
 def tune_all(request: SweepRequest, waiting: dict[str, Recipe], machines: Machines) -> None:
     """Run the trials under Ray Tune. A sweep continues from the folders of its trials, not from the records of Tune."""
     gpus_per_trial = int(request.resources.workers) if request.resources.workers.isdigit() else 1
-    concurrent = min(request.search.concurrent or max(1, (machines.gpus or machines.nodes) // gpus_per_trial), len(waiting))
+    concurrent = min(request.search.concurrent or max(1, (machines.gpus or len(machines.nodes)) // gpus_per_trial), len(waiting))
     # A local worker would hold a GPU while the actors that it waits for request one.
     workers = "1" if request.resources.workers == "local" and machines.gpus else request.resources.workers
     resources = replace(request.resources, part=request.resources.part / concurrent, workers=workers)

@@ -14,7 +14,7 @@ from ray_ue.config.grid import grid_cells
 from ray_ue.config.recipe import FIELDS
 from ray_ue.config.schedules import SCHEDULES
 from ray_ue.engine import stage
-from ray_ue.engine.session import Machines
+from ray_ue.engine.machines import Machines
 from ray_ue.methods import METHODS, build
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines.protect_stages import stages_of
@@ -92,7 +92,7 @@ def _nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
 def stages(source: Path, home: Path, recipe: Recipe) -> dict[str, str]:
     """The fingerprint of every stage before the verification."""
     work = Folder.at(str(home / "out.ray-ue"))
-    machines = Machines(cpus=1, gpus=0, nodes=1, cores=1)
+    machines = Machines.one(cpus=1)
     told: dict[str, Any] = {
         "output": Folder.at(str(home / "out")),
         "work": work,

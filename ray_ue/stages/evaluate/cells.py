@@ -9,7 +9,7 @@ import torch
 from ray_ue.config.grid import GridCell, grid_cells
 from ray_ue.config.recipe import Resources
 from ray_ue.engine.lanes import Lanes, train_all
-from ray_ue.engine.session import Machines
+from ray_ue.engine.machines import Machines
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.cell import CellJob, PixelSet

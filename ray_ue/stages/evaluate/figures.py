@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import ray
-import torch
 
+from ray_ue.engine.machines import most_cores
 from ray_ue.exploiter.detector import detection
 from ray_ue.images.codec import Picture, encode, square_view
 from ray_ue.images.lpips import absent, lpips
@@ -137,7 +137,9 @@ def map_features(data: EvaluationData, copied: CopyData, folder: Folder) -> None
     before, after = (np.stack([entry[side] for entry in pairs_read]) for side in (1, 2))
     weights = fetchable({"surrogate": copy.artifacts["surrogate"]} if "surrogate" in copy.artifacts else {})
     task = ray.remote(num_gpus=run.resources.gpus_per_encoder if run.machines.gpus else 0)(features_of)
-    one, two = ray.get(task.remote(before, after, copy.recipe.surrogate, weights, copy.recipe.image_size, run.machines.cores))
+    one, two = ray.get(
+        task.remote(before, after, copy.recipe.surrogate, weights, copy.recipe.image_size, most_cores(run.machines.hosts().nodes))
+    )
     rows = np.array([row for row, _, _ in pairs_read])
     with folder.writing("features.npz") as file:
         np.savez(file, clean=one, protected=two, slot=slots(copy)[rows], label=labels_of(data.clean.index)[rows].astype(np.int32))
@@ -156,6 +158,6 @@ def no_features(data: EvaluationData, copy: ProtectedCopy) -> str:
 
 
 def features_of(before: PixelBlock, after: PixelBlock, surrogate: str, weights: Folder | str, image_size: int, cores: int) -> tuple:
-    """The surrogate's features of two sets of views, on the GPU when the task has one."""
-    encoder = Encoder(surrogate=surrogate, weights=weights, image_size=image_size, threads=cores, gpu=torch.cuda.is_available())
+    """The surrogate's features of two sets of views, on the GPU that Ray assigned to the task, if any."""
+    encoder = Encoder(surrogate=surrogate, weights=weights, image_size=image_size, threads=cores)
     return tuple(np.concatenate([encoder.features(views[i : i + 64]) for i in range(0, len(views), 64)]) for views in (before, after))

@@ -15,6 +15,7 @@ from safetensors.torch import load
 
 from ray_ue.config.recipe import Resources
 from ray_ue.config.victims import parse_victim
+from ray_ue.engine.devices import assigned_device, own_threads
 from ray_ue.engine.session import session, stream
 from ray_ue.exploiter.features import layers, rebuild_victim
 from ray_ue.grouping.sampling import draw_sample
@@ -83,8 +84,7 @@ def measure_all(tasks: list[Task], *, resources: Resources) -> dict[str, str]:
     """Write what is missing of every task's artifacts, many victims at a time; returns why cells could not be measured, by fingerprint."""
     waiting = [task for task in map(unfinished, tasks) if task.estimators]
     if resources.workers == "local":  # starts fastest, for few victims
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        results = (attempt(task, device=device) for task in waiting)
+        results = (attempt(task, device=assigned_device()) for task in waiting)
     else:
         results = measure_on_cluster(waiting, resources=resources)
     progress = Progress(stage="measure", total=len(tasks), unit="victims")
@@ -110,7 +110,7 @@ def measure_on_cluster(tasks: list[Task], *, resources: Resources) -> Iterator[d
     with session() as machines:
         share = resources.gpus_per_victim if machines.gpus else 0.0
         actors = min(len(tasks), max(1, machines.shares(share)) if share else machines.slots())
-        threads = machines.threads(resources, tasks=actors)
+        threads = machines.hosts().threads(resources, tasks=actors)
         items = [{"task": pickle.dumps(task)} for task in tasks]
         yield from stream(items, work=Measurer, arguments={"threads": threads}, cpus=1, gpus=share, actors=actors, block_bytes=1)
 
@@ -128,8 +128,8 @@ class Measurer:
     """Builds nothing before it is asked: every cell has another network."""
 
     def __init__(self, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(own_threads(threads))
+        self.device = assigned_device()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         tasks = [pickle.loads(item["task"]) for item in batch.to_pylist()]  # noqa: S301 - made by the driver of this run

@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
+from ray_ue.engine.devices import assigned_device, own_threads
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits, Rejected, decode_square
@@ -77,8 +78,7 @@ def encoders(run: Run, weights: Mapping[str, Artifact]) -> tuple[int, float, dic
         "surrogate": run.recipe.surrogate,
         "weights": fetchable(weights),
         "image_size": run.recipe.image_size,
-        "threads": run.machines.threads(run.resources, tasks=max(1, actors // run.machines.nodes)),
-        "gpu": bool(share),
+        "threads": run.machines.hosts().threads(run.resources, tasks=actors),
     }
     return actors, share, arguments
 
@@ -86,11 +86,11 @@ def encoders(run: Run, weights: Mapping[str, Artifact]) -> tuple[int, float, dic
 class Encoder:
     """Holds the surrogate for as long as its process lives."""
 
-    def __init__(self, *, surrogate: str, weights: Folder | str, image_size: int, threads: int, gpu: bool) -> None:
-        torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS to the share of logical CPUs, which is not the cores
-        device = torch.device("cuda" if gpu else "cpu")
+    def __init__(self, *, surrogate: str, weights: Folder | str, image_size: int, threads: int) -> None:
+        torch.set_num_threads(own_threads(threads))  # Ray sets OMP_NUM_THREADS to the share of logical CPUs, which is not the cores
+        device = assigned_device()
         self.surrogate = open_surrogate(surrogate, weights=weights, image_size=image_size, device=device)
-        self.batch = BATCH_GPU if gpu else BATCH_CPU
+        self.batch = BATCH_GPU if device.type == "cuda" else BATCH_CPU
 
     def features(self, views: np.ndarray) -> np.ndarray:
         """The features `n D` of views `n H W 3`, all at once."""
@@ -105,7 +105,7 @@ class Embedder(Encoder):
     def __init__(self, *, limits: Limits, folder: Folder, threads: int, **encoder: Any) -> None:
         super().__init__(threads=threads, **encoder)
         self.limits, self.folder = limits, folder
-        self.pool = ThreadPoolExecutor(max(threads, 2), thread_name_prefix="decode")
+        self.pool = ThreadPoolExecutor(max(own_threads(threads), 2), thread_name_prefix="decode")
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
         number, first = chunk["number"][0].as_py(), chunk["first_id"][0].as_py()

@@ -59,7 +59,7 @@ def read_views(
     progress = Progress(stage=name, total=len(wanted))
     progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
     tasks = run.machines.slots()
-    threads = run.machines.threads(run.resources, tasks=min(len(waiting), run.machines.cores))
+    threads = run.machines.threads(run.resources, tasks=min(len(waiting), tasks))
     arguments = {"source": source, "index": index.folder, "folder": folder, "canvas": canvas, "view": view, "threads": threads}
     items = [item | {"ids": ids.tolist()} for item, (_, ids) in zip(pack_chunks([chunk for chunk, _ in waiting], source), waiting)]
     for result in stream(items, work=write_views, arguments=arguments, cpus=1, tasks=tasks):

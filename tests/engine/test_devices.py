@@ -1,0 +1,47 @@
+"""Devices are those that Ray assigned, and threads those that a node has. Starts no Ray."""
+
+import pytest
+import ray
+import torch
+
+from ray_ue.engine import devices
+from ray_ue.engine.devices import assigned_device, own_threads
+from ray_ue.engine.session import describe_node
+
+
+@pytest.fixture
+def _two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch sees two GPUs, as Ray 2.60 lets it even where Ray assigned none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_work_without_an_assigned_gpu_runs_on_the_cpu_although_torch_sees_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
+    assert assigned_device() == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_the_device_is_the_assigned_gpu_not_the_place_among_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [1])
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda", 1))
+    assert assigned_device() == torch.device("cuda", 1)
+
+
+def test_a_process_that_never_joined_ray_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    assert assigned_device() == torch.device("cpu")
+
+
+def test_a_plan_for_larger_nodes_takes_no_more_threads_than_this_one_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: 4)
+    assert [own_threads(planned) for planned in (0, 1, 4, 32)] == [1, 1, 4, 4]
+
+
+def test_a_node_elsewhere_has_the_cores_that_ray_says_and_this_one_those_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert describe_node({"CPU": 32.0, "GPU": 1.0}, own=False).cores == 32
+    assert describe_node({"CPU": 32.0, "GPU": 1.0}, own=True).cores == 8
