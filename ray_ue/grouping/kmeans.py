@@ -1,7 +1,7 @@
 """Groups: which slot of the bank each row uses, by k-means over embeddings or by label."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import faiss
@@ -50,8 +50,11 @@ class KMeans:
         if self.k > rows:
             raise ValueError(f"{self.k} clusters need at least {self.k} images, there are {rows}; ask for fewer clusters")
 
-    def fit(self, vectors: Vectors) -> Centers:
-        """Centroids `S D` of the vectors `n D`; the same seed gives the same centroids."""
+    def fit(self, vectors: Vectors, *, gpu: bool = False) -> Centers:
+        """Centroids `S D` of the vectors `n D`; the same seed gives the same centroids on the same kind of device.
+
+        `gpu` is for a process that was given one, where faiss can use it (`faiss_has_gpu`).
+        """
         self.check(len(vectors))
         # Clustering far from the origin loses float32 digits in |x|^2 - 2xc + |c|^2: work around the mean. One copy, no float64 one.
         middle, centred = vectors.mean(0, dtype=np.float64), np.empty_like(vectors, dtype=np.float32, order="C")
@@ -68,7 +71,7 @@ class KMeans:
             init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
             max_points_per_centroid=len(centred),  # all of them
             min_points_per_centroid=1,
-            gpu=on_gpu(),
+            gpu=int(gpu),  # how many; True would take all that the process sees
         )
         with _one_thread_if(len(centred) * self.k * centred.shape[1] < SMALL):
             engine.train(centred)
@@ -94,18 +97,22 @@ class ByLabel:
 
 
 @contextmanager
-def _one_thread_if(small: bool) -> Iterator[None]:
-    """Threads that share little work mostly wait for each other: on a busy machine seconds for milliseconds of work."""
+def faiss_threads(count: int) -> Iterator[None]:
+    """faiss works with `count` threads while the block runs."""
     before = faiss.omp_get_max_threads()
-    if small:
-        faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(count)
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
 
 
-def on_gpu() -> bool:
+def _one_thread_if(small: bool) -> AbstractContextManager[None]:
+    """Threads that share little work mostly wait for each other: on a busy machine seconds for milliseconds of work."""
+    return faiss_threads(1 if small else faiss.omp_get_max_threads())
+
+
+def faiss_has_gpu() -> bool:
     """Whether faiss would really use a GPU: the CPU build accepts `gpu=True` and ignores it."""
     return bool(getattr(faiss, "StandardGpuResources", False)) and faiss.get_num_gpus() > 0
 

@@ -9,17 +9,15 @@ import pyarrow as pa
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
-from ray_ue.grouping.agreement import Agreement, agreement, choose_clusters, some_rows
-from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, on_gpu, report
-from ray_ue.grouping.sampling import between, draw_sample
+from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, report
+from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, say
-from ray_ue.random_streams import STREAMS
+from ray_ue.stages.protect.fit_clusters import fit_clusters
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import read_vectors, vectors
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
-from ray_ue.types import Vectors
 
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
@@ -85,28 +83,16 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     good = embedded.facts["rows"] - embedded.facts["rejected"]
     if clusters:
         KMeans(k=clusters).check(good)
-    sampled = collect(embedded, draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed))
-    clusters, compared = trust(sampled, clusters, seed=run.recipe.seed)
-    kmeans = KMeans(k=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed)
-    device = "GPU" if on_gpu() else "CPU"
-    say(f"  cluster  fitting {kmeans.k} clusters on {len(sampled):,} of {good:,} vectors, {device}")
-    fitted = kmeans.fit(sampled)
-    whole = assign_all(run, embedded, folder, fitted, rows=good)
-    groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted))
-    agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in compared}
-    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sampled), "device": device, "agreement": agreements}
-
-
-def trust(sampled: Vectors, clusters: int, *, seed: int) -> tuple[int, list[Agreement]]:
-    """The number of clusters, chosen if it is 0, and how far independent runs agree on that many, and on those that were tried."""
-    rng = np.random.default_rng([seed, STREAMS["cluster/agreement"]])
+    sample = draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed)
+    say(f"  cluster  fitting {clusters or 'auto'} clusters on {len(sample):,} of {good:,} vectors")
+    fitted = fit_clusters(embedded, sample, clusters=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed, machines=run.machines)
     if not clusters:
-        clusters, compared = choose_clusters(sampled, rng=rng)
-        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in compared) or "too few images to compare"
-        say(f"  cluster  {clusters} clusters chosen: agreement of independent runs (AMI) {tried}")
-        return clusters, compared
-    rows = some_rows(sampled, rng=rng)
-    return clusters, [agreement(rows, clusters=clusters, rng=rng)] if len(rows) >= 2 * clusters else []
+        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in fitted.compared) or "too few images to compare"
+        say(f"  cluster  {len(fitted.centers)} clusters chosen: agreement of independent runs (AMI) {tried}")
+    whole = assign_all(run, embedded, folder, fitted.centers, rows=good)
+    groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted.centers))
+    agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in fitted.compared}
+    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sample), "device": fitted.device, "agreement": agreements}
 
 
 def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> Tally:
@@ -127,18 +113,6 @@ def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray
         progress.add(int(tally.counts.sum()))
     progress.close()
     return total.whole(len(items))
-
-
-def collect(embedded: Artifact, places: np.ndarray) -> np.ndarray:
-    """The vectors at sorted `places` (counting readable rows only), with one part in memory at a time."""
-    sample, begin, done = np.zeros((0, 0), np.float32), 0, 0
-    for _, block in vectors(embedded):
-        sample = np.empty((len(places), block.shape[1]), np.float32) if begin == 0 else sample
-        inside = between(places, begin, begin + len(block)) - begin
-        sample[done : done + len(inside)] = block[inside]
-        begin, done = begin + len(block), done + len(inside)
-    assert done == len(places), "the places are of readable rows"
-    return sample
 
 
 def assign_parts(batch: pa.Table, *, embedded: Folder, folder: Folder, centers: np.ndarray) -> Iterator[pa.Table]:

@@ -1,0 +1,69 @@
+"""k-means takes a GPU only where Ray assigned one, and a large sample is read and fitted by a task, not by the driver."""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from ray_ue.engine.machines import Machines
+from ray_ue.grouping.kmeans import KMeans
+from ray_ue.stages.protect import fit_clusters as module
+from ray_ue.stages.protect.embed import write_vectors
+from ray_ue.stages.protect.fit_clusters import fit, fit_clusters
+from ray_ue.storage.artifacts import Artifact, Folder, Manifest
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+MANIFEST = Manifest(stage="embed", fingerprint="0", facts={}, fields={})
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Artifact:
+    """Vectors of 300 rows in three chunks."""
+    folder = Folder.at(str(tmp_path / "embedded"))
+    values = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+    for chunk, rows in enumerate(np.array_split(np.arange(300), 3)):
+        keys, labels = pa.array([str(row) for row in rows]), pa.array([0] * len(rows), pa.int32())
+        write_vectors(folder, chunk, ids=rows, keys=keys, labels=labels, vectors=values[rows])
+    return Artifact(folder=folder, manifest=MANIFEST)
+
+
+@pytest.mark.parametrize(("device", "build_has_gpu", "used"), [(CPU, True, 0), (GPU, True, 1), (GPU, False, 0)])
+def test_faiss_takes_the_one_gpu_that_was_assigned_or_none(
+    embedded: Artifact, monkeypatch: pytest.MonkeyPatch, device: torch.device, build_has_gpu: bool, used: int
+) -> None:
+    asked: list[int] = []
+    really = faiss.Kmeans
+
+    def kmeans(*args: Any, gpu: int, **kinds: Any) -> Any:
+        asked.append(gpu)
+        return really(*args, gpu=False, **kinds)
+
+    monkeypatch.setattr(faiss, "Kmeans", kmeans)
+    monkeypatch.setattr(module, "assigned_device", lambda: device)
+    monkeypatch.setattr(module, "faiss_has_gpu", lambda: build_has_gpu)
+    fitted = fit(embedded, np.arange(300), 5, 1, 0)
+    assert (asked[-1], fitted.device) == (used, "GPU" if used else "CPU")
+
+
+def test_whoever_clusters_on_the_way_asks_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relabels and defenses run beside victims, whose GPUs are taken."""
+    asked: list[int] = []
+    really = faiss.Kmeans
+    monkeypatch.setattr(faiss, "Kmeans", lambda *args, gpu, **kinds: (asked.append(gpu), really(*args, gpu=False, **kinds))[1])
+    KMeans(k=2).fit(np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32))
+    assert asked == [0]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_task_finds_the_centres_that_the_driver_would(embedded: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample, machines = np.arange(0, 300, 2), Machines.one(cpus=2)
+    here = fit_clusters(embedded, sample, clusters=4, restarts=2, seed=3, machines=machines)
+    monkeypatch.setattr(module, "HERE", 0)
+    there = fit_clusters(embedded, sample, clusters=4, restarts=2, seed=3, machines=machines)
+    assert (here.centers == there.centers).all()
+    assert here.compared == there.compared
