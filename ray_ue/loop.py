@@ -1,5 +1,6 @@
 """What long loops share: their place among equal workers and the steps that they yield."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,29 +16,72 @@ def no_reduction(value: Tensor) -> Tensor:
     return value
 
 
+def no_barrier() -> None:
+    """What one worker waits for: nobody."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workers:
-    """This process's place among equals; `total` sums a tensor over all of them and returns the sum on each."""
+    """This process's place among equals; `all_reduce` sums a tensor over all of them and returns the sum on each.
+
+    A sum may come back before it is made, as NCCL's do: it holds up the device, not the process. `barrier` holds up the process.
+    """
 
     rank: int = 0
     world: int = 1
     all_reduce: Callable[[Tensor], Tensor] = no_reduction
+    barrier: Callable[[], None] = no_barrier
+
+    def wait(self) -> None:
+        """Return once every worker has called this and has finished what it did before, also what it asked of its device."""
+        self.barrier()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
     """What a long loop yields: `step` of `steps` are done, over `images` image passes.
 
-    `state()` copies all that resuming needs into a flat dict; call it before asking for the next step. A step that `must` be saved is
-    followed by work that overwrites what its state needs.
+    `state()` copies all that resuming needs into a flat dict, and `loss_of()` reads the loss, which waits for the device: call them, if at
+    all, before asking for the next step. A step that `must` be saved is followed by work that overwrites what its state needs.
     """
 
     step: int
     steps: int
-    loss: float
+    loss_of: Callable[[], float]
     images: int
     state: Callable[[], dict[str, Tensor]]
     saved: Literal["may", "must"] = "may"
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the images since the step before. A `FloatingPointError` if it is no number."""
+        return self.loss_of()
+
+
+def no_loss() -> float:
+    """The loss of a step that trains nothing."""
+    return 0.0
+
+
+def read_loss(loss: Tensor, *, what: str, advice: str) -> Callable[[], float]:
+    """A step's `loss_of`: the loss stays on its device until it is shown or saved."""
+
+    def read() -> float:
+        if not math.isfinite(value := float(loss)):
+            raise FloatingPointError(f"{what} is {value}; {advice}")
+        return value
+
+    return read
+
+
+def joint_state(*parts: Callable[[], Mapping[str, Tensor]], **counts: int) -> Callable[[], dict[str, Tensor]]:
+    """A step's `state`: those of its parts and some counts, copied when it is called."""
+
+    def state() -> dict[str, Tensor]:
+        tensors = {name: value for part in parts for name, value in part().items()}
+        return tensors | {name: torch.tensor(value) for name, value in counts.items()}
+
+    return state
 
 
 def sum_in_place(values: Iterable[Tensor], workers: Workers) -> None:

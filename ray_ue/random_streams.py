@@ -10,6 +10,7 @@ STREAMS = {
     "ar/processes": 59,
     "ar/starts": 61,
     "concept/crops": 41,
+    "deltas/pools": 113,
     "cuda/kernels": 53,
     "em/descend": 79,
     "field/codes": 101,

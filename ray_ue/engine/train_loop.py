@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ray_ue.engine.devices import assigned_device
 from ray_ue.engine.stage import Run
-from ray_ue.loop import Step, Workers, no_reduction
+from ray_ue.loop import Step, Workers
 from ray_ue.progress import Progress, say
 from ray_ue.storage.artifacts import Folder
 
@@ -30,7 +30,7 @@ Loop = Callable[..., Iterator[Step]]
 
 CHECKPOINT = "checkpoint.safetensors"
 SEEN = "seen/"  # prefix of the numbers that the driver shows; the rest is the state of the loop
-EVERY_SECONDS = 20.0  # between checkpoints: the most work that a kill can lose
+EVERY_SECONDS = 20.0  # between checkpoints: a kill loses no more than that and the step that it stops
 RETRIES = 3
 
 
@@ -166,13 +166,23 @@ def this_worker() -> Workers:
     """The place of this process among the workers of its Ray Train run."""
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    return Workers(rank=rank, world=world, all_reduce=all_reduce if world > 1 else no_reduction)
+    return Workers(rank=rank, world=world, all_reduce=all_reduce, barrier=barrier) if world > 1 else Workers()
 
 
 def all_reduce(value: Tensor) -> Tensor:
     """The sum of `value` over all workers."""
     torch.distributed.all_reduce(value)
     return value
+
+
+def barrier() -> None:
+    """Wait for all workers and for this one's device."""
+    device = assigned_device()
+    if device.type == "cuda":
+        torch.distributed.barrier(device_ids=[device.index])
+        torch.cuda.synchronize(device)
+    else:
+        torch.distributed.barrier()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ an L2 norm alone. Their script that makes the copies perturbs normalised images 
 recovered: their trained weights and their lists of near and opposite classes, which the repository does not hold.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.images.augment import crop, draw_crops
-from ray_ue.loop import Step, Workers, adam_state, restore_adam, seeded_weights, to_cpu, with_prefix
-from ray_ue.methods._shared.delta_updates import DeltaMethod, DeltaUpdates, open_deltas
+from ray_ue.loop import Step, Workers, adam_state, joint_state, no_loss, read_loss, restore_adam, seeded_weights, to_cpu, with_prefix
+from ray_ue.methods._shared.delta_method import DeltaMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
 from ray_ue.methods._shared.source_model import cosine_rate, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
@@ -107,14 +108,22 @@ class Concept(DeltaMethod):
         if resume:
             net.load_state_dict(with_prefix("net.", resume))
             restore_adam(adam, resume)
-        rows = len(view.pixels)
-        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
-            loss = self._train_epoch(net, adam, sampler, texts, epoch=epoch, budget=budget)
-            last = epoch + 1 == self.epochs
-            if last:
+        per_epoch, rows = sampler.per_epoch(batch=self.batch), len(view.pixels)
+        trained = self.epochs * per_epoch
+        loss_of = no_loss
+        for step in range(int(resume["step"]) if resume else 0, trained + 1):
+            if step < trained:
+                loss_of = self._train_step(net, adam, sampler, texts, epoch=step // per_epoch, turn=step % per_epoch, budget=budget)
+            else:
                 self._settle(deltas, net, sampler, budget=budget)
-            state = partial(_state, net, adam, deltas, epoch + 1)
-            yield Step(step=epoch + 1, steps=self.epochs, loss=loss, images=(2 * (epoch + 1) + last) * rows, state=state)
+            yield Step(
+                step=step + 1,
+                steps=trained + 1,
+                loss_of=loss_of,
+                images=2 * self.epochs * rows * (step + 1) // trained if step < trained else self.passes(rows),
+                state=joint_state(partial(_weights, net, adam), deltas.state, step=step + 1),
+                saved="must" if step + 1 >= trained else "may",
+            )
 
     def loss(self, features: Features, *, near: Float[Tensor, "B K D"], far: Features) -> Float[Tensor, ""]:
         """What the generator lowers, from unit vectors: those of its images, of their near concepts and of their opposite one."""
@@ -123,29 +132,32 @@ class Concept(DeltaMethod):
         safe = opposite.clamp(min=FLOOR)
         return close + self.opposite_weight * (1 / safe + (safe - opposite) / FLOOR**2)
 
-    def _train_epoch(
-        self, net: nn.Module, adam: torch.optim.Adam, sampler: Sampler, texts: Float[Tensor, "K D"], *, epoch: int, budget: Budget
-    ) -> float:
-        """One pass over all rows, cropped and flipped as the authors do; returns the mean loss."""
-        surrogate, total = sampler.view.surrogate, 0.0
+    def _train_step(
+        self,
+        net: nn.Module,
+        adam: torch.optim.Adam,
+        sampler: Sampler,
+        texts: Float[Tensor, "K D"],
+        *,
+        epoch: int,
+        turn: int,
+        budget: Budget,
+    ) -> Callable[[], float]:
+        """One batch, cropped and flipped as the authors do."""
+        surrogate, rows = sampler.view.surrogate, sampler.training(epoch, batch=self.batch)[turn]
         for group in adam.param_groups:
             group["lr"] = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
         net.train()
-        for turn, rows in enumerate(sampler.training(epoch, batch=self.batch)):
-            rng = np.random.default_rng([sampler.seed, STREAMS["concept/crops"], epoch, turn])
-            crops = draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng)
-            images = crop(sampler.images(rows), crops)
-            clean = _unit_features(surrogate, images).detach()
-            alike = clean @ texts.T
-            perturbed = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
-            loss = self.loss(_unit_features(surrogate, perturbed), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            total += float(loss.detach()) * len(rows)
-        if not np.isfinite(total):
-            raise FloatingPointError(f"the generator's loss is {total}; lower --learning-rate {self.learning_rate:g}")
-        return total / len(sampler.view.pixels)
+        rng = np.random.default_rng([sampler.seed, STREAMS["concept/crops"], epoch, turn])
+        images = crop(sampler.images(rows), draw_crops(len(rows), canvas=surrogate.canvas, size=surrogate.size, flips=0.5, rng=rng))
+        clean = _unit_features(surrogate, images).detach()
+        alike = clean @ texts.T
+        perturbed = (images + self._delta(net, images, clean, budget=budget)).clamp(0, 1)
+        loss = self.loss(_unit_features(surrogate, perturbed), near=texts[alike.topk(self.k_near).indices], far=texts[alike.argmin(1)])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        return read_loss(loss.detach(), what="the generator's loss", advice=f"lower --learning-rate {self.learning_rate:g}")
 
     def _delta(self, net: nn.Module, images: Images, clean: Features, *, budget: Budget) -> Images:
         """At the wanted norm and within the budget; slopes are those of the delta before it was clipped."""
@@ -197,6 +209,5 @@ def _unit_features(surrogate: Surrogate, images: Images) -> Features:
     return F.normalize(surrogate.features(images), dim=1)
 
 
-def _state(net: nn.Module, adam: torch.optim.Adam, deltas: DeltaUpdates, epoch: int) -> dict[str, Tensor]:
-    tensors = {f"net.{name}": value for name, value in net.state_dict().items()} | adam_state(adam)
-    return to_cpu(tensors) | deltas.state() | {"epoch": torch.tensor(epoch)}
+def _weights(net: nn.Module, adam: torch.optim.Adam) -> dict[str, Tensor]:
+    return to_cpu({f"net.{name}": value for name, value in net.state_dict().items()} | adam_state(adam))

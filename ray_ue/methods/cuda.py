@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, no_loss
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Filter, Poison
 from ray_ue.perturbations.budget import Budget
@@ -40,7 +40,7 @@ class CUDA(Method):
             return
         kernels = np.stack([self._kernel(np.random.default_rng([seed, STREAMS["cuda/kernels"], group])) for group in range(view.groups)])
         state = {"kernels": torch.from_numpy(kernels[view.group_of_slot()])}
-        yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: dict(state))
+        yield Step(step=1, steps=1, loss_of=no_loss, images=0, state=lambda: dict(state))
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         return Filter(kernels=state["kernels"].cpu().numpy(), side=deltas.side)

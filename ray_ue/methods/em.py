@@ -1,6 +1,6 @@
 """Error minimisation (EM; Huang et al. 2021, arXiv 2101.04898): perturbations that leave a network nothing to learn from its images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
-from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.loop import Step, Workers, joint_state
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
-from ray_ue.methods._shared.source_model import SourceModel, check_network
+from ray_ue.methods._shared.source_model import SourceModel, check_network, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending
 from ray_ue.methods.base import Aimed, View
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
@@ -57,32 +59,53 @@ class EM(NetworkMethod):
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        lists = deltas.lists(sampler.pooled(0, batch=self.batch))
+        each = self.batches_per_round + lists
         images = int(resume["images"]) if resume else 0
-        for done in range(int(resume["round"]) if resume else 0, self.rounds):
-            images += self._train_source(source, sampler, deltas, done) + self.steps * len(view.pixels)
-            mean = RunningMean()
-            for batches in deltas.round(sampler.pooled(done, batch=self.batch), partial(self._begin, sampler)):
-                for _ in range(self.steps):
-                    deltas.step(batches, partial(self._loss, source, mean), rate=self.step / 255)
-            enough = self._error(source, sampler, deltas) <= self.error
-            last = self.rounds if enough else done + 1
-            state = source.state() | deltas.state() | {"round": torch.tensor(last), "images": torch.tensor(images)}
-            loss = mean.over(workers, device=view.surrogate.device)
-            yield Step(step=last, steps=self.rounds, loss=loss, images=images, state=partial(dict, state), saved="must")
-            if enough:
-                return
+        begun, turn = (int(resume["round"]), int(resume["batch"])) if resume else (0, 0)
+        for done in range(begun, self.rounds):
+            for batch in range(turn if done == begun else 0, self.batches_per_round):
+                loss_of, rows = self._train_source(source, sampler, deltas, done * self.batches_per_round + batch)
+                images += rows
+                yield Step(
+                    step=done * each + batch + 1,
+                    steps=self.rounds * each,
+                    loss_of=loss_of,
+                    images=images,
+                    state=joint_state(source.state, deltas.state, round=done, batch=batch + 1, images=images),
+                    saved="must" if batch + 1 == self.batches_per_round else "may",
+                )
+            descending = Descending(
+                batches=sampler.pooled(done, batch=self.batch),
+                begin=partial(self._begin, sampler),
+                loss=partial(self._loss, source.freeze()),
+                steps=self.steps,
+                rate=self.step / 255,
+            )
+            for number, last, loss_of in descending.run(deltas, workers):
+                moved = images + round(self.steps * len(view.pixels) * number / lists)
+                enough = last and self._error(source, sampler, deltas) <= self.error
+                after = self.rounds if enough else done + last
+                counts = {"round": after, "batch": 0 if last else self.batches_per_round, "images": moved if last else images}
+                yield Step(
+                    step=after * each if last else done * each + self.batches_per_round + number,
+                    steps=self.rounds * each,
+                    loss_of=loss_of,
+                    images=moved,
+                    state=joint_state(source.state, deltas.state, **counts),
+                    saved="must" if last else "may",
+                )
+                if enough:
+                    return
+            images += self.steps * len(view.pixels)
 
-    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, done: int) -> int:
-        """Train on the next batches of an endless shuffled run over the images, then freeze; returns the image passes."""
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int) -> tuple[Callable[[], float], int]:
+        """Train on the next batch of an endless shuffled run over the images; returns the `loss_of` of the step, and its images."""
         source.unfreeze()
-        spent = 0
-        for i in range(done * self.batches_per_round, (done + 1) * self.batches_per_round):
-            rows = sampler.endless(i, batch=self.batch)
-            own = sampler.own(rows)
-            source.train_step(sampler.images(own) + deltas.get(own), sampler.targets(own), rows=len(rows), rate=self.learning_rate)
-            spent += len(rows)
-        source.freeze()
-        return spent
+        rows = sampler.endless(step, batch=self.batch)
+        own = sampler.own(rows)
+        loss = source.train_step(sampler.images(own) + deltas.get(own), sampler.targets(own), rows=len(rows), rate=self.learning_rate)
+        return source_loss(loss, rate=self.learning_rate), len(rows)
 
     @staticmethod
     def _begin(sampler: Sampler, rows: Rows) -> Descent:

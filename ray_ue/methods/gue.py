@@ -4,7 +4,7 @@ The generator sees the image alone, no label: once trained it perturbs new image
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers, seeded_weights, to_cpu, with_prefix
-from ray_ue.methods._shared.delta_updates import DeltaUpdates, NetworkMethod, open_deltas
+from ray_ue.loop import Step, Workers, joint_state, no_loss, read_loss, seeded_weights, to_cpu, with_prefix
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
 from ray_ue.methods._shared.source_model import SourceModel, check_network, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
@@ -64,23 +65,28 @@ class GUE(NetworkMethod):
         if resume:
             source.net.load_state_dict(with_prefix("net.", resume))
             leader.load_state_dict(with_prefix("leader.", resume))
-        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
-            loss = 0.0
-            for turn, rows in enumerate(sampler.training(epoch, batch=self.batch)):
+        per_epoch, rows = sampler.per_epoch(batch=self.batch), len(view.pixels)
+        trained, trained_passes = self.epochs * per_epoch, self.epochs * rows * (self.inner + 3)
+        loss_of = no_loss
+        for step in range(int(resume["step"]) if resume else 0, trained + 1):
+            if step < trained:
+                epoch, turn = divmod(step, per_epoch)
+                batch = sampler.training(epoch, batch=self.batch)[turn]
                 with source.seeded_dropout(epoch, turn):
-                    loss += self._step_both(source, leader, sampler.images(rows), sampler.targets(rows)[0], budget=budget) * len(rows)
-            last = epoch + 1 == self.epochs
-            if last:
+                    loss_of = self._step_both(source, leader, sampler.images(batch), sampler.targets(batch)[0], budget=budget)
+            else:
                 self._settle(deltas, leader, sampler, budget=budget)
-            weights = {f"net.{name}": value for name, value in source.net.state_dict().items()}
-            weights |= {f"leader.{name}": value for name, value in leader.state_dict().items()}
-            state = to_cpu(weights) | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
-            images = (epoch + 1) * len(view.pixels) * (self.inner + 3) + last * len(view.pixels)
-            mean = loss / len(view.pixels)
-            yield Step(step=epoch + 1, steps=self.epochs, loss=mean, images=images, state=partial(dict, state), saved="must")
+            yield Step(
+                step=step + 1,
+                steps=trained + 1,
+                loss_of=loss_of,
+                images=trained_passes * (step + 1) // trained if step < trained else self.passes(rows),
+                state=joint_state(partial(_weights, source, leader), deltas.state, step=step + 1),
+                saved="must" if step + 1 >= trained else "may",
+            )
 
-    def _step_both(self, source: SourceModel, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> float:
-        """One step of both; returns the follower's loss on the poison."""
+    def _step_both(self, source: SourceModel, leader: nn.Module, images: Images, targets: Tensor, *, budget: Budget) -> Callable[[], float]:
+        """One step of both; returns the `loss_of` of the follower on the poison."""
         source.net.train()
         leader.train()
         lead, follow = list(leader.parameters()), [value for value in source.net.parameters() if value.requires_grad]
@@ -93,17 +99,15 @@ class GUE(NetworkMethod):
         clean = -source.logits(images)[0].log_softmax(1)
         wrong = clean.masked_fill(F.one_hot(targets, clean.shape[1]).bool(), -torch.inf).amax(1).mean()
         wanted = _slopes(wrong, follow, keep=False)
-        size = sum(float(slope.square().sum()) for slope in (*gap_lead, *gap_follow))
-        along = sum(float((one * two).sum()) for one, two in zip(wanted, gap_follow, strict=True))
-        weight = max(self.eta - along / max(size, 1e-12), 0.0)
+        size = sum_all(slope.square() for slope in (*gap_lead, *gap_follow))
+        along = sum_all(one * two for one, two in zip(wanted, gap_follow, strict=True))
+        weight = (self.eta - along / size.clamp(min=1e-12)).clamp(min=0)
         with torch.no_grad():
             for value, slope in zip(lead, gap_lead, strict=True):
                 value -= self.learning_rate * weight * slope
             for value, slope, wish in zip(follow, gap_follow, wanted, strict=True):
                 value -= self.follower_rate * (wish + weight * slope)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the GUE follower's loss is {float(loss)}; lower --learning-rate {self.learning_rate:g}")
-        return float(loss.detach())
+        return read_loss(loss.detach(), what="the GUE follower's loss", advice=f"lower --learning-rate {self.learning_rate:g}")
 
     def _loss_after_training(self, source: SourceModel, perturbed: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
@@ -128,6 +132,16 @@ class GUE(NetworkMethod):
 
 
 SETTLED = 256  # images that the finished generator draws for at once
+
+
+def sum_all(tensors: Iterable[Tensor]) -> Float[Tensor, ""]:
+    """The sum of all numbers, in float64 on their device."""
+    return torch.stack([tensor.sum().double() for tensor in tensors]).sum()
+
+
+def _weights(source: SourceModel, leader: nn.Module) -> dict[str, Tensor]:
+    weights = {f"net.{name}": value for name, value in source.net.state_dict().items()}
+    return to_cpu(weights | {f"leader.{name}": value for name, value in leader.state_dict().items()})
 
 
 def _slopes(value: Tensor, of: list[nn.Parameter], *, keep: bool) -> Slopes:

@@ -3,8 +3,7 @@
 With clusters in place of labels it is label-agnostic, which the paper does not try: the loss needs only groups.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ray_ue.images.augment import crop
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, joint_state
 from ray_ue.methods._shared.batch_rng import BatchRng
-from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, flipped, largest_batch
-from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate
+from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending
 from ray_ue.methods.base import Aimed, View
 from ray_ue.objectives.mi_ue import mi_loss, prototype_loss
 from ray_ue.perturbations.budget import Budget
@@ -92,35 +93,57 @@ class MIUE(NetworkMethod):
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = None if self.uses_surrogate else SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
-        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs):
+        trained = sampler.per_epoch(batch=self.batch) if source else 0
+        lists = deltas.lists(sampler.pooled(0, batch=self.poison_batch))
+        count = partial(self._images, rows=len(view.pixels))
+        begun, turn = (int(resume["epoch"]), int(resume["batch"])) if resume else (0, 0)
+        parts = (source.state, deltas.state) if source else (deltas.state,)
+        for epoch in range(begun, self.epochs):
+            before = epoch * (trained + lists)
             # 1. The network learns from all images once, with their perturbations as they are.
-            learnt = self.train_source(source, sampler, deltas, epoch=epoch) if source else 0.0
+            for batch in range(turn if epoch == begun else 0, trained):
+                assert source is not None, "a frozen surrogate is not trained"
+                yield Step(
+                    step=before + batch + 1,
+                    steps=self.epochs * (trained + lists),
+                    loss_of=self._train_source(source, sampler, deltas, epoch=epoch, batch=batch),
+                    images=count(epoch, (batch + 1) / trained, 0),
+                    state=joint_state(*parts, epoch=epoch, batch=batch + 1),
+                    saved="must" if batch + 1 == trained else "may",
+                )
 
             # 2. All perturbations move down the loss once, by sign steps, against the network as it is.
-            mean = RunningMean()
-            loss = partial(self.mi_loss, source, mean) if source else partial(self.prototype_loss, view, aim, mean)
-            for batches in deltas.round(sampler.pooled(epoch, batch=self.poison_batch), partial(self.begin, sampler, epoch)):
-                for _ in range(self.steps):
-                    deltas.step(batches, loss, rate=self.level(epoch + 1) / 255)
+            descending = Descending(
+                batches=sampler.pooled(epoch, batch=self.poison_batch),
+                begin=partial(self.begin, sampler, epoch),
+                loss=partial(self.mi_loss, source.freeze()) if source else partial(self.prototype_loss, view, aim),
+                steps=self.steps,
+                rate=self.level(epoch + 1) / 255,
+                advice="try a larger --settings tau",
+            )
+            for number, last, loss_of in descending.run(deltas, workers):
+                yield Step(
+                    step=before + trained + number,
+                    steps=self.epochs * (trained + lists),
+                    loss_of=loss_of,
+                    images=count(epoch, 1, number / lists),
+                    state=joint_state(*parts, epoch=epoch + last, batch=0 if last else trained),
+                    saved="must" if last else "may",
+                )
 
-            value = mean.over(workers, device=view.surrogate.device)
-            if not math.isfinite(value):
-                raise FloatingPointError(f"the MI-UE loss is {value} in epoch {epoch + 1}; try a larger --settings tau")
-            state = (source.state() if source else {}) | deltas.state() | {"epoch": torch.tensor(epoch + 1), "loss": torch.tensor(learnt)}
-            images = (epoch + 1) * self.passes(len(view.pixels)) // self.epochs
-            yield Step(step=epoch + 1, steps=self.epochs, loss=value, images=images, state=partial(dict, state), saved="must")
+    def _images(self, epoch: int, trained: float, descended: float, *, rows: int) -> int:
+        """The passes of some epochs, and of parts of the two phases of the next."""
+        moved = self.steps * max(self.draws, 1)
+        return round(rows * (epoch * (moved + (not self.uses_surrogate)) + trained * (not self.uses_surrogate) + descended * moved))
 
-    def train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, *, epoch: int) -> float:
-        """Train the network on all perturbed images once and freeze it again; returns the mean cross-entropy."""
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, *, epoch: int, batch: int) -> Callable[[], float]:
+        """Train the network on one batch of perturbed images."""
         source.unfreeze()
-        batches, total = sampler.training(epoch, batch=self.batch), 0.0
         rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=FLOOR)
-        for rows in batches:
-            own, stream = sampler.own(rows), sampler.share_rng(STREAMS["mi-ue/train"], epoch, rows=rows)
-            images = self.cropped(self.mirrored(sampler.images(own), stream) + deltas.get(own), stream)
-            total += source.train_step(images, sampler.targets(own), rows=len(rows), rate=rate) * len(rows)
-        source.freeze()
-        return total / sum(map(len, batches))
+        rows = sampler.training(epoch, batch=self.batch)[batch]
+        own, stream = sampler.own(rows), sampler.share_rng(STREAMS["mi-ue/train"], epoch, rows=rows)
+        images = self.cropped(self.mirrored(sampler.images(own), stream) + deltas.get(own), stream)
+        return source_loss(source.train_step(images, sampler.targets(own), rows=len(rows), rate=rate), rate=rate)
 
     def begin(self, sampler: Sampler, epoch: int, rows: Rows) -> Descent:
         stream = sampler.pool_rng(STREAMS["mi-ue/descend"], epoch, rows=rows)

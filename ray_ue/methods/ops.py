@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, no_loss
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Pixel, Poison
 from ray_ue.perturbations.budget import Budget
@@ -54,7 +54,7 @@ class OPS(Method):
             state = {"picks": picks.clone()}
             if step + 1 == steps:
                 state |= {"slots": torch.from_numpy(view.group_of_slot())}
-            yield Step(step=step + 1, steps=steps, loss=0.0, images=0, state=lambda state=state: dict(state))
+            yield Step(step=step + 1, steps=steps, loss_of=no_loss, images=0, state=lambda state=state: dict(state))
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         picks = state["picks"].cpu().numpy()[state["slots"].cpu().numpy()]

@@ -1,7 +1,7 @@
 """Perturbation-induced linearization (PIL; Liu, Chen and Zhang, ICLR 2026, arXiv 2601.19967): what a linear map takes for the group."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ray_ue.loop import Step, Workers, restore_optimiser, seeded_weights
-from ray_ue.methods._shared.delta_updates import DeltaMethod, Descent, open_deltas
+from ray_ue.methods._shared.delta_method import DeltaMethod
+from ray_ue.methods._shared.delta_updates import Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
-from ray_ue.methods._shared.source_model import MOMENTUM, SourceModel, cosine_rate
+from ray_ue.methods._shared.source_model import MOMENTUM, SourceModel, cosine_rate, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending, Training, train_then_descend
 from ray_ue.methods.base import Aimed, View
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
@@ -61,32 +63,31 @@ class PIL(DeltaMethod):
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = _linear_source(sampler, resume=resume)
-        mean = RunningMean()
-        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs + 1):
-            if epoch < self.epochs:
-                loss, images = self._train_source(source, sampler, epoch), (epoch + 1) * len(view.pixels)
-            else:
-                source.freeze()
-                loss_of = partial(self._loss, source.net["body"], mean)
-                for batches in deltas.round(sampler.pooled(self.epochs, batch=self.batch), partial(_begin, sampler, budget)):
-                    for _ in range(self.steps):
-                        deltas.step(batches, loss_of, rate=self.step_share * budget.radius)
-                loss, images = mean.over(workers, device=view.surrogate.device), self.passes(len(view.pixels))
-            state = source.state() | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
-            yield Step(step=epoch + 1, steps=self.epochs + 1, loss=loss, images=images, state=partial(dict, state), saved="must")
+        training = Training(
+            steps=self.epochs * sampler.per_epoch(batch=self.batch),
+            train=partial(self._train_source, source, sampler),
+        )
+        descending = Descending(
+            batches=sampler.pooled(self.epochs, batch=self.batch),
+            begin=partial(_begin, sampler, budget),
+            loss=partial(self._loss, source.net["body"]),
+            steps=self.steps,
+            rate=self.step_share * budget.radius,
+        )
+        passes = (self.epochs * len(view.pixels), self.steps * len(view.pixels))
+        yield from train_then_descend(source, deltas, training=training, descending=descending, passes=passes, resume=resume)
 
-    def _train_source(self, source: SourceModel, sampler: Sampler, epoch: int) -> float:
-        batches, total = sampler.training(epoch, batch=self.batch), 0.0
+    def _train_source(self, source: SourceModel, sampler: Sampler, step: int) -> Callable[[], float]:
+        epoch, turn = divmod(step, sampler.per_epoch(batch=self.batch))
+        rows = sampler.training(epoch, batch=self.batch)[turn]
         rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0) * (RATED / sampler.view.surrogate.canvas) ** 2
-        for rows in batches:
-            own = sampler.own(rows)
-            images, groups = sampler.images(own), sampler.targets(own)[0]
+        own = sampler.own(rows)
+        images, groups = sampler.images(own), sampler.targets(own)[0]
 
-            def objective(images: Images = images, groups: Tensor = groups, count: int = len(rows)) -> Float[Tensor, ""]:
-                return F.cross_entropy(source.net["body"](images), groups, reduction="sum") / count
+        def objective() -> Float[Tensor, ""]:
+            return F.cross_entropy(source.net["body"](images), groups, reduction="sum") / len(rows)
 
-            total += source.descend(objective, rate=rate) * len(rows)
-        return total / sum(map(len, batches))
+        return source_loss(source.descend(objective, rate=rate), rate=rate)
 
     def _loss(self, linear: nn.Module, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
         """The sum over the rows; what a descent adds to an image is -d."""

@@ -3,7 +3,7 @@
 Error minimisation against a network that is itself trained on adversarial images, so that adversarial training does not undo it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,9 +14,11 @@ from torch import Tensor
 from ray_ue.images.augment import crop
 from ray_ue.loop import Step, Workers
 from ray_ue.methods._shared.batch_rng import BatchRng
-from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
-from ray_ue.methods._shared.source_model import SourceModel, check_network
+from ray_ue.methods._shared.source_model import SourceModel, check_network, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending, Training, train_then_descend
 from ray_ue.methods.base import Aimed, View
 from ray_ue.perturbations import pgd
 from ray_ue.perturbations.budget import Budget
@@ -64,29 +66,33 @@ class REM(NetworkMethod):
         return max(min(self.batch, rows), largest_batch(rows, pools=pools, batch=FINAL)) * self.draws
 
     def passes(self, rows: int) -> int:
-        per_batch = self.steps * self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))
+        per_batch = self.steps * self._passes_per_step()
         return self.training_steps * min(self.batch, rows) * (per_batch + self.adversary_steps + 1) + rows * per_batch
+
+    def _passes_per_step(self) -> int:
+        """Of a row whose perturbation takes a step."""
+        return self.draws * (1 + (self.adversary_steps if self.inner == "pgd" else 0))
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
-        cost = self.passes(len(view.pixels)) / (self.training_steps + 1)
-        for step in range(int(resume["step"]) if resume else 0, self.training_steps + 1):
-            if step < self.training_steps:
-                loss = self._train_source(source, sampler, deltas, step, radius=budget.radius)
-            else:
-                loss = self._perturb_all(source, sampler, deltas, radius=budget.radius)
-            yield Step(
-                step=step + 1,
-                steps=self.training_steps + 1,
-                loss=loss,
-                images=round((step + 1) * cost),
-                state=lambda done=step + 1: source.state() | deltas.state() | {"step": torch.tensor(done)},
-                saved="must" if step == self.training_steps else "may",
-            )
+        rows, descent = len(view.pixels), len(view.pixels) * self.steps * self._passes_per_step()
+        training = Training(
+            steps=self.training_steps,
+            train=partial(self._train_source, source, sampler, deltas, budget.radius),
+        )
+        descending = Descending(
+            batches=sampler.pooled(0, batch=FINAL),
+            begin=partial(self._begin, sampler, budget.radius),
+            loss=partial(self._loss, source),
+            steps=self.steps,
+            rate=self.step / 255,
+        )
+        passes = (self.passes(rows) - descent, descent)
+        yield from train_then_descend(source, deltas, training=training, descending=descending, passes=passes, resume=resume)
 
-    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int, *, radius: float) -> float:
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, radius: float, step: int) -> Callable[[], float]:
         """Perturb a batch downhill, then uphill, and train on it."""
         rows = sampler.endless(step, batch=self.batch)
         own, stream = sampler.own(rows), sampler.share_rng(STREAMS["rem/train"], step, rows=rows)
@@ -97,21 +103,12 @@ class REM(NetworkMethod):
         perturbed = crop(batch.images + deltas.result(batch).detach(), stream.crops(batch.images.shape[-1]))
         hard = self._harden(perturbed, lambda images: source.cross_entropy(images, batch.targets), stream=stream, inner="pgd")
         source.unfreeze()
-        return source.train_step(hard, batch.targets, rows=len(rows), rate=self.learning_rate * DROP ** (step // DROPS))
+        rate = self.learning_rate * DROP ** (step // DROPS)
+        return source_loss(source.train_step(hard, batch.targets, rows=len(rows), rate=rate), rate=rate)
 
-    def _perturb_all(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, *, radius: float) -> float:
-        """The finished network makes the perturbations of all images; returns the mean loss."""
-        source.freeze()
-        mean = RunningMean()
-
-        def begin(rows: Rows) -> Descent:
-            start, stream = (sampler.pool_rng(STREAMS[name], rows=rows) for name in ("rem/start", "rem/crops"))
-            return self._descent(sampler, rows, stream, start=start, radius=radius)
-
-        for batches in deltas.round(sampler.pooled(0, batch=FINAL), begin):
-            for _ in range(self.steps):
-                deltas.step(batches, partial(self._loss, source, mean), rate=self.step / 255)
-        return mean.over(sampler.workers, device=sampler.view.surrogate.device)
+    def _begin(self, sampler: Sampler, radius: float, rows: Rows) -> Descent:
+        start, stream = (sampler.pool_rng(STREAMS[name], rows=rows) for name in ("rem/start", "rem/crops"))
+        return self._descent(sampler, rows, stream, start=start, radius=radius)
 
     @staticmethod
     def _descent(sampler: Sampler, rows: Rows, stream: BatchRng, *, start: BatchRng, radius: float) -> Descent:

@@ -1,6 +1,6 @@
 """Targeted adversarial poisoning (TAP, AP; Fowl et al. 2021, arXiv 2106.10807): images that a clean network takes for another group."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ray_ue.images.augment import crop
 from ray_ue.loop import Step, Workers
-from ray_ue.methods._shared.delta_updates import Descent, NetworkMethod, open_deltas
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
-from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate
+from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending, Training, train_then_descend
 from ray_ue.methods.base import Aimed, View
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
@@ -53,30 +55,28 @@ class TAP(NetworkMethod):
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
         source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
-        mean = RunningMean()
-        loss_of = partial(self._loss, source, torch.from_numpy(aim.astype(np.int64)).to(view.surrogate.device), mean)
-        for epoch in range(int(resume["epoch"]) if resume else 0, self.epochs + 1):
-            if epoch < self.epochs:
-                loss, images = self._train_source(source, sampler, epoch), (epoch + 1) * len(view.pixels)
-            else:
-                source.freeze()
-                begin = partial(self._begin, sampler, budget.radius)
-                for batches in deltas.round(sampler.pooled(self.epochs, batch=self.poison_batch), begin):
-                    for _ in range(self.steps):
-                        deltas.step(batches, loss_of, rate=self.step / 255)
-                loss, images = mean.over(workers, device=view.surrogate.device), self.passes(len(view.pixels))
-            state = source.state() | deltas.state() | {"epoch": torch.tensor(epoch + 1)}
-            yield Step(step=epoch + 1, steps=self.epochs + 1, loss=loss, images=images, state=partial(dict, state), saved="must")
+        aimed = torch.from_numpy(aim.astype(np.int64)).to(view.surrogate.device)
+        training = Training(
+            steps=self.epochs * sampler.per_epoch(batch=self.batch),
+            train=partial(self._train_source, source, sampler),
+        )
+        descending = Descending(
+            batches=sampler.pooled(self.epochs, batch=self.poison_batch),
+            begin=partial(self._begin, sampler, budget.radius),
+            loss=partial(self._loss, source, aimed),
+            steps=self.steps,
+            rate=self.step / 255,
+        )
+        passes = (self.epochs * len(view.pixels), self.steps * len(view.pixels))
+        yield from train_then_descend(source, deltas, training=training, descending=descending, passes=passes, resume=resume)
 
-    def _train_source(self, source: SourceModel, sampler: Sampler, epoch: int) -> float:
-        source.unfreeze()
-        batches, total = sampler.training(epoch, batch=self.batch), 0.0
-        rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
-        for rows in batches:
-            own = sampler.own(rows)
-            crops = sampler.share_rng(STREAMS["tap/train"], epoch, rows=rows).crops(sampler.view.surrogate.canvas)
-            total += source.train_step(crop(sampler.images(own), crops), sampler.targets(own), rows=len(rows), rate=rate) * len(rows)
-        return total / sum(map(len, batches))
+    def _train_source(self, source: SourceModel, sampler: Sampler, step: int) -> Callable[[], float]:
+        epoch, turn = divmod(step, sampler.per_epoch(batch=self.batch))
+        rows = sampler.training(epoch, batch=self.batch)[turn]
+        own, rate = sampler.own(rows), cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=0.0)
+        crops = sampler.share_rng(STREAMS["tap/train"], epoch, rows=rows).crops(sampler.view.surrogate.canvas)
+        images = crop(sampler.images(own), crops)
+        return source_loss(source.train_step(images, sampler.targets(own), rows=len(rows), rate=rate), rate=rate)
 
     @staticmethod
     def _begin(sampler: Sampler, radius: float, rows: Rows) -> Descent:

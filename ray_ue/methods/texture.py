@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, no_loss
 from ray_ue.methods._shared.far_apart import CANDIDATES, far_apart
 from ray_ue.methods._shared.rehearsal import Rehearsal, rehearsal_passes
 from ray_ue.methods.base import Aimed, Method, View

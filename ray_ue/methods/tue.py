@@ -1,6 +1,6 @@
 """Transferable unlearnable examples (TUE; Ren et al. 2023, arXiv 2210.10114): contrastive error minimisation, and noise apart by group."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers
-from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, NetworkMethod, open_deltas
+from ray_ue.loop import Step, Workers, joint_state
+from ray_ue.methods._shared.delta_method import NetworkMethod
+from ray_ue.methods._shared.delta_updates import DeltaUpdates, Descent, open_deltas
 from ray_ue.methods._shared.sampler import Images, Rows, RunningMean, Sampler, largest_batch
-from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate, refuse_several_workers
+from ray_ue.methods._shared.source_model import SourceModel, check_network, cosine_rate, refuse_several_workers, source_loss
+from ray_ue.methods._shared.train_then_descend import Descending
 from ray_ue.methods.base import Aimed, View
 from ray_ue.models import contrastive
 from ray_ue.perturbations.budget import Budget
@@ -78,27 +80,43 @@ class TUE(NetworkMethod):
         sampler = Sampler(view=view, workers=workers, seed=seed)
         heads = lambda width: nn.ModuleList([contrastive.projector(width)])  # noqa: E731
         source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume, heads=heads)
-        rounds = self.rounds(len(view.pixels))
-        for done in range(int(resume["round"]) if resume else 0, rounds):
-            self._train_source(source, sampler, deltas, done, rounds=rounds)
-            source.freeze()
-            mean = RunningMean()
-            # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
-            for batches in deltas.round(sampler.gathered(done, batch=self.batch), partial(self._begin, sampler, done)):
-                for _ in range(self.steps):
-                    deltas.step(batches, partial(self._loss, source, seed + 7919 * done, mean), rate=self.step / 255)
-            state = source.state() | deltas.state() | {"round": torch.tensor(done + 1)}
-            spent = self.passes(len(view.pixels)) * (done + 1) // rounds
-            loss = mean.over(workers, device=view.surrogate.device)
-            yield Step(step=done + 1, steps=rounds, loss=loss, images=spent, state=partial(dict, state), saved="must")
+        rounds, lists = self.rounds(len(view.pixels)), deltas.lists(sampler.gathered(0, batch=self.batch))
+        each, passes = self.every + lists, self.passes(len(view.pixels))
+        begun, turn = (int(resume["round"]), int(resume["batch"])) if resume else (0, 0)
+        for done in range(begun, rounds):
+            for batch in range(turn if done == begun else 0, self.every):
+                yield Step(
+                    step=done * each + batch + 1,
+                    steps=rounds * each,
+                    loss_of=self._train_source(source, sampler, deltas, done * self.every + batch, steps=rounds * self.every),
+                    images=passes * (done * each + batch + 1) // (rounds * each),
+                    state=joint_state(source.state, deltas.state, round=done, batch=batch + 1),
+                    saved="must" if batch + 1 == self.every else "may",
+                )
+            descending = Descending(
+                # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
+                batches=sampler.gathered(done, batch=self.batch),
+                begin=partial(self._begin, sampler, done),
+                loss=partial(self._loss, source.freeze(), seed + 7919 * done),
+                steps=self.steps,
+                rate=self.step / 255,
+            )
+            for number, last, loss_of in descending.run(deltas, workers):
+                yield Step(
+                    step=done * each + self.every + number,
+                    steps=rounds * each,
+                    loss_of=loss_of,
+                    images=passes * (done * each + self.every + number) // (rounds * each),
+                    state=joint_state(source.state, deltas.state, round=done + last, batch=0 if last else self.every),
+                    saved="must" if last else "may",
+                )
 
-    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, done: int, *, rounds: int) -> None:
+    def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int, *, steps: int) -> Callable[[], float]:
         source.unfreeze()
-        for i in range(done * self.every, (done + 1) * self.every):
-            rows = sampler.endless(i, batch=self.batch)
-            images = sampler.images(rows) + deltas.get(rows)
-            rate = cosine_rate(i / (rounds * self.every), lr=self.learning_rate, floor=0.0)
-            source.descend(partial(self._contrast, source, images, seed=sampler.seed + 1000 * i), rate=rate)
+        rows = sampler.endless(step, batch=self.batch)
+        images = sampler.images(rows) + deltas.get(rows)
+        rate = cosine_rate(step / steps, lr=self.learning_rate, floor=0.0)
+        return source_loss(source.descend(partial(self._contrast, source, images, seed=sampler.seed + 1000 * step), rate=rate), rate=rate)
 
     def _contrast(self, source: SourceModel, images: Images, *, seed: int) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(seed)

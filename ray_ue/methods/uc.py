@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ray_ue.images.augment import Crops, crop, draw_crops
 from ray_ue.images.processing import Draws, draw_processes, parse_processes, process
-from ray_ue.loop import Step, Workers, to_cpu
+from ray_ue.loop import Step, Workers, read_loss, to_cpu
 from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.models.normalization import floats
@@ -133,14 +133,15 @@ class UC(Method):
         memory = {name: value.clone().to(view.surrogate.device) for name, value in start.items()}
         targets = torch.from_numpy(view.centers[aim[view.group_of_slot()]]).to(view.surrogate.device)
         members = SCOPES[self.data_scope](view.slot_of, view.slots)
-        for step in range(int(memory["step"]), self.steps):
+        images = int(start["images"])
+        for step in range(int(start["step"]), self.steps):
             batch = self._draw(view.surrogate, members=members, seed=seed, turn=step)
             loss, gradient = self._loss_and_gradient(view, batch, targets=targets, memory=memory, budget=budget, workers=workers)
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"the UC loss is {loss} at step {step}; try a learning rate below {self.learning_rate}")
             _adam(memory, batch.slots, gradient, rate=self.rate(step), decay=parameterization.decay, floor=parameterization.floor)
-            memory |= {"step": torch.tensor(step + 1), "images": memory["images"] + len(batch.rows)}
-            yield Step(step=step + 1, steps=self.steps, loss=loss, images=int(memory["images"]), state=partial(to_cpu, memory))
+            images += len(batch.rows)
+            memory |= {"step": torch.tensor(step + 1), "images": torch.tensor(images)}
+            loss_of = read_loss(loss, what=f"the UC loss at step {step}", advice=f"try a learning rate below {self.learning_rate}")
+            yield Step(step=step + 1, steps=self.steps, loss_of=loss_of, images=images, state=partial(to_cpu, memory))
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
@@ -166,7 +167,7 @@ class UC(Method):
 
     def _loss_and_gradient(
         self, view: View, batch: Batch, *, targets: Tensor, memory: Mapping[str, Tensor], budget: Budget, workers: Workers
-    ) -> tuple[float, Float[Tensor, "A ..."]]:
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "A ..."]]:
         """The mean distance of the global batch from its aimed centres, and the mean gradient of its slots' parameters.
 
         This process computes its share of the batch and renders only the slots of its share.
@@ -190,7 +191,7 @@ class UC(Method):
             gradient[local] = torch.autograd.grad(value, params)[0]
             total = value.detach()
         each = len(batch.rows) // active
-        return float(workers.all_reduce(total)) / len(batch.rows), workers.all_reduce(gradient) / each
+        return workers.all_reduce(total) / len(batch.rows), workers.all_reduce(gradient) / each
 
 
 def _check_aim(aim: Aimed, *, groups: int) -> None:

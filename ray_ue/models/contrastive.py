@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, restore_adam, seeded, seeded_weights, with_prefix
+from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, read_loss, restore_adam, seeded, seeded_weights, with_prefix
 from ray_ue.models.normalization import floats, normalise
 from ray_ue.models.small import Backbone
 from ray_ue.random_streams import STREAMS
@@ -169,10 +169,10 @@ def contrast(
         for group in optimiser.param_groups:
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.step()
-        if not math.isfinite(value := float(workers.all_reduce(loss.detach()) / workers.world)):
-            raise FloatingPointError(f"the contrastive loss is {value} at step {step}")
+        whole = workers.all_reduce(loss.detach()) / workers.world
+        shown = read_loss(whole, what=f"the contrastive loss at step {step}", advice="are the pictures all alike?")
         state = partial(_state, encoder, optimiser, kept, step + 1)
-        yield Step(step=step + 1, steps=steps, loss=value, images=(step + 1) * size, state=state)
+        yield Step(step=step + 1, steps=steps, loss_of=shown, images=(step + 1) * size, state=state)
 
 
 def weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

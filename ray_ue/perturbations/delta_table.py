@@ -7,24 +7,28 @@ at 224 pixels), so no process ever holds it and no row of it travels between wor
 import fcntl
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int, Int8
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from ray_ue.loop import Workers
 from ray_ue.perturbations.budget import MOST, Budget
+from ray_ue.random_streams import STREAMS
 from ray_ue.storage.artifacts import Folder
 
 SIDES = 2  # the round that is read and the round that is written
+MARKS, MARKED = "marks", 5.0  # where marks of how far a round is lie, and the seconds between two of them
 MET = 512  # rows that at least share a batch on one worker: MI-UE's
 BLOCK = 64 * 2**20  # bytes of float32 that are turned into whole levels at a time
 
@@ -33,10 +37,10 @@ Rows = Int[np.ndarray, " B"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeltaTable:
-    """The table of `rows` deltas of `side` pixels. Pool p holds the rows p, p + pools, …; a pool belongs to one worker.
+    """The table of `rows` deltas of `side` pixels. Rows are dealt to pools at random; a pool belongs to one worker.
 
     A delta is kept as a 127th of the budget, which is finer than any step that a method takes. What round r wrote, round r + 1
-    reads; round 0 is all zeros. Pools depend on the rows alone, never on the number of workers.
+    reads; round 0 is all zeros. Pools depend on the number of rows alone, never on the number of workers.
     """
 
     home: Folder
@@ -46,6 +50,8 @@ class DeltaTable:
     budget: Budget
     _open: dict[Path, np.memmap] = field(default_factory=dict, init=False, repr=False)
     _scratch: list["Scratch"] = field(default_factory=list, init=False, repr=False)
+    _dirty: set[int] = field(default_factory=set, init=False, repr=False)
+    _next_mark: list[float] = field(default_factory=lambda: [time.monotonic() + MARKED], init=False, repr=False)
 
     def owned(self, workers: Workers) -> range:
         """The pools of one worker."""
@@ -54,33 +60,83 @@ class DeltaTable:
         return range(workers.rank, self.pools, workers.world)
 
     def members(self, pool: int) -> Rows:
-        """The rows of a pool: strided, so that a source sorted by class gives every pool some of each."""
-        return np.arange(pool, self.rows, self.pools)
+        """The rows of a pool, ascending: a random part of all, so that a pool gets some of each class, however the source deals them."""
+        return np.flatnonzero(self.pool_of == pool)
+
+    @cached_property
+    def pool_of(self) -> Int[np.ndarray, " N"]:
+        """The pool of each row. The same in every run: nothing else depends on it, and a table outlives its process."""
+        pools = np.empty(self.rows, np.int32)
+        pools[np.random.default_rng(STREAMS["deltas/pools"]).permutation(self.rows)] = np.arange(self.rows) % self.pools
+        return pools
+
+    @cached_property
+    def _place_of(self) -> Int[np.ndarray, " N"]:
+        """The place of each row within its pool."""
+        order = np.argsort(self.pool_of, kind="stable")
+        first = np.searchsorted(self.pool_of[order], np.arange(self.pools))
+        places = np.empty(self.rows, np.int64)
+        places[order] = np.arange(self.rows) - first[self.pool_of[order]]
+        return places
 
     def read(self, turn: int, rows: Rows) -> Float[Tensor, "B 3 h w"]:
         """The deltas of some rows as round `turn` left them, in [0, 1] pixel units."""
         if turn == 0:
             return torch.zeros((len(rows), 3, self.side, self.side))
         stored = np.empty((len(rows), 3, self.side, self.side), np.int8)
-        for pool in np.unique(rows % self.pools).tolist():
-            members = rows % self.pools == pool
-            stored[members] = self._side(turn, pool, fresh=False)[rows[members] // self.pools]
+        for pool, members in self._by_pool(rows):
+            stored[members] = self._side(turn, pool, fresh=False)[self._place_of[rows[members]]]
         return torch.from_numpy(stored).float() * (self.budget.radius / MOST)
 
     def write(self, turn: int, rows: Rows, values: Float[Tensor, "B 3 h w"]) -> None:
         """Keep what round `turn` found for some rows."""
         scaled = (self.budget.project(values.detach()) * (MOST / self.budget.radius)).round().to(torch.int8).cpu().numpy()
-        for pool in np.unique(rows % self.pools).tolist():
-            members = rows % self.pools == pool
-            self._side(turn, pool, fresh=True)[rows[members] // self.pools] = scaled[members]
+        for pool, members in self._by_pool(rows):
+            self._side(turn, pool, fresh=True)[self._place_of[rows[members]]] = scaled[members]
+            self._dirty.add(pool)
+
+    def _by_pool(self, rows: Rows) -> Iterator[tuple[int, Bool[np.ndarray, " B"]]]:
+        """(pool, which of the rows it holds) of every pool that holds some."""
+        pools = self.pool_of[rows]
+        return ((pool, pools == pool) for pool in np.unique(pools).tolist())
 
     def close(self, turn: int, workers: Workers) -> None:
         """Round `turn` is complete on this worker: put it where a new start will find it."""
         for pool in self.owned(workers):
-            self._side(turn, pool, fresh=False).flush()
-            if not self.home.local:
-                with self.home.writing(_name(turn, pool)) as file:
-                    file.write(self._path(turn, pool).read_bytes())
+            self._save(turn, pool)
+        self._dirty.clear()
+
+    def mark(self, turn: int, key: int, count: int) -> None:
+        """Round `turn` has written the first `count` batches of what this worker calls `key`: a killed round goes on after them.
+
+        At most a tenth of the time goes into it: what was written since the last mark must be safe first.
+        """
+        began = time.monotonic()
+        if began < self._next_mark[0]:
+            return
+        for pool in self._dirty:
+            self._save(turn, pool)
+        self._dirty.clear()
+        self.home.write(f"{MARKS}/{key}", f"{turn} {count}".encode())
+        ended = time.monotonic()
+        self._next_mark[0] = ended + max(MARKED, 9 * (ended - began))
+
+    def marked(self, turn: int, key: int) -> int:
+        """The batches of `key` that an earlier run of round `turn` has finished."""
+        written, count = self._left_marks.get(key, (turn, 0))
+        return count if written == turn else 0
+
+    @cached_property
+    def _left_marks(self) -> dict[int, tuple[int, int]]:
+        """{key: (round, batches)} as the processes before this one left them."""
+        words = {int(name): self.home.read(f"{MARKS}/{name}").split() for name in self.home.names(MARKS)}
+        return {key: (int(turn), int(count)) for key, (turn, count) in words.items()}
+
+    def _save(self, turn: int, pool: int) -> None:
+        self._side(turn, pool, fresh=False).flush()
+        if not self.home.local:
+            with self.home.writing(_name(turn, pool)) as file:
+                file.write(self._path(turn, pool).read_bytes())
 
     def levels(self, turn: int) -> Iterator[Int8[np.ndarray, "_ 3 h w"]]:
         """All deltas after round `turn` in whole levels, in the order of the rows, a block at a time."""

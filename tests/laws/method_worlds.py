@@ -175,12 +175,16 @@ class World:
         resume: Mapping[str, Tensor] | None = None,
         workers: Workers = Workers(),  # noqa: B008
     ) -> list[tuple[Step, dict[str, Tensor]]]:
-        """The steps with their states, up to step `stop` (0: all); `place` is the folder, so that a resumed run finds the first one's."""
+        """The steps up to step `stop` (0: all), with the states of those that must be saved and of the last.
+
+        `place` is the folder, so that a resumed run finds the first one's.
+        """
         found = []
         crafting = self.method.craft(self.view(place), budget=BUDGET, aim=AIM, seed=seed, workers=workers, resume=resume or {})
         with closing(crafting):  # type: ignore[type-var]
             for step in crafting:
-                found.append((step, step.state()))
+                kept = step.saved == "must" or step.step in (stop, step.steps)
+                found.append((step, step.state() if kept else {}))
                 if step.step == stop:
                     break
         return found
@@ -212,7 +216,8 @@ class World:
 
             turn.acquire()
             try:
-                states[rank] = self.steps(place, workers=Workers(rank=rank, world=world, all_reduce=total))[-1][1]
+                workers = Workers(rank=rank, world=world, all_reduce=total, barrier=lambda: (total(torch.zeros(0)), None)[1])
+                states[rank] = self.steps(place, workers=workers)[-1][1]
             except BaseException as error:  # noqa: BLE001 - raised below, where the test sees it
                 failed.append(error)
                 barrier.abort()

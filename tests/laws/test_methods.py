@@ -11,7 +11,7 @@ from laws.method_worlds import BUDGET, ROWS, SIDE, SMALL, World, pictures
 from torch import Tensor
 
 from ray_ue.images.quality import deviation
-from ray_ue.loop import Workers
+from ray_ue.loop import Step, Workers
 from ray_ue.methods import METHODS, Per
 from ray_ue.methods._shared.source_model import SourceModel
 from ray_ue.models.pretrained.surrogates import Surrogate
@@ -62,14 +62,21 @@ def test_resuming_from_any_step_gives_the_same_state_and_poison(world: World) ->
     straight = world.steps("a")
     last = straight[-1][1]
     wanted = world.shown(world.method.poison(last, deltas=world.deltas("a"), budget=BUDGET))
-    for step, _ in straight:
-        place = f"stopped at {step.step}"
-        first = world.steps(place, stop=step.step)[-1][1]
+    for number in stops([step for step, _ in straight]):
+        place = f"stopped at {number}"
+        first = world.steps(place, stop=number)[-1][1]
         after = world.steps(place, resume=first)
         state = after[-1][1] if after else first
         assert last.keys() == state.keys()
         assert all(torch.equal(value, state[key]) for key, value in last.items())
         assert (world.shown(world.method.poison(state, deltas=world.deltas(place), budget=BUDGET)) == wanted).all()
+
+
+def stops(steps: list[Step]) -> list[int]:
+    """Where to stop: at the first and the last step, and on both sides of the first and the last that must be saved before it."""
+    must = [step.step for step in steps if step.saved == "must"][:-1]
+    around = {number + by for number in (*must[:1], *must[-1:]) for by in (0, 1)}
+    return sorted({1, len(steps) // 2 + 1, len(steps), *around})
 
 
 @pytest.mark.parametrize("number", [2, 3])

@@ -78,7 +78,7 @@ def test_a_batch_lies_in_one_pool_and_every_row_is_in_one_batch(tmp_path: Path) 
     batches = Sampler(view=view, workers=Workers(), seed=0)
     pooled = batches.pooled(3, batch=4)
     assert sorted(row for several in pooled.values() for rows in several for row in rows.tolist()) == list(range(48))
-    assert all((rows % view.deltas.pools == pool).all() for pool, several in pooled.items() for rows in several)
+    assert all((view.deltas.pool_of[rows] == pool).all() for pool, several in pooled.items() for rows in several)
     assert min(len(rows) for several in pooled.values() for rows in several) >= 4, "never thinned"
     assert max(len(rows) for several in pooled.values() for rows in several) == largest_batch(48, pools=view.deltas.pools, batch=4)
     again, later = batches.pooled(3, batch=4), batches.pooled(4, batch=4)
@@ -90,7 +90,7 @@ def test_gathered_batches_mix_pools_and_hold_every_row_once(tmp_path: Path) -> N
     view = world(tmp_path).view("a")
     (gathered,) = Sampler(view=view, workers=Workers(), seed=0).gathered(3, batch=8).values()
     assert sorted(np.concatenate(gathered).tolist()) == list(range(48))
-    assert all(len(set((rows % view.deltas.pools).tolist())) > 1 for rows in gathered)
+    assert all(len(set(view.deltas.pool_of[rows].tolist())) > 1 for rows in gathered)
 
 
 def test_many_groups_come_in_bunches_so_that_rows_have_partners(tmp_path: Path) -> None:

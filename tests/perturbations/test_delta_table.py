@@ -64,7 +64,7 @@ def test_every_row_has_one_owner(tmp_path: Path, world: int) -> None:
 
 def test_a_table_that_is_gone_is_not_taken_for_zeros(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"pool-00003\.npy is gone"):
-        table(tmp_path).read(1, np.array([3]))
+        table(tmp_path).read(1, table(tmp_path).members(3)[:1])
 
 
 def test_more_workers_than_pools_are_refused(tmp_path: Path) -> None:
@@ -79,6 +79,23 @@ def test_levels_come_in_order_and_whole(tmp_path: Path) -> None:
     assert bank.dtype == np.int8
     assert np.abs(bank - some(23).numpy() * 255).max() <= 0.5 + 8 / 254
     assert made.bytes() == 2 * 23 * 3 * 36
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(50_000, 10), (50_000, 4), (1_281_167, 10), (1_281_167, 1000)])
+def test_every_pool_has_about_its_share_of_each_class_however_they_are_dealt(tmp_path: Path, rows: int, classes: int) -> None:
+    """Classes that come in turn (label = i mod 10) met 24 strided pools in fives; classes that come one after the other must not meet."""
+    made = table(tmp_path, rows=rows, pools=pools_for(rows))
+    for labels in (np.arange(rows) % classes, np.arange(rows) * classes // rows):
+        counts = np.zeros((made.pools, classes), int)
+        np.add.at(counts, (made.pool_of, labels), 1)
+        wanted = rows / made.pools / classes
+        assert abs(counts - wanted).max() <= 8 * wanted**0.5, "of a hypergeometric draw, whose deviation is below the root"
+
+
+def test_rows_of_a_pool_ascend_so_that_a_table_is_read_from_front_to_back(tmp_path: Path) -> None:
+    made = table(tmp_path, rows=23, pools=4)
+    assert sorted(len(made.members(pool)) for pool in range(4)) == [5, 6, 6, 6]
+    assert all((np.diff(made.members(pool)) > 0).all() for pool in range(4))
 
 
 def test_pools_depend_on_the_rows_alone() -> None:

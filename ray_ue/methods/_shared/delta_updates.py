@@ -17,10 +17,9 @@ from torch import Tensor
 
 from ray_ue.loop import Workers
 from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
-from ray_ue.methods.base import Method, View
-from ray_ue.perturbations import Additive, Poison, Streamed, pgd
+from ray_ue.methods.base import View
+from ray_ue.perturbations import pgd
 from ray_ue.perturbations.budget import Budget
-from ray_ue.perturbations.delta_table import DeltaTable
 
 Batches = Mapping[int, list[Rows]]  # pool -> its rows, each once
 
@@ -46,7 +45,7 @@ Loss = Callable[[Descent, Images], Float[Tensor, ""]]  # a batch and its perturb
 
 @dataclass(kw_only=True, eq=False)
 class DeltaUpdates(ABC):
-    """One pass of sign descent over all perturbations is `for batches in deltas.round(...): for _ in range(steps): deltas.step(...)`."""
+    """Perturbations, and the two passes over all of them: `descend` moves them by sign steps, `assign` replaces them."""
 
     view: View
     budget: Budget
@@ -69,10 +68,17 @@ class DeltaUpdates(ABC):
         """The deltas that a descent has reached, within the budget and such that the images stay in [0, 1]."""
 
     @abstractmethod
-    def round(self, batches: Batches, begin: Callable[[Rows], Descent]) -> Iterator[list[Descent]]:
-        """All batches of this worker, begun, in lists of those that move together; what they have reached is stored afterwards.
+    def lists(self, batches: Batches) -> int:
+        """Into how many lists a round divides the batches of this worker; the batches of a list move together."""
 
-        Every worker gets as many lists. The deltas of the round before stay whole until this one is.
+    @abstractmethod
+    def descend(
+        self, batches: Batches, begin: Callable[[Rows], Descent], loss: Loss, *, steps: int, rate: float
+    ) -> Iterator[tuple[int, bool]]:
+        """A round: begin every batch of this worker, move it by `steps` steps of `rate`, and store what it has reached.
+
+        Yields (lists done, whether the round is) after each list, also when an earlier run has done the last one. What an earlier run of
+        the round has done is not done again. The deltas of the round before stay whole until this one is.
         """
 
     @abstractmethod
@@ -106,20 +112,42 @@ class PerImageDeltas(DeltaUpdates):
     def result(self, descent: Descent) -> Images:
         return descent.deltas
 
-    def round(self, batches: Batches, begin: Callable[[Rows], Descent]) -> Iterator[list[Descent]]:
-        self._wait()  # the side that is written now is the one that the last checkpoint replaced
-        for rows in (rows for pool in batches.values() for rows in pool):
+    def lists(self, batches: Batches) -> int:
+        return sum(map(len, batches.values()))
+
+    def descend(
+        self, batches: Batches, begin: Callable[[Rows], Descent], loss: Loss, *, steps: int, rate: float
+    ) -> Iterator[tuple[int, bool]]:
+        lists = self.lists(batches)
+        for number, rows, keep in self._unfinished(batches):
             descent = self.begin(begin(rows))
-            yield [descent]
-            self.view.deltas.write(self.turn + 1, rows, descent.deltas)
+            for _ in range(steps):
+                self.step([descent], loss, rate=rate)
+            keep(descent.deltas)
+            if number < lists:
+                yield number, False
         self._close()
+        yield lists, True
 
     def assign(self, batches: Batches, make: Callable[[Rows], tuple[Images, Images]]) -> None:
-        self._wait()
-        for rows in (rows for pool in batches.values() for rows in pool):
+        for _, rows, keep in self._unfinished(batches):
             images, deltas = make(rows)
-            self.view.deltas.write(self.turn + 1, rows, pgd.project(images, deltas, budget=self.budget))
+            keep(pgd.project(images, deltas, budget=self.budget))
         self._close()
+
+    def _unfinished(self, batches: Batches) -> Iterator[tuple[int, Rows, Callable[[Images], None]]]:
+        """(number from 1, rows, what stores their deltas) of each batch that an earlier run of this round has not stored."""
+        self.workers.wait()  # the side that is written now is the one that the last checkpoint replaced
+        table, turn, before = self.view.deltas, self.turn + 1, 0
+        for key, several in batches.items():
+            for place in range(table.marked(turn, key), len(several)):
+
+                def keep(deltas: Images, *, key: int = key, place: int = place, rows: Rows = several[place]) -> None:
+                    table.write(turn, rows, deltas)
+                    table.mark(turn, key, place + 1)
+
+                yield before + place + 1, several[place], keep
+            before += len(several)
 
     def state(self) -> dict[str, Tensor]:
         return {"turn": torch.tensor(self.turn)}
@@ -127,18 +155,15 @@ class PerImageDeltas(DeltaUpdates):
     def _close(self) -> None:
         self.turn += 1
         self.view.deltas.close(self.turn, self.workers)
-        self._wait()
-
-    def _wait(self) -> None:
-        """Wait until every worker has arrived."""
-        self.workers.all_reduce(torch.zeros(1, device=self.view.surrogate.device))
+        self.workers.wait()
 
 
 @dataclass(kw_only=True, eq=False)
 class PerGroupDeltas(DeltaUpdates):
-    """All rows of a slot share a delta, which moves by the mean of their signs and is stored with every step."""
+    """All rows of a slot share a delta, which moves by the mean of their signs. `listed` lists of a round that is not over are done."""
 
     entries: Float[Tensor, "S 3 h w"]
+    listed: int
 
     def get(self, rows: Rows) -> Images:
         return self.entries[self._slots(rows)]
@@ -157,14 +182,22 @@ class PerGroupDeltas(DeltaUpdates):
     def result(self, descent: Descent) -> Images:
         return pgd.project(descent.images, descent.deltas, budget=self.budget)
 
-    def round(self, batches: Batches, begin: Callable[[Rows], Descent]) -> Iterator[list[Descent]]:
+    def lists(self, batches: Batches) -> int:
         """The i-th batches of all pools of all workers move together."""
         longest = torch.zeros(self.workers.world, device=self.entries.device)
         longest[self.workers.rank] = max(map(len, batches.values()), default=0)
-        count = int(self.workers.all_reduce(longest).max())
-        lists = list(zip_longest(*batches.values()))
-        for together in lists + [()] * (count - len(lists)):
-            yield [self.begin(begin(rows)) for rows in together if rows is not None]
+        return int(self.workers.all_reduce(longest).max())
+
+    def descend(
+        self, batches: Batches, begin: Callable[[Rows], Descent], loss: Loss, *, steps: int, rate: float
+    ) -> Iterator[tuple[int, bool]]:
+        count, own = self.lists(batches), list(zip_longest(*batches.values()))
+        for number in range(self.listed, count):
+            descents = [self.begin(begin(rows)) for rows in (own[number] if number < len(own) else ()) if rows is not None]
+            for _ in range(steps):
+                self.step(descents, loss, rate=rate)
+            self.listed = (number + 1) % count
+            yield number + 1, number + 1 == count
 
     def assign(self, batches: Batches, make: Callable[[Rows], tuple[Images, Images]]) -> None:
         """A slot's entry is the mean of its rows' deltas."""
@@ -172,7 +205,7 @@ class PerGroupDeltas(DeltaUpdates):
         self.entries = self.budget.project(deltas / counts)
 
     def state(self) -> dict[str, Tensor]:
-        return {"entries": self.entries.detach().cpu().clone()}
+        return {"entries": self.entries.detach().cpu().clone(), "listed": torch.tensor(self.listed)}
 
     def _sums(self, blocks: Iterable[tuple[Rows, Images]]) -> tuple[Float[Tensor, "S 3 h w"], Float[Tensor, "S 1 1 1"]]:
         """Over all workers, the sum of each slot's blocks, and how many rows it has, at least 1."""
@@ -195,24 +228,5 @@ def open_deltas(view: View, *, budget: Budget, workers: Workers, resume: Mapping
         return PerImageDeltas(view=view, budget=budget, workers=workers, turn=int(resume["turn"]) if resume else 0)
     side = view.surrogate.canvas
     entries = resume["entries"].clone() if resume else torch.zeros((view.slots, 3, side, side))
-    return PerGroupDeltas(view=view, budget=budget, workers=workers, entries=entries.to(view.surrogate.device))
-
-
-class DeltaMethod(Method):
-    """A method that moves its perturbations by `DeltaUpdates`."""
-
-    def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
-        """What the state of the deltas stands for."""
-        if "turn" in state:
-            return Streamed(deltas=deltas, turn=int(state["turn"]))
-        return Additive(bank=budget.quantise(state["entries"].cpu().numpy()), budget=budget)
-
-
-class NetworkMethod(DeltaMethod):
-    """One that trains `network` along."""
-
-    network: str
-
-    @property
-    def source_arch(self) -> str:
-        return self.network
+    listed = int(resume["listed"]) if resume else 0
+    return PerGroupDeltas(view=view, budget=budget, workers=workers, entries=entries.to(view.surrogate.device), listed=listed)

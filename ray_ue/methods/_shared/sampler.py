@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ray_ue.loop import Workers
@@ -28,17 +28,20 @@ class Sampler:
 
     def training(self, epoch: int, *, batch: int) -> list[Rows]:
         """All rows once, in batches over the whole collection."""
-        order = _shuffled(self.seed, epoch, len(self.view.pixels))
-        return np.array_split(order, -(-len(order) // batch))
+        return np.array_split(_shuffled(self.seed, epoch, len(self.view.pixels)), self.per_epoch(batch=batch))
 
     def endless(self, step: int, *, batch: int) -> Rows:
         """The batch of `step` in a run over the collection that starts anew, reshuffled, when it is through."""
-        per_epoch = -(-len(self.view.pixels) // batch)
-        return self.training(step // per_epoch, batch=batch)[step % per_epoch]
+        epoch, turn = divmod(step, self.per_epoch(batch=batch))
+        return self.training(epoch, batch=batch)[turn]
+
+    def per_epoch(self, *, batch: int) -> int:
+        """How many batches `training` gives."""
+        return -(-len(self.view.pixels) // batch)
 
     def own(self, rows: Rows) -> Int[np.ndarray, " _"]:
         """The rows of a batch that this worker holds."""
-        return rows[(rows % self.view.deltas.pools) % self.workers.world == self.workers.rank]
+        return rows[self.view.deltas.pool_of[rows] % self.workers.world == self.workers.rank]
 
     def pooled(self, epoch: int, *, batch: int) -> dict[int, list[Rows]]:
         """For each of this worker's pools all its rows once, in batches of `batch` or somewhat more; a smaller pool is one batch."""
@@ -105,7 +108,7 @@ def flipped(images: Images, draws: BatchRng, *, share: float) -> Images:
 
 
 class RunningMean:
-    """A running mean over batches of this worker, kept on the device until it is asked for."""
+    """A running mean over batches of this worker, kept on the device."""
 
     def __init__(self) -> None:
         self.sum: Tensor | float = 0.0
@@ -117,7 +120,8 @@ class RunningMean:
         self.count += rows
         return value
 
-    def over(self, workers: Workers, *, device: torch.device) -> float:
+    def over(self, workers: Workers, *, device: torch.device) -> Float[Tensor, ""]:
+        """The mean over the batches of some workers; no loss before the first."""
         both = torch.stack([torch.as_tensor(self.sum, device=device, dtype=torch.float32), torch.tensor(float(self.count), device=device)])
-        total, count = workers.all_reduce(both).tolist()
-        return total / max(count, 1)
+        total, count = workers.all_reduce(both)
+        return total / count.clamp(min=1)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.loop import Workers, optimiser_state, restore_optimiser, seeded, seeded_weights, sum_in_place
+from ray_ue.loop import Workers, optimiser_state, read_loss, restore_optimiser, seeded, seeded_weights, sum_in_place
 from ray_ue.methods._shared.sampler import Images, Sampler
 from ray_ue.models.classifiers import classifier
 from ray_ue.models.heads import remove_head
@@ -36,6 +36,11 @@ def refuse_several_workers(workers: Workers, *, method: str) -> None:
     """Refuse more than one worker where all rows of a batch must be in one place."""
     if workers.world > 1:
         raise ValueError(f"{method} compares all rows of a batch in one place; ask for --workers 1, got {workers.world}")
+
+
+def source_loss(loss: Float[Tensor, ""], *, rate: float) -> Callable[[], float]:
+    """The `loss_of` of a step that trained the source network at this rate."""
+    return read_loss(loss, what="the source network's loss", advice=f"a --learning-rate below the present {rate:g} may work")
 
 
 def cosine_rate(done: float, *, lr: float, floor: float) -> float:
@@ -99,30 +104,24 @@ class SourceModel:
         each = [F.cross_entropy(logits, aims, reduction="sum") for logits, aims in zip(self.logits(images), targets, strict=True)]
         return torch.stack(each).mean()
 
-    def train_step(self, images: Images, targets: Sequence[Tensor], *, rows: int, rate: float) -> float:
-        """One SGD step of `rate` on a batch of `rows` of which this worker holds `images`.
-
-        Returns the batch's mean loss. A `FloatingPointError` if it is no number.
-        """
+    def train_step(self, images: Images, targets: Sequence[Tensor], *, rows: int, rate: float) -> Float[Tensor, ""]:
+        """One SGD step of `rate` on a batch of `rows` of which this worker holds `images`; returns the batch's mean loss."""
         return self.descend(lambda: self.cross_entropy(images, targets) / rows, rate=rate)
 
-    def descend(self, objective: Callable[[], Float[Tensor, ""]], *, rate: float) -> float:
+    def descend(self, objective: Callable[[], Float[Tensor, ""]], *, rate: float) -> Float[Tensor, ""]:
         """One SGD step down this worker's part of a loss; returns the sum of all parts."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.net.train()
         taken = self.net.get_buffer("taken")
-        with self.seeded_dropout(int(taken)):
+        with self.seeded_dropout(int(taken.numpy())):
             loss = objective()
         self.optimiser.zero_grad()
         loss.backward()
         sum_in_place([value.grad for value in self.net.parameters() if value.grad is not None], self.workers)
         self.optimiser.step()
         taken += 1
-        whole = float(self.workers.all_reduce(loss.detach().clone()))
-        if not np.isfinite(whole):
-            raise FloatingPointError(f"the source network's loss is {whole}; a --learning-rate below the present {rate:g} may work")
-        return whole
+        return self.workers.all_reduce(loss.detach().clone())
 
     def seeded_dropout(self, *turn: int) -> AbstractContextManager[None]:
         """A context in which dropout is a function of the seed, the worker and `turn`."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, no_loss
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Additive, Poison, Streamed
 from ray_ue.perturbations.budget import Budget
@@ -39,15 +39,15 @@ class SurrogateFreeMethod(Method):
         if view.per == "group":
             parts = [budget.quantise(draw(slots, groups[slots]).numpy()) for slots in _blocks(np.arange(view.slots), view)]
             levels = torch.from_numpy(np.concatenate(parts))
-            yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: {"levels": levels.clone()})
+            yield Step(step=1, steps=1, loss_of=no_loss, images=0, state=lambda: {"levels": levels.clone()})
             return
         assert (view.slot_of == np.arange(view.slots)).all(), "with one delta per image, row i of the sample uses slot i"
         for pool in view.deltas.owned(workers):
             for rows in _blocks(view.deltas.members(pool), view):
                 view.deltas.write(1, rows, draw(rows, groups[rows]))
         view.deltas.close(1, workers)
-        workers.all_reduce(torch.zeros(1, device=view.surrogate.device))  # the step is done when all workers are
-        yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: {"turn": torch.tensor(1)}, saved="must")
+        workers.wait()  # the step is done when all workers are
+        yield Step(step=1, steps=1, loss_of=no_loss, images=0, state=lambda: {"turn": torch.tensor(1)}, saved="must")
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         if "turn" in state:

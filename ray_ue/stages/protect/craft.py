@@ -26,7 +26,7 @@ from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import SlotOf
 
-VERSION = 4
+VERSION = 5
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
 
