@@ -196,6 +196,10 @@ class Resources:
     part: float = 1.0
     """Fraction of the cluster to plan with, when several runs share it."""
 
+    def workers_per_victim(self) -> int:
+        """Workers that train one victim of an evaluation together; auto and local mean one."""
+        return int(self.workers) if self.workers.isdigit() else 1
+
     def check(self) -> None:
         if self.workers not in ("auto", "local") and not (self.workers.isdigit() and int(self.workers) > 0):
             raise ValueError(f"--workers is a number from 1, auto or local, got {self.workers!r}")

@@ -48,7 +48,7 @@ class Lanes:
     @classmethod
     def plan(cls, machines: Machines, resources: Resources, *, cells: int) -> "Lanes":
         """As many lanes as the machines have room for: one per GPU share, or one per core of a node without GPUs."""
-        workers = int(resources.workers) if resources.workers.isdigit() else 1
+        workers = resources.workers_per_victim()
         room = machines.shares(resources.gpus_per_victim) if machines.gpus else machines.slots()
         if machines.gpus and workers > 1 and resources.gpus_per_victim < 1:
             share = f"{resources.gpus_per_victim:g} of a GPU"

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Int32, UInt8
 from torch import Tensor
 
@@ -35,14 +34,21 @@ def draw_crops(count: int, *, canvas: int, size: int, flips: float, rng: Rng) ->
 
 
 def crop(images: Float[Tensor, "B 3 H W"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
-    """Take the crops; differentiable, and deterministic on every device (no scattered adds)."""
-    size = crops.size
-    if not len(images):  # a worker's part of a batch may be empty
-        return images[:, :, :size, :size]
-    padded = F.pad(images, (crops.pad,) * 4, mode="reflect") if crops.pad else images
-    cut = torch.stack([image[:, y : y + size, x : x + size] for image, y, x in zip(padded.unbind(0), crops.top, crops.left, strict=True)])
-    flip = torch.from_numpy(crops.flip).to(images.device)[:, None, None, None]
-    return torch.where(flip, cut.flip(-1), cut)
+    """Take the crops, in as many operations whatever the batch; differentiable.
+
+    Deterministic on every device: along each axis at most two places of a crop show the same pixel, and the order of two addends is free.
+    """
+    y, x = _places(crops, high=images.shape[2], wide=images.shape[3], device=images.device)
+    rows = images.gather(2, y[:, None, :, None].expand(-1, images.shape[1], -1, images.shape[3]))
+    return rows.gather(3, x[:, None, None, :].expand(-1, images.shape[1], crops.size, -1))
+
+
+def _places(crops: Crops, *, high: int, wide: int, device: torch.device) -> tuple[Int[Tensor, "B h"], Int[Tensor, "B w"]]:
+    """(rows, columns) of the pixels that each crop shows."""
+    steps = torch.arange(crops.size, device=device) - crops.pad
+    y = _mirrored(torch.from_numpy(crops.top).to(device)[:, None] + steps, side=high)
+    x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=wide)
+    return y, torch.where(torch.from_numpy(crops.flip).to(device)[:, None], x.flip(1), x)
 
 
 def pack_pixels(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -> Int32[Tensor, "n H W"]:
@@ -55,10 +61,7 @@ def pack_pixels(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -
 def take_packed(packed: Int32[Tensor, "n H W"], rows: Int[Tensor, " B"], crops: Crops) -> Float[Tensor, "B 3 h w"]:
     """The crops of some rows of a packed set as [0, 1] images, channels last in memory; not differentiable."""
     device, (_, high, wide) = packed.device, packed.shape
-    steps = torch.arange(crops.size, device=device) - crops.pad
-    y = _mirrored(torch.from_numpy(crops.top).to(device)[:, None] + steps, side=high)
-    x = _mirrored(torch.from_numpy(crops.left).to(device)[:, None] + steps, side=wide)
-    x = torch.where(torch.from_numpy(crops.flip).to(device)[:, None], x.flip(1), x)
+    y, x = _places(crops, high=high, wide=wide, device=device)
     places = (rows[:, None] * high + y)[:, :, None] * wide + x[:, None, :]
     pixels = packed.view(-1).index_select(0, places.view(-1)).view(torch.uint8).view(*places.shape, 4)[..., :3]
     return pixels.permute(0, 3, 1, 2).float().div_(255)

@@ -119,8 +119,8 @@ class TUE(NetworkMethod):
         return source_loss(source.descend(partial(self._contrast, source, images, seed=sampler.seed + 1000 * step), rate=rate), rate=rate)
 
     def _contrast(self, source: SourceModel, images: Images, *, seed: int) -> Float[Tensor, ""]:
-        rng = torch.Generator().manual_seed(seed)
-        first, second = (source.logits(contrastive.view(images, rng))[0] for _ in range(2))
+        draws = contrastive.RowDraws(rng=torch.Generator().manual_seed(seed), total=len(images))
+        first, second = (source.logits(contrastive.view(images, draws))[0] for _ in range(2))
         return contrastive.nt_xent(first, second, tau=self.tau)
 
     def _begin(self, sampler: Sampler, done: int, rows: Rows) -> Descent:

@@ -182,9 +182,9 @@ class UC(Method):
         if len(places):
             active_slots = slots[torch.from_numpy(local).to(slots.device)]
             params = memory["params"][active_slots].requires_grad_()
-            deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][active_slots], budget=budget).unbind(0)
+            deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][active_slots], budget=budget)
             images = floats(view.pixels[batch.rows[own]], device=targets.device)
-            shown = AUGMENT_ORDERS[self.augment].show(images, torch.stack([deltas[i] for i in which]), batch.crops.of(own))
+            shown = AUGMENT_ORDERS[self.augment].show(images, deltas[torch.from_numpy(which).to(slots.device)], batch.crops.of(own))
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
             seen = process(shown, batch.processes.of(own))
             value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()

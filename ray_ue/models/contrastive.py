@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, read_loss, restore_adam, seeded, seeded_weights, with_prefix
 from ray_ue.models.normalization import floats, normalise
 from ray_ue.models.small import Backbone
+from ray_ue.models.sync_batchnorm import gather_rows, with_sync_batchnorm
 from ray_ue.random_streams import STREAMS
 from ray_ue.types import PixelBlock
 
@@ -27,35 +29,42 @@ JITTER, GREY, HUE = 0.4, 0.2, 0.1  # SimCLR's CIFAR strengths
 LUMA = (0.299, 0.587, 0.114)
 
 
-def _uniform(rng: torch.Generator, count: int, low: float, high: float) -> Float[Tensor, "count 1 1 1"]:
-    return low + (high - low) * torch.rand((count, 1, 1, 1), generator=rng)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowDraws:
+    """Random numbers for the rows `own` of a batch of `total`, drawn for the whole batch: they do not depend on who holds which row."""
+
+    rng: torch.Generator
+    total: int
+    own: slice = field(default_factory=lambda: slice(None))
+
+    def uniform(self, low: float, high: float) -> Float[Tensor, "B 1 1 1"]:
+        return (low + (high - low) * torch.rand((self.total, 1, 1, 1), generator=self.rng))[self.own]
 
 
-def resized_crop(images: Float[Tensor, "B 3 H W"], rng: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+def resized_crop(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor, "B 3 H W"]:
     """A random part of each image, stretched back to full size and mirrored half of the time, in one bilinear sampling."""
-    count = len(images)
-    area, ratio = _uniform(rng, count, LEAST, 1).flatten(), torch.exp(_uniform(rng, count, math.log(3 / 4), math.log(4 / 3))).flatten()
+    area, ratio = draws.uniform(LEAST, 1).flatten(), torch.exp(draws.uniform(math.log(3 / 4), math.log(4 / 3))).flatten()
     wide, high = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    shift_x, shift_y = (_uniform(rng, count, -1, 1).flatten() * (1 - side) for side in (wide, high))
-    mirror = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0)
-    zero = torch.zeros(count)
+    shift_x, shift_y = (draws.uniform(-1, 1).flatten() * (1 - side) for side in (wide, high))
+    mirror = torch.where(draws.uniform(0, 1).flatten() < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(wide)
     theta = torch.stack([torch.stack([wide * mirror, zero, shift_x], 1), torch.stack([zero, high, shift_y], 1)], 1)
     grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def recolour(images: Float[Tensor, "B 3 H W"], rng: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+def recolour(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor, "B 3 H W"]:
     """Random brightness, contrast, saturation and hue for four images in five, then grey for one in five."""
-    count, device = len(images), images.device
+    device = images.device
     luma = torch.tensor(LUMA, device=device)[None, :, None, None]
-    bright, contrast, colour = (_uniform(rng, count, 1 - JITTER, 1 + JITTER).to(device) for _ in range(3))
-    angle = _uniform(rng, count, -HUE * 2 * math.pi, HUE * 2 * math.pi).flatten().to(device)
+    bright, contrast, colour = (draws.uniform(1 - JITTER, 1 + JITTER).to(device) for _ in range(3))
+    angle = draws.uniform(-HUE * 2 * math.pi, HUE * 2 * math.pi).flatten().to(device)
     changed = images * bright
     changed = torch.lerp((changed * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True), changed, contrast)
     grey = (changed * luma).sum(1, keepdim=True)
     changed = (grey + torch.einsum("bij,bjhw->bihw", hue_rotations(angle), (changed - grey) * colour)).clamp(0, 1)
-    images = torch.where(_uniform(rng, count, 0, 1).to(device) < 0.8, changed, images)
-    return torch.where(_uniform(rng, count, 0, 1).to(device) < GREY, (images * luma).sum(1, keepdim=True), images)
+    images = torch.where(draws.uniform(0, 1).to(device) < 0.8, changed, images)
+    return torch.where(draws.uniform(0, 1).to(device) < GREY, (images * luma).sum(1, keepdim=True), images)
 
 
 def hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
@@ -65,9 +74,9 @@ def hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     return cos * torch.eye(3, device=angle.device) + (1 - cos) / 3 + sin * axis
 
 
-def view(images: Float[Tensor, "B 3 H W"], rng: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+def view(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor, "B 3 H W"]:
     """One of SimCLR's two views of each image; without blur, as its authors do at 32 pixels."""
-    return recolour(resized_crop(images, rng), rng)
+    return recolour(resized_crop(images, draws), draws)
 
 
 def nt_xent(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], *, tau: float) -> Float[Tensor, ""]:
@@ -84,23 +93,22 @@ def projector(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, WIDTH))
 
 
-ContrastiveLoss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of two views of each image of a batch
+ContrastiveLoss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of two views of this worker's images of a batch; equal on all workers
+Gather = Callable[[Float[Tensor, "b D"]], Float[Tensor, "B D"]]  # this worker's rows -> those of the whole batch
 
 
-def simclr(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int) -> tuple[ContrastiveLoss, nn.Module]:
+def simclr(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int, gather: Gather) -> tuple[ContrastiveLoss, nn.Module]:
     """The loss of SimCLR, which keeps no state of its own."""
 
     def loss_of(first: Tensor, second: Tensor) -> Tensor:
-        return nt_xent(*_project(encoder, torch.cat([first, second])).chunk(2), tau=TAU)
+        one, two = _project(encoder, torch.cat([first, second])).chunk(2)
+        return nt_xent(gather(one), gather(two), tau=TAU)
 
     return loss_of, nn.ModuleDict()
 
 
-def moco(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int) -> tuple[ContrastiveLoss, nn.Module]:
-    """The loss of MoCo v2 (Chen et al. 2020), and its state: keys from a slowly following copy, negatives from a queue of earlier keys.
-
-    Every worker keeps its own queue.
-    """
+def moco(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int, gather: Gather) -> tuple[ContrastiveLoss, nn.Module]:
+    """The loss of MoCo v2 (Chen et al. 2020), and its state: keys from a slowly following copy, negatives from a queue of earlier keys."""
     slow = copy.deepcopy(encoder).requires_grad_(False)
     noise = torch.randn((min(QUEUE, max(batch, rows // 2)), WIDTH), generator=torch.Generator().manual_seed(seed + 2))
     slow.register_buffer("queue", F.normalize(noise, dim=1).to(next(encoder.parameters()).device))
@@ -109,8 +117,8 @@ def moco(encoder: nn.ModuleDict, *, rows: int, batch: int, seed: int) -> tuple[C
         with torch.no_grad():
             for slow_weight, weight in zip(slow.parameters(), encoder.parameters(), strict=True):
                 slow_weight.lerp_(weight, 1 - FOLLOW)
-            keys = F.normalize(_project(slow, second), dim=1)
-        queries = F.normalize(_project(encoder, first), dim=1)
+            keys = F.normalize(gather(_project(slow, second)), dim=1)
+        queries = F.normalize(gather(_project(encoder, first)), dim=1)
         queue = slow.get_buffer("queue")
         likeness = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / TAU
         slow.register_buffer("queue", torch.cat([keys, queue])[: len(queue)])
@@ -141,36 +149,39 @@ def contrast(
 ) -> Iterator[Step]:
     """Train `net` in place by Adam under half a cosine, on the loss between two views of each batch; an empty `resume` starts anew.
 
-    Worker r embeds rows r::world of every batch against each other only, so more workers means fewer negatives per row.
+    Worker r embeds rows r::world of every batch; projections are gathered and batch norm is over the whole batch, so that any number of
+    workers trains the same network, up to rounding (and to what a network drops out, which each worker draws by itself).
     """
+    if len(pixels) < 2:
+        raise ValueError(f"contrastive training needs at least 2 images, got {len(pixels)}")
+    size, own = min(batch, len(pixels)), slice(workers.rank, None, workers.world)
+    if size < workers.world:
+        raise ValueError(f"contrastive training gives each worker an image of every batch, but {size} are too few for {workers.world}")
     with seeded_weights(seed + 1):
         head = projector(net.width)
-    encoder = nn.ModuleDict({"net": net, "head": head}).to(device).train()
-    loss_of, kept = OBJECTIVES[objective](encoder, rows=len(pixels), batch=batch, seed=seed)
+    encoder = nn.ModuleDict({"net": net, "head": head})
+    with_sync_batchnorm(encoder, workers=workers).to(device).train()
+    gather = partial(gather_rows, own=own, total=size, workers=workers)
+    loss_of, kept = OBJECTIVES[objective](encoder, rows=len(pixels), batch=batch, seed=seed, gather=gather)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=RATE, weight_decay=DECAY)
     if resume:
         encoder.load_state_dict({name: value for name, value in resume.items() if name.startswith(("net.", "head."))})
         restore_adam(optimiser, resume)
         kept.load_state_dict(with_prefix("kept.", resume))
-    if len(pixels) // workers.world < 2:
-        raise ValueError(f"contrastive training needs at least 2 images per worker, got {len(pixels)} for {workers.world}")
-    size = min(batch, len(pixels))
     for step in range(int(resume["step"]) if resume else 0, steps):
         drawn = np.sort(np.random.default_rng([seed, step, STREAMS["ssl/rows"]]).choice(len(pixels), size, replace=False))
-        images = floats(pixels[drawn[workers.rank :: workers.world]], device=device)
-        rng = generator(seed, step, workers.rank)
+        images = floats(pixels[drawn[own]], device=device)
+        draws = RowDraws(rng=generator(seed, step, 0), total=size, own=own)
         encoder.train()  # whoever looked at the net since the last step may have left it in evaluation mode
         with seeded(seed, 23, step, workers.rank, device=device):
-            loss = loss_of(view(images, rng), view(images, rng))
+            loss = loss_of(view(images, draws), view(images, draws))
         optimiser.zero_grad()
         loss.backward()
         average_in_place([value.grad for value in encoder.parameters() if value.grad is not None], workers)
-        average_in_place(encoder.buffers(), workers)
         for group in optimiser.param_groups:
             group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.step()
-        whole = workers.all_reduce(loss.detach()) / workers.world
-        shown = read_loss(whole, what=f"the contrastive loss at step {step}", advice="are the pictures all alike?")
+        shown = read_loss(loss.detach(), what=f"the contrastive loss at step {step}", advice="are the pictures all alike?")
         state = partial(_state, encoder, optimiser, kept, step + 1)
         yield Step(step=step + 1, steps=steps, loss_of=shown, images=(step + 1) * size, state=state)
 

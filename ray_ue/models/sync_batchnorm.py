@@ -22,6 +22,20 @@ class _SumOverWorkers(torch.autograd.Function):
         return ctx.workers.all_reduce(slopes[0].clone()), None
 
 
+def sum_over_workers(value: Tensor, workers: Workers) -> Tensor:
+    """The differentiable sum of a tensor over all workers, which all have to call this."""
+    return _SumOverWorkers.apply(value, workers)
+
+
+def gather_rows(part: Float[Tensor, "b D"], *, own: slice, total: int, workers: Workers) -> Float[Tensor, "B D"]:
+    """The rows of all workers in their places, of which this one holds `own`; differentiable."""
+    if workers.world == 1:
+        return part
+    whole = part.new_zeros((total, part.shape[1]))
+    whole[own] = part
+    return sum_over_workers(whole, workers)
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """torch has this for NCCL alone (`SyncBatchNorm`); a worker may hold no row of a batch and takes part all the same."""
 
@@ -35,23 +49,23 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         count = torch.full((1,), values.numel() // values.shape[1], device=values.device, dtype=torch.float32)
-        sums = _SumOverWorkers.apply(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
+        sums = sum_over_workers(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
         mean = sums[:-1] / sums[-1]
         away = values - mean[None, :, None, None]
-        spread = _SumOverWorkers.apply(away.square().sum((0, 2, 3)), self.workers) / sums[-1].detach()
-        self._update_running_statistics(mean.detach(), spread.detach(), float(sums[-1].detach()))
+        spread = sum_over_workers(away.square().sum((0, 2, 3)), self.workers) / sums[-1].detach()
+        self._update_running_statistics(mean.detach(), spread.detach(), sums[-1].detach())
         normal = away * (spread + self.eps).rsqrt()[None, :, None, None]
         if self.affine:
             normal = normal * self.weight[None, :, None, None] + self.bias[None, :, None, None]
         return normal.to(input.dtype)
 
     @torch.no_grad()
-    def _update_running_statistics(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: float) -> None:
+    def _update_running_statistics(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: Float[Tensor, ""]) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(spread * (count / max(count - 1, 1)), self.momentum)
+        self.running_var.lerp_(spread * (count / (count - 1).clamp(min=1)), self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
 

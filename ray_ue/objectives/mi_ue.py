@@ -32,11 +32,10 @@ def similarity(features: Features, groups: Group, *, tau: float, itself: bool) -
 
 
 def _mean_log_ratio(like: Float[Tensor, "B M"], same: Bool[Tensor, "B M"]) -> Float[Tensor, ""]:
+    """The mean over rows that have a partner; zero, slopes and all, where none has."""
     good = same.any(1)
-    if not bool(good.any()):
-        return like.nan_to_num(neginf=0.0).sum() * 0
-    like, same = like[good], same[good]
-    return (like.logsumexp(1) - like.masked_fill(~same, -torch.inf).logsumexp(1)).mean()
+    partners = like.masked_fill(~(same | ~good[:, None]), -torch.inf)  # a row without partners must stay finite to be left out
+    return (like.logsumexp(1) - partners.logsumexp(1)).where(good, 0.0).sum() / good.sum().clamp(min=1)
 
 
 def distance(features: Features, groups: Group) -> Float[Tensor, ""]:

@@ -17,6 +17,7 @@ from ray_ue.images.codec import Limits, decode, encode
 from ray_ue.images.quality import deviation
 from ray_ue.perturbations import Additive
 from ray_ue.pipelines.protect import protect
+from ray_ue.stages.protect.cluster import open_groups
 from ray_ue.stages.protect.ledger import LEDGER
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -201,18 +202,18 @@ def test_resizing_gives_squares_of_that_side(photos: Path, tmp_path: Path) -> No
 
 @pytest.mark.long
 def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp_path: Path) -> None:
-    one = run(photos, tmp_path / "one", until="cluster")
-    shutil.copytree(str(tmp_path / "one") + ".ray-ue", str(tmp_path / "two") + ".ray-ue")
-    banks = []
+    """From the source on: each trains its own surrogate, whose features then differ by rounding alone, and so their clusters agree."""
+    banks, clusters = [], []
     for output, workers in (("one", "1"), ("two", "2")):
         done = protect(str(photos), str(tmp_path / output), resources=Resources(workers=workers), until="craft", **QUICK)
         assert done["craft"].facts["workers"] == int(workers)
-        assert done["cluster"].fingerprint == one["cluster"].fingerprint
+        clusters.append(open_groups(done["cluster"].folder).slot_of)
         from ray_ue.stages.protect.craft import open_poison
 
         poison = open_poison(done["craft"].folder)
         assert isinstance(poison, Additive)
         banks.append(np.array(poison.bank).astype(int))
+    assert (clusters[0] == clusters[1]).all()
     assert np.abs(banks[0]).max() > 0
     assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.999
 

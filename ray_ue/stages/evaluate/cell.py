@@ -69,6 +69,7 @@ class CellJob:
     perturbed: Folder | None
     perturbed_sha256: str
     home: Folder
+    workers: int = 1
 
     def identity(self) -> dict[str, object]:
         victim = parse_victim(self.victim)
@@ -89,6 +90,7 @@ class CellJob:
             "flips": self.flips,
             "curve_rows": self.curve_rows,
             **({"filtered test": True} if acts_on_test(self.defense) else {}),
+            **({"workers": self.workers} if self.workers > 1 else {}),  # each draws its own batches: another victim of the same kind
         }
 
     def fingerprint(self) -> str:

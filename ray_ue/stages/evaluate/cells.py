@@ -58,6 +58,7 @@ def cell_job(cell: GridCell, data: EvaluationData, sets: "CopyPixelSets", labels
         perturbed=perturbed.folder if perturbed else None,
         perturbed_sha256=perturbed.facts["sha256"] if perturbed else "",
         home=home,
+        workers=data.clean.run.resources.workers_per_victim(),
     )
 
 

@@ -15,7 +15,7 @@ from ray_ue.models.small import backbone
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
-VERSION = 1
+VERSION = 2
 FIELDS = ("surrogate", "image_size", "ssl_steps", "seed")
 
 
