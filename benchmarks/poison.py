@@ -108,9 +108,9 @@ class Pass:
         wait(self.seen.surrogate.device)
         began = time.perf_counter()
         method, begin = self.method, partial(self.method.begin, self.sampler, self.epoch)
-        for batches in self.deltas.round(self.sampler.pooled(self.epoch, batch=method.poison_batch), begin):
-            for _ in range(method.steps):
-                self.deltas.step(batches, partial(method.mi_loss, self.source, RunningMean()), rate=method.step / 255)
+        batches, loss = self.sampler.pooled(self.epoch, batch=method.poison_batch), partial(method.mi_loss, self.source, RunningMean())
+        for _ in self.deltas.descend(batches, begin, loss, steps=method.steps, rate=method.step / 255):
+            pass
         wait(self.seen.surrogate.device)
         self.epoch += 1
         return time.perf_counter() - began

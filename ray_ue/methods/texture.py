@@ -72,7 +72,7 @@ class Texture(Method):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         if self.tries == 1:
             if not resume:
-                yield Step(step=1, steps=1, loss=0.0, images=0, state=lambda: self._draw(view, seed=seed, turn=0))
+                yield Step(step=1, steps=1, loss_of=no_loss, images=0, state=lambda: self._draw(view, seed=seed, turn=0))
             return
         rehearsal = Rehearsal.of(view, seed=seed)
         best, least = dict(resume), float(resume.get("learnt", 2.0))
@@ -82,7 +82,8 @@ class Texture(Method):
             if learnt < least:
                 best, least = state, learnt
             best |= {"turn": torch.tensor(turn + 1), "learnt": torch.tensor(least, dtype=torch.float64)}
-            yield Step(step=turn + 1, steps=self.tries, loss=least, images=(turn + 1) * rehearsal.passes, state=partial(dict, best))
+            images, told = (turn + 1) * rehearsal.passes, partial(float, least)
+            yield Step(step=turn + 1, steps=self.tries, loss_of=told, images=images, state=partial(dict, best))
 
     def _draw(self, view: View, *, seed: int, turn: int) -> dict[str, Tensor]:
         """A random choice of waves for every slot; equal turns give equal ones."""

@@ -8,6 +8,7 @@ import torch
 
 from ray_ue.config.grid import GridCell, grid_cells
 from ray_ue.config.recipe import Resources
+from ray_ue.engine.devices import assigned_device
 from ray_ue.engine.lanes import Lanes, train_all
 from ray_ue.engine.machines import Machines
 from ray_ue.progress import say
@@ -131,7 +132,7 @@ def tell_time(jobs: list[CellJob], *, machines: Machines, resources: Resources) 
         return
     size = jobs[0].size
     if resources.workers == "local":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = assigned_device()
         told = describe_time(loads, size=size, lanes=1, threads=torch.get_num_threads(), device=device)
     else:
         lanes = Lanes.plan(machines, resources, cells=len(jobs))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import ray
 
+from ray_ue.engine.devices import assigned_device, own_threads
 from ray_ue.engine.machines import most_cores
 from ray_ue.exploiter.detector import detection
 from ray_ue.images.codec import Picture, encode, square_view
@@ -74,15 +75,14 @@ def tell_apart(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
     clean, protected = (np.stack([square_view(rgb, size=size) for rgb in block]) for block in views)
     run = data.clean.run
     task = ray.remote(num_gpus=run.resources.gpus_per_encoder if run.machines.gpus else 0)(detection_of)
-    share = ray.get(task.remote(clean, protected, size, run.machines.cores))
+    share = ray.get(task.remote(clean, protected, size, most_cores(run.machines.hosts().nodes)))
     folder.write_json("detection.json", {"share": share, "pairs": len(some), "size": size})
 
 
 def detection_of(clean: PixelBlock, protected: PixelBlock, size: int, cores: int) -> float:
-    """On the GPU when the task has one."""
-    torch.set_num_threads(cores)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return detection(clean, protected, size=size, seed=0, device=device)
+    """On the GPU that Ray assigned to the task, if any."""
+    torch.set_num_threads(own_threads(cores))
+    return detection(clean, protected, size=size, seed=0, device=assigned_device())
 
 
 def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
