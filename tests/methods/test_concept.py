@@ -94,9 +94,15 @@ def features(surrogate: Surrogate, pixels: np.ndarray) -> Tensor:
     return F.normalize(surrogate.features(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255), dim=1)
 
 
+def ends(losses: list[float]) -> tuple[float, float]:
+    """The mean losses of the first and the last quarter of the batches: single ones differ by what is in them."""
+    quarter = max(1, len(losses) // 4)
+    return float(np.mean(losses[:quarter])), float(np.mean(losses[-quarter:]))
+
+
 def test_the_loss_falls_and_its_cost_was_known(crafted: Crafted, concepts: Path) -> None:
-    losses = [step.loss for step in crafted.steps]
-    assert losses[-1] < losses[0] - 1
+    first, last = ends([step.loss for step in crafted.steps])
+    assert last < first - 1
     assert crafted.steps[-1].images == method(concepts).passes(ROWS)
 
 
@@ -182,8 +188,8 @@ def test_a_small_budget_still_learns(surrogate: Surrogate, concepts: Path, tmp_p
     """At 4/255 the norm is beyond what fits, so nearly every pixel is clipped."""
     budget = Budget(levels=4)
     seen = view(surrogate, tmp_path, budget=budget)
-    losses = [step.loss for step, _ in follow(method(concepts), seen, budget=budget)]
-    assert losses[-1] < losses[0]
+    first, last = ends([step.loss for step, _ in follow(method(concepts), seen, budget=budget)])
+    assert last < first
 
 
 def unit(*angles: float) -> Tensor:
