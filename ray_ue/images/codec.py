@@ -1,15 +1,16 @@
 """Decodes image bytes safely and encodes pixels losslessly."""
 
 import io
-import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
+from ray_ue.images.broken import BROKEN, Rejected, rejection
+from ray_ue.images.metadata import ORIENTATION, losses, read_exif, read_profile
 from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS, _format, looks_like_image
 from ray_ue.types import Pixels
@@ -25,27 +26,6 @@ OPENERS: dict[str, Opener] = {
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
 }
-# All that Pillow and its codecs raise on bytes made by others.
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Warning,  # raised only where the process turns warnings into errors
-)
-ORIENTATION = 0x0112
-MAKER_NOTE, EXIF_IFD = 0x927C, 0x8769
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,10 +35,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class Rejected(Exception):
-    """A picture that cannot be protected; the text is one short line with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +52,7 @@ class Picture:
     alpha: UInt8[np.ndarray, "H W"] | None  # None: opaque
     exif: bytes
     icc: bytes
+    notes: tuple[str, ...] = ()  # what the file held that no copy of it does
 
 
 def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
@@ -99,11 +76,6 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
         # the first page of a raw camera file is its thumbnail
         raise Rejected("a raw camera file")
     return image
-
-
-def _reason(error: BaseException) -> Rejected:
-    words = " ".join(str(error).split())[:120] or type(error).__name__
-    return Rejected(f"truncated: {words}" if "truncated" in words.lower() else f"damaged: {words}")
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -145,38 +117,17 @@ def _upright(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | Non
     return rgb.transpose(TURNS[orientation]), alpha.transpose(TURNS[orientation]) if alpha else None
 
 
-def _exif(image: ImageFile.ImageFile) -> bytes:
-    """The EXIF block without orientation, thumbnail and maker note: the last two may hold a clean copy of the picture.
-
-    It takes them out of the image too, so ask for `_orientation` first.
-    """
-    if "exif" not in image.info:  # a TIFF's own tags describe its strips, not the photo
-        return b""
-    try:
-        exif = image.getexif()
-        exif.pop(ORIENTATION, None)
-        if EXIF_IFD in exif:
-            exif[EXIF_IFD] = {tag: value for tag, value in exif.get_ifd(EXIF_IFD).items() if tag != MAKER_NOTE}
-        return exif.tobytes() if len(exif) else b""
-    except BROKEN:
-        return b""
-
-
-def _icc(image: ImageFile.ImageFile) -> bytes:
-    """The colour profile, when it still describes the pixels after they became RGB."""
-    profile = image.info.get("icc_profile") or b""
-    return profile if profile[16:20] == b"RGB " and image.mode not in ("1", "L", "LA", "CMYK") else b""
-
-
 def decode(data: bytes, *, limits: Limits) -> Picture:
     """All pixels at native size, turned upright; of an animation or a multi-page file the first. Raises `Rejected`."""
     try:
         image = _open(data, limits=limits)
         image.load()
-        rgb, alpha = _upright(image)
-        return Picture(rgb=np.array(rgb), alpha=np.array(alpha) if alpha else None, exif=_exif(image), icc=_icc(image))
+        upright, mask = _upright(image)
+        rgb, alpha = np.array(upright), np.array(mask) if mask else None
+        exif, icc = read_exif(image), read_profile(image)
+        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=losses(image))  # which goes to the last frame and back
     except BROKEN as error:
-        raise _reason(error) from error
+        raise rejection(error) from error
 
 
 def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
@@ -188,7 +139,7 @@ def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
         image.load()
         return np.array(_square(_upright(image)[0], size=size))
     except BROKEN as error:
-        raise _reason(error) from error
+        raise rejection(error) from error
 
 
 def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
@@ -199,7 +150,7 @@ def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
     alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
-    return Picture(rgb=square_view(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
+    return replace(picture, rgb=square_view(picture.rgb, size=size), alpha=alpha)
 
 
 def _square(image: Image.Image, *, size: int) -> Image.Image:

@@ -40,7 +40,7 @@ def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resour
     method = build(recipe.method, asdict(recipe))
     resources.check()
     refuse_mismatch(method, recipe, resources)
-    opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format)
+    opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format, carry=recipe.patterns())
     if not recipe.image_size:
         recipe = sized(recipe, opened_source)
     target = Folder.at(output)
@@ -127,7 +127,8 @@ def refuse_foreign(job: Job) -> None:
     if not job.work.exists(CLAIM):
         raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
     before, now = job.work.read_json(CLAIM), claim_of(job)
-    changed = list_differences(before["recipe"], now["recipe"])
+    newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
+    changed = list_differences(newer | before["recipe"], now["recipe"])
     if before["listing"] != now["listing"]:
         changed.append("the source's files (some were added, removed or resized)")
     if changed:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, match_replies
 from ray_ue.sources.image_files import kind_of_name, looks_like_image
-from ray_ue.sources.naming import first_free_name, printable, safe, stems
+from ray_ue.sources.naming import first_free_name, folded, printable, readable, safe, stems
 from ray_ue.sources.storage import AT_ONCE, Location, batches, is_local
 from ray_ue.sources.target import Target
 
@@ -40,12 +40,13 @@ def pack(place: Location, listing: Sequence[tuple[str, int]], *, first: int, lab
     are_images = images_among(place, names)
     label_of = {name: label for label, name in enumerate(classes(names, are_images))} if labelled else {}
     images = [name for name, is_image in zip(names, are_images, strict=True) if is_image]
-    goals = iter(stems(images, others=[name for name, is_image in zip(names, are_images, strict=True) if not is_image]))
+    others = [readable(name) for name, is_image in zip(names, are_images, strict=True) if not is_image]
+    goals = iter(stems([readable(name) for name in images], others=others))
     taken: set[str] = set()
     files: list[File] = []
     for (name, size), is_image in zip(listing, are_images, strict=True):
-        goal = next(goals) if is_image else first_free_name(safe(name), free=lambda candidate: candidate not in taken, since=0)
-        taken.update(() if is_image else (goal,))
+        goal = next(goals) if is_image else first_free_name(safe(readable(name)), free=lambda one: folded(one) not in taken, since=0)
+        taken.update(() if is_image else (folded(goal),))
         label = label_of.get(first_folder(name), -1) if is_image else -1
         files.append(File(path=name, size=size, is_image=is_image, goal=goal, label=label))
     runs = batches(iter(files), size=FILES_PER_SHARD)

@@ -18,8 +18,8 @@ class Packed(Source):
 
     suffix: ClassVar[str]
 
-    def takes(self, name: str, size: int) -> bool:
-        return name.lower().endswith(self.suffix) or super().takes(name, size)
+    def takes(self, name: str) -> bool:
+        return name.lower().endswith(self.suffix) or super().takes(name)
 
     def _list_shards(self) -> list[Shard]:
         listing = self.files()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ray_ue.config.recipe import FIELDS, Recipe
+from ray_ue.config.recipe import EXPORT_FIELDS, FIELDS, Recipe
 from ray_ue.config.stages import FURTHER, STAGES, stage_of
 from ray_ue.stages.protect.ledger import ledger_name
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
@@ -56,7 +56,7 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     flags, shared = claim["flags"], shared_by(work, claim)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
     exports = [opened(work.child(child)) for child in names]
-    wanted = recipe.values(("resize", "image_format", "max_pixels"))
+    wanted = recipe.values(EXPORT_FIELDS)
     export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
     artifacts: dict[str, Artifact] = {"export": export}
     waiting = [export]

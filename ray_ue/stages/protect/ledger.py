@@ -23,6 +23,7 @@ LEDGER = pa.schema(
         ("most", pa.int32()),
         ("psnr", pa.float64()),
         ("ssim", pa.float64()),
+        ("notes", pa.list_(pa.string())),  # what the file said besides its pixels, and what became of it
         ("reason", pa.string()),
     ]
 )

@@ -16,6 +16,7 @@ from ray_ue.images.codec import Limits, Rejected, decode, resized
 from ray_ue.images.quality import deviation
 from ray_ue.progress import Progress
 from ray_ue.sources import Shard, Source, open_source
+from ray_ue.sources.image_files import LOSSY
 from ray_ue.stages.protect.export import poison_here
 from ray_ue.stages.protect.index import listed_source, rows_of
 from ray_ue.stages.protect.ledger import in_order, ledger_name
@@ -82,7 +83,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
     """
     recipe = run.recipe
     source = listed_source(run, index)
-    copy = open_source(run.output.uri, format=source.format)
+    copy = open_source(run.output.uri, format=source.format, carry=recipe.patterns())
     threads = run.machines.threads(run.resources, tasks=run.machines.cores)
     places = Locations.of(copy, threads=max(threads, LISTED_AT_ONCE))
     parts = match(index, exported, places)
@@ -95,7 +96,7 @@ def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -
         limits=recipe.limits(),
         resize=recipe.resize,
         levels=poison.facts["most"],
-        lossless=recipe.image_format != "jpeg",
+        lossless=recipe.image_format not in LOSSY,
         threads=threads,
         classes=index.facts["classes"],
         copied_classes=copy.class_names(),
