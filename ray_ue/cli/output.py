@@ -59,11 +59,11 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         artifact = list(artifacts.values())[-1]
         print(f"{until}: {artifact.folder.uri}")
         return 0
-    facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.parquet")
+    facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
     lines = [f"protected copy  {job.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)"]
     lines += [*change_lines(job.recipe, facts), *metadata_lines(facts["notes"], strip=job.recipe.strip), *file_lines(facts)]
     if facts["rejected"]:
-        lines.append(f"rejected        {facts['rejected']:,} images, listed with their reasons in {reasons}")
+        lines.append(f"rejected        {facts['rejected']:,} images: {some(facts['reasons'], between='; ')}; all are listed in {reasons}")
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
         held = "names, labels and checksums hold" if job.recipe.image_format in LOSSY else PROVED

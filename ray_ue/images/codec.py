@@ -4,16 +4,38 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
-from ray_ue.images.broken import BROKEN, Rejected, rejection
+from ray_ue.images.broken import BROKEN, NO_HEIF, Rejected, rejection
 from ray_ue.images.metadata import ORIENTATION, losses, read_exif, read_profile
 from ray_ue.registry import pick
-from ray_ue.sources.image_files import EXTENSIONS, _format, looks_like_image
+from ray_ue.sources.image_files import EXTENSIONS, _format, foreign_format
 from ray_ue.types import Pixels
+
+HEIF = "pi_heif"  # decodes what iPhones write; its licence (LGPL) makes it an extra
+
+
+def open_heif(file: io.BytesIO) -> ImageFile.ImageFile:
+    """The first picture of a HEIC file, by an optional package."""
+    if find_spec(HEIF) is None:
+        raise Rejected(NO_HEIF)
+    return import_module(HEIF).HeifImageFile(file)
+
 
 Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
 # Plug-ins are called directly, not through Image.open: its bomb limit is a process-wide setting, `Limits` is an argument.
@@ -25,6 +47,8 @@ OPENERS: dict[str, Opener] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "heif": open_heif,
 }
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +87,8 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
         raise Rejected(f"{len(data)} bytes is over {limits.max_bytes} bytes")
     name = _format(data[:32])
     if not name:
-        raise Rejected("an image format that is not supported" if looks_like_image(data[:32]) else "not an image")
+        foreign = foreign_format(data[:32])
+        raise Rejected(f"{foreign}, a format that is not supported" if foreign else "not an image")
     if name == "tiff" and data[8:10] == b"CR":
         raise Rejected("a raw camera file")
     image = OPENERS[name](io.BytesIO(data))

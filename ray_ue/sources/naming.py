@@ -106,6 +106,6 @@ def group(names: Sequence[str]) -> dict:
     return {"count": len(names), "some": [printable(name) for name in names[:SHOWN]]}
 
 
-def some(names: Mapping[str, Any]) -> str:
+def some(names: Mapping[str, Any], *, between: str = ", ") -> str:
     """The first few names of a group, on one line."""
-    return ", ".join(names["some"]) + (", …" if names["count"] > len(names["some"]) else "")
+    return between.join([*names["some"], *(["…"] if names["count"] > len(names["some"]) else [])])

@@ -2,6 +2,7 @@
 
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.sampling import draw_sample
+from ray_ue.stages.protect.rejected import refuse_too_many
 from ray_ue.stages.protect.views import PlainView, read_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -24,6 +25,8 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     wanted = draw_sample(index.facts["rows"], size=rows, seed=run.recipe.seed)
     view = PlainView(canvas=canvas, limits=run.recipe.limits())
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
+    if not read:
+        refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder)
     if read < 2:
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
         raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
@@ -32,9 +35,4 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
 
 def refuse_unreadable(sampled: Artifact, *, most: float) -> None:
     """Where no embedding looks at every row, the sample is the first that does."""
-    bad = sampled.facts["asked"] - sampled.facts["rows"]
-    if bad > most * sampled.facts["asked"]:
-        raise ValueError(
-            f"{bad:,} of {sampled.facts['asked']:,} images cannot be used, more than --max-rejected {most:g} allows; "
-            "look at them, or allow a larger share"
-        )
+    refuse_too_many(sampled.facts["asked"] - sampled.facts["rows"], sampled.facts["asked"], most, sampled.folder)

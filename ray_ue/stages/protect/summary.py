@@ -10,10 +10,10 @@ from ray_ue.config.recipe import Recipe
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import group, some
+from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.storage.artifacts import Artifact, Folder
 
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
-BAD = pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())])
 
 
 def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str], *, budget: int) -> dict:
@@ -33,12 +33,13 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
         notes.update(note for listed in good["notes"].to_pylist() for note in listed)
         psnr.append(np.asarray(good["psnr"].to_pylist(), float))
         ssim.append(np.asarray(good["ssim"].to_pylist(), float))
-    folder.write_table("rejected.parquet", pa.Table.from_pylist(bad, schema=BAD))
+    write_list(folder, pa.Table.from_pylist(bad, schema=SCHEMA))
     changes, loud, similar = (np.concatenate(parts) for parts in (most, psnr, ssim))
     loud, similar = loud[np.isfinite(loud)], similar[np.isfinite(similar)]
     return {
         "images": len(changes),
         "rejected": len(bad),
+        "reasons": group([f"{line['key']}: {line['reason']}" for line in bad]),
         "bytes": size,
         "most_levels": int(changes.max(initial=0)),
         "psnr_mean": round(float(loud.mean()), 2) if len(loud) else None,
