@@ -129,7 +129,20 @@ def parse_arguments(name: str, flags: Sequence[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(join_error_box(messages.getvalue())) from None
+        raise ValueError(name_flags(join_error_box(messages.getvalue()), verb=name)) from None
+
+
+def name_flags(text: str, *, verb: str) -> str:
+    """The errors of a parser; unknown flags as one short sentence each, with the nearest valid one."""
+    if not (found := re.match(r"Unrecognized options: ([^;]*)", text)):
+        return text
+    words = [word.strip() for word in found[1].split(",")]
+    near = dict(re.findall(r"Arguments similar to (\S+): (--[\w.-]+)", text))
+    flags = [word for word in words if word.startswith("-")] or words
+    if only := re.search(r"Perhaps you meant: (--[\w.-]+)", text):
+        near[flags[0]] = only[1]
+    told = [f"there is no {flag}" + (f" (did you mean {near[flag]}?)" if flag in near else "") for flag in flags]
+    return f"{'; '.join(told)}; ray-ue {verb} --help lists the flags"
 
 
 def join_error_box(box: str) -> str:

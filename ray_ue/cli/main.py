@@ -23,6 +23,7 @@ from ray_ue.cli.arguments import (
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
+from ray_ue.pipelines.rehearsal import problems
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
@@ -97,7 +98,10 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
     """Run the stages of a copy up to `until`, or only plan or preview them."""
     job = protect.plan(arguments.source, arguments.output, recipe=arguments.recipe, resources=arguments.resources)
     if arguments.dry_run:
-        return print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+        print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+        found = list(problems(job))
+        print("".join(f"ray-ue: {problem}\n" for problem in found), end="", file=sys.stderr)
+        return USER_ERROR if found else 0
     if arguments.preview:
         from ray_ue.cli.preview import preview
 

@@ -121,7 +121,7 @@ class Recipe:
             open_given(self.embeddings)
         self.other_clusters()
         for name, least in LEAST.items():
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.image_size and self.image_size < 16:
             raise ValueError(f"--image-size {self.image_size} is too small; give 16 or more, or auto for a side that suits the pictures")
@@ -185,6 +185,7 @@ LEAST = {
     "image_size": 0,
     "ssl_steps": 1,
     "resize": 0,
+    "seed": 0,
 }
 
 

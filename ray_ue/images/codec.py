@@ -103,6 +103,14 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
     return image
 
 
+def check_header(data: bytes, *, limits: Limits) -> None:
+    """Raise `Rejected` for bytes whose header shows that `decode` would; no pixel is decoded."""
+    try:
+        _open(data, limits=limits)
+    except BROKEN as error:
+        raise rejection(error) from error
+
+
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The loaded image as RGB, and its alpha when some pixel is not opaque."""
     if image.mode.startswith("I;16"):

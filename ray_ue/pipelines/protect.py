@@ -1,5 +1,6 @@
 """`protect`: check a request, claim the output and run the stages, each skipped when its artifact exists."""
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,10 +12,11 @@ from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
+from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import Source, open_source
-from ray_ue.sources.storage import normal
+from ray_ue.sources.storage import is_local, normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
 if TYPE_CHECKING:
@@ -99,14 +101,12 @@ def is_copy(uri: str) -> bool:
 
 
 def refuse_overlap(job: Job) -> None:
-    source = Folder.at(job.source.root).uri
-    if job.source.only and job.output.uri != source:
+    source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
+    if job.source.only and output != source:
         return  # the source is chosen files of a folder, and the copy may lie in the same folder
-    for one, other in ((source, job.output.uri), (job.output.uri, source)):
+    for one, other in ((source, output), (output, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
-            raise ValueError(
-                f"output {job.output.uri} and source {source} overlap: one contains the other; write the copy to a folder of its own"
-            )
+            raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
 
 
 def claim_of(job: Job) -> dict:
@@ -136,22 +136,6 @@ def refuse_foreign(job: Job) -> None:
             f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
             f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
         )
-
-
-def rehearse(recipe: Recipe) -> None:
-    """Open the method's files, and load a surrogate that brings its own weights: what is wrong is found before any long work."""
-    from ray_ue.methods import build
-
-    method = build(recipe.method, asdict(recipe))
-    method.validate_inputs(budget=recipe.levels(), side=recipe.side(frozen=method.uses_surrogate), entries=0)
-    spec = specs.parse(recipe.surrogate)
-    if spec.kind == "ssl":
-        return
-    import torch
-
-    from ray_ue.models.pretrained.surrogates import load
-
-    load(spec, device=torch.device("cpu"), image_size=recipe.image_size, weights={})
 
 
 def describe(job: Job) -> str:

@@ -31,7 +31,8 @@ FOREIGN = {
     "raw camera": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0"),
 }
 # Brands of ISO media files that are pictures. Those that begin with m say no more than that: the compatible brands tell which.
-BRANDS = dict.fromkeys((b"avif", b"avis"), "avif") | dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "heif")
+BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "avif")
+BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "heif")
 
 
 def kind_of_name(name: str) -> Literal["image", "other", "unknown"]:

@@ -24,7 +24,7 @@ def test_a_few_images_never_stop_a_run(rejected: int, rows: int, most: float, st
     if not stops:
         refuse_too_many(rejected, rows, most, folder)
         return
-    with pytest.raises(ValueError, match="4 of 60 images cannot be used, more than --max-rejected 0.01 allows"):
+    with pytest.raises(ValueError, match=r"4 of 60 images cannot be used, more than --max-rejected 0\.01 allows"):
         refuse_too_many(rejected, rows, most, folder)
 
 

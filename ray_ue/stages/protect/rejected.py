@@ -40,13 +40,14 @@ def write_list(folder: Folder, table: pa.Table) -> None:
         folder.write(LIST, "".join(f"{line['key']}\t{line['reason']}\n" for line in table.to_pylist()).encode())
 
 
-def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> None:
-    """Fail when more than the fraction `most` of the rows cannot be used, naming the first of them and what to do.
+def allowed(rows: int, most: float) -> float:
+    """How many of `rows` images may be unusable: the fraction `most`, but at least a few in any collection, unless `most` is 0."""
+    return max(most * rows, min(FLOOR, rows // 2 - 1)) if most else 0
 
-    A few images are allowed in any collection, so that one bad photograph among sixty does not stop a run.
-    """
-    allowed = max(most * rows, min(FLOOR, rows // 2 - 1)) if most else 0
-    if rejected <= allowed and rejected < rows:
+
+def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> None:
+    """Fail when more rows than `allowed` cannot be used, naming the first of them and what to do."""
+    if rejected <= allowed(rows, most) and rejected < rows:
         return
     table = pa.concat_tables([SCHEMA.empty_table(), *(part.cast(SCHEMA) for part in read_rejected(folder))])
     write_list(folder, table)

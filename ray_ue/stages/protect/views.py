@@ -16,7 +16,7 @@ from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.grouping.sampling import between
 from ray_ue.images.codec import Limits, Rejected, decode_square
-from ray_ue.progress import Progress
+from ray_ue.progress import Progress, format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
 from ray_ue.stages.protect.read import pack_chunks, read_rows
@@ -53,8 +53,8 @@ def read_views(
     need = len(wanted) * canvas**2 * 3
     if 2 * need > folder.free_bytes():
         raise ValueError(
-            f"{len(wanted):,} views need {2 * need / 2**30:.1f} GiB in {folder.uri}, "
-            f"{folder.free_bytes() / 2**30:.1f} GiB are free; ask for fewer rows or free some room"
+            f"{len(wanted):,} views need {format_bytes(2 * need)} in {folder.uri}, {format_bytes(folder.free_bytes())} are free; "
+            "ask for fewer rows or free some room"
         )
     source, done = listed_source(run, index), set(folder.names("parts"))
     chosen = [(chunk, between(wanted, chunk.first_id, chunk.first_id + chunk.rows)) for chunk in chunks(index)]
