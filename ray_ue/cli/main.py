@@ -96,7 +96,14 @@ def run_command(words: list[str]) -> int:
 
 def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: str) -> int:
     """Run the stages of a copy up to `until`, or only plan or preview them."""
-    job = protect.plan(arguments.source, arguments.output, recipe=arguments.recipe, resources=arguments.resources)
+    job = protect.plan(
+        arguments.source,
+        arguments.output,
+        recipe=arguments.recipe,
+        resources=arguments.resources,
+        anew=arguments.anew,
+        prune=arguments.prune,
+    )
     if arguments.dry_run:
         print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
         found = list(problems(job))
@@ -113,10 +120,9 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
 
 def verify_copy(arguments: VerifyArguments, words: Sequence[str]) -> int:
     """Read a copy back and verify it."""
-    job = protect.reopen(arguments.output, resources=arguments.resources)
     if arguments.dry_run:
-        return print_plan(words, protect.describe(job), uris=(job.source.address, job.output.uri))
-    return print_copy(job, protect.run(job, until="verify"), "verify")
+        return print_plan(words, "", uris=(arguments.output,))
+    return print_copy(*protect.verify(arguments.output, resources=arguments.resources), "verify")
 
 
 def export_perturbations(arguments: PerturbationsArguments, words: Sequence[str]) -> int:

@@ -66,11 +66,20 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         lines.append(f"rejected        {facts['rejected']:,} images: {some(facts['reasons'], between='; ')}; all are listed in {reasons}")
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
-        held = "names, labels and checksums hold" if job.recipe.image_format in LOSSY else PROVED
-        lines.append(f"verified        every image was read back: {held}")
+        lines.append(f"verified        {verified_line(job.recipe, artifacts['export'].folder.read_json('verified.json'))}")
     lines += [f"warning         {warning}" for warning in facts["warnings"]]
     print("\n".join(map(printed, lines)))
     return 0
+
+
+def verified_line(recipe: Recipe, facts: dict) -> str:
+    """What was proved, and what stood for originals that are not there."""
+    held = "names, labels and checksums hold" if recipe.image_format in LOSSY else PROVED
+    by_ledger = facts["images"] - facts["originals"]
+    parts = [f"all {facts['images']:,} images were read back: {held}"]
+    parts += [f"{by_ledger:,} by the ledger alone, as their originals are gone or have changed"] if by_ledger else []
+    parts += [f"{facts['saved_anew']:,} files were saved anew with the same pixels"] if facts["saved_anew"] else []
+    return "; ".join(parts)
 
 
 def change_lines(recipe: Recipe, facts: dict) -> list[str]:

@@ -15,7 +15,7 @@ from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
-from ray_ue.sources import Source, open_source
+from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import is_local, normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
@@ -30,10 +30,12 @@ JPEG = (
 TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
-def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "") -> Job:
+def plan(
+    source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "", anew: bool = False, prune: bool = False
+) -> Job:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked.
 
-    `shared` leads from the copy's work folder to one that several copies share, as `Job` says.
+    `shared` leads from the copy's work folder to one that several copies share; it, `anew` and `prune` are as `Job` says.
     """
     from ray_ue.methods import build
 
@@ -43,10 +45,20 @@ def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resour
     resources.check()
     refuse_mismatch(method, recipe, resources)
     opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format, carry=recipe.patterns())
-    if not recipe.image_size:
-        recipe = sized(recipe, opened_source)
     target = Folder.at(output)
-    job = Job(source=opened_source, output=target, work=work_of(target), recipe=recipe, resources=resources, shared_path=shared)
+    if not recipe.image_size:
+        before = size_before(work_of(target))
+        recipe = replace(recipe, image_size=before) if before else sized(recipe, opened_source)
+    job = Job(
+        source=opened_source,
+        output=target,
+        work=work_of(target),
+        recipe=recipe,
+        resources=resources,
+        shared_path=shared,
+        anew=anew,
+        prune=prune,
+    )
     refuse_overlap(job)
     refuse_foreign(job)
     return job
@@ -120,6 +132,18 @@ def claim_of(job: Job) -> dict:
     }
 
 
+def grows(job: Job) -> bool:
+    """Whether a copy is finished, so that new pictures can join it, or is to be made anew."""
+    return not job.shared_path and (
+        job.anew or any(name.startswith("export-") and finished(job.work.child(name)) for name in job.work.names())
+    )
+
+
+def size_before(work: Folder) -> int:
+    """The image size that was chosen when a copy was begun, 0 if there is none: pictures that join change nothing."""
+    return work.read_json(CLAIM)["flags"].get("image_size", 0) if work.exists(CLAIM) else 0
+
+
 def refuse_foreign(job: Job) -> None:
     """Refuse an output that holds something else than this recipe's own copy."""
     if not job.output.names():
@@ -129,7 +153,7 @@ def refuse_foreign(job: Job) -> None:
     before, now = job.work.read_json(CLAIM), claim_of(job)
     newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
     changed = list_differences(newer | before["recipe"], now["recipe"])
-    if before["listing"] != now["listing"]:
+    if before["listing"] != now["listing"] and not grows(job):
         changed.append("the source's files (some were added, removed or resized)")
     if changed:
         raise ValueError(
@@ -161,22 +185,41 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
         job.output.check_writable()
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
-    from ray_ue.pipelines.protect_stages import run_stages
+    from ray_ue.pipelines.growth import run_stages
 
     job.work.write_json(CLAIM, claim_of(job))
     return run_stages(job, until=until)
 
 
+def verify(output: str, *, resources: Resources) -> tuple[Job, dict[str, Artifact]]:
+    """Verify a finished copy, also where its source is gone or has changed; raises `VerifyError`."""
+    prepare()
+    job = reopen(output, resources=resources)
+    from ray_ue.pipelines.growth import verify_stages
+
+    return job, verify_stages(job)
+
+
 def protect(
-    source: str | Path, output: str | Path, *, resources: Resources = AUTOMATIC, until: str = LAST, **fields: Any
+    source: str | Path,
+    output: str | Path,
+    *,
+    resources: Resources = AUTOMATIC,
+    until: str = LAST,
+    anew: bool = False,
+    prune: bool = False,
+    **fields: Any,
 ) -> dict[str, Artifact]:
-    """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
+    """Write a protected copy of `source` to `output` and prove it by reading it back.
+
+    Calling it again continues, lets new pictures join, and writes again what is damaged; `anew` and `prune` are as `Job` says.
 
     `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
     Values work as well as words: `method=UC(steps=400)`, `budget=Budget(16)`, `also_clusters=[20, 50]`.
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
-    return run(plan(str(source), str(output), recipe=recipe_from(fields), resources=resources), until=until)
+    job = plan(str(source), str(output), recipe=recipe_from(fields), resources=resources, anew=anew, prune=prune)
+    return run(job, until=until)
 
 
 def reopen(output: str, *, resources: Resources) -> Job:
@@ -191,7 +234,19 @@ def reopen(output: str, *, resources: Resources) -> Job:
             f"{target.uri} was made by a sweep, and the work folder {work.resolve(claim['shared']).uri} that its copies share is not there"
             "; check it inside the sweep's folder"
         )
-    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
+    recipe = Recipe(**claim["flags"])
+    source = source_or_none(claim["source"], recipe)
+    return Job(source=source, output=target, work=work, recipe=recipe, resources=resources, shared_path=claim.get("shared", ""))
+
+
+def source_or_none(address: str, recipe: Recipe) -> Source:
+    """The source of a copy as it is now; without files where it is gone."""
+    try:
+        return open_source(address, format=recipe.format, carry=recipe.patterns())
+    except ValueError as error:
+        say(f"  warning  {address} cannot be read, so the ledger stands for it: {error}")
+        kind = FORMATS["folder" if recipe.format == "auto" else recipe.format]
+        return kind(root=address, address=address, entries=())
 
 
 def _published(work: Folder, crafted: list[str]) -> str:

@@ -66,13 +66,13 @@ def refuse_unwritable(output: Folder) -> None:
 
 def refuse_source(job: Job) -> None:
     """Refuse a collection that is too small for its groups, or has no labels for them; large packed ones are found out by the index."""
-    from ray_ue.methods.requirements import refuse_rows
+    from ray_ue.methods.requirements import refuse_rows, requirements_of
 
     shards = job.source.shards()
     if any(not shard.files for shard in shards) and len(shards) > PACKED:
         return
     labels = [job.source.rows(shard)["label"].fill_null(-1).to_numpy() for shard in shards]
-    if (rows := sum(map(len, labels))) < 2:
+    if (rows := sum(map(len, labels))) < 2 and requirements_of(job.recipe).per != "image":
         raise ValueError(f"there is {rows} image: an image is protected among others of its group, so give 2 or more")
     refuse_rows(job.recipe, np.concatenate(labels).astype(np.int64))
 

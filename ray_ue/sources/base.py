@@ -72,7 +72,8 @@ class Source(ABC):
 
     Positions are shard order, then order within the shard; keys are unique. A source is listed once: `address` is what the user gave,
     `entries` what was found there, and `listing` a folder in which `save_listing` has kept the shards. `entries` stay in this process.
-    `carry` are patterns of further files that travel into a copy, as `sidecars` says.
+    `carry` are patterns of further files that travel into a copy, as `sidecars` says. `published` has the key and the name of every
+    loose image that the copy holds already: no other image takes its name.
     """
 
     root: str
@@ -81,6 +82,7 @@ class Source(ABC):
     entries: tuple[Entry, ...] | None = field(default=None, repr=False, compare=False)
     listing: Folder | None = None
     carry: tuple[str, ...] = ()
+    published: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
     format: ClassVar[str]
     identity: ClassVar[str]
     """The format's name in fingerprints; it never changes."""
@@ -154,7 +156,8 @@ class Source(ABC):
 
     def _renamed(self, file: File, extension: str, *, left_out: Set[str]) -> bytes | None:
         images = [image for shard in self.shards() for image in shard.files if image.is_image]
-        goals = {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
+        goals = dict(self.published)
+        goals |= {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
         return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
 
     def leave_out(self, keys: Set[str], *, to: str, extension: str) -> Iterator[tuple[Shard, Written]]:

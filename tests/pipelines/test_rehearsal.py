@@ -31,7 +31,7 @@ REFUSED = {
     "labels": (["a.png", "b.png", "cats/c.png"], {"groups": "label"}, 0, "2 of 3 images have no label"),
     "one label": (["cats/a.png", "cats/b.png"], {"groups": "label"}, 0, "all images have the same label"),
     "unreadable": (NAMES, {"clusters": 2}, 4, "4 of 8 images cannot be used.*cats/0.png: zero bytes.*fetch empty"),
-    "one image": (["a.png"], {"per": "image"}, 0, "there is 1 image"),
+    "one image": (["a.png"], {"per": "group", "clusters": 2}, 0, "there is 1 image"),
 }
 
 

@@ -1,7 +1,7 @@
 """Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,9 +21,9 @@ from ray_ue.sources import Item, Shard, Source, Written, sweep
 from ray_ue.sources.image_files import EXTENSIONS, LOSSY
 from ray_ue.stages.protect.craft import open_poison, open_slots
 from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
-from ray_ue.stages.protect.ledger import LEDGER, in_order, ledger_name
+from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
 from ray_ue.stages.protect.summary import beside, summarise, warnings_of
-from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder
 from ray_ue.types import SlotOf
 
 VERSION = 3
@@ -89,6 +89,13 @@ def build(
     return facts | {"warnings": warnings_of(facts, groups=groups.facts, recipe=recipe)}
 
 
+def forget(exported: Artifact, shards: Set[int]) -> None:
+    """Make an export unfinished: the same stage will write these shards of the copy again."""
+    exported.folder.remove(MANIFEST)
+    for shard in shards:
+        exported.folder.remove(f"ledger/{ledger_name(shard)}")
+
+
 def leave_out(source: Source, run: Run, folder: Folder) -> None:
     """Take the images that are not in the copy out of its metadata files; only now is it known which they are."""
     lines = [folder.read_table(f"ledger/{name}", columns=("key", "reason")) for name in folder.names("ledger")]
@@ -129,15 +136,15 @@ class Writer:
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb, kept = poison.apply(clean.rgb, slot, key=item.key), strip_exif(clean.exif, strip=self.strip)
-        data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc), format=self.image_format)
-        notes = [*kept.notes, *clean.notes]
+        picture = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc)
+        data, notes = encode(picture, format=self.image_format), [*kept.notes, *clean.notes]
         if self.image_format in LOSSY:  # what a reader decodes is another picture
-            rgb = decode(data, limits=self.limits).rgb
+            picture = decode(data, limits=self.limits)
             notes += ["transparency dropped"] if clean.alpha is not None else []
-        visibility = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
-        height, width = rgb.shape[:2]
+        visibility = compare(clean.rgb, picture.rgb, ssim=number % self.ssim_every == 0)
+        height, width = picture.rgb.shape[:2]
         change = {"most": visibility.most, "psnr": visibility.psnr, "ssim": visibility.ssim, "notes": notes}
-        return data, line | {"height": height, "width": width, **change, "bytes": len(data)}
+        return data, line | {"height": height, "width": width, **change, "bytes": len(data), "pixels": digest_of(picture)}
 
     def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
         """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""

@@ -2,6 +2,7 @@
 
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.sampling import draw_sample
+from ray_ue.methods.requirements import requirements_of
 from ray_ue.stages.protect.rejected import refuse_too_many
 from ray_ue.stages.protect.views import PlainView, read_views
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -27,7 +28,7 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if not read:
         refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder)
-    if read < 2:
+    if read < 2 and requirements_of(run.recipe).per != "image":
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
         raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}

@@ -13,6 +13,7 @@ from ray_ue.sources.naming import group, some
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.storage.artifacts import Artifact, Folder
 
+DRIFT = 2.0  # mean squared distance of new pictures to their clusters, over that of the first ones
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
 
 
@@ -73,6 +74,11 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
         warnings.append(
             f"{empty} of {len(groups['sizes'])} clusters are empty, as too many images are (nearly) equal: "
             "a pattern that all images share is easily removed; protect a more varied collection, or each image with --per image"
+        )
+    if groups.get("drift", 0) > DRIFT:
+        warnings.append(
+            f"the new pictures lie {groups['drift']:.1f} times as far from the clusters as the first ones: "
+            "the collection has changed so much that it should be made anew (--anew)"
         )
     if (weak := facts["weak"])["count"]:
         warnings.append(
