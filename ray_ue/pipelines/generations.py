@@ -36,7 +36,10 @@ class History:
         work, empty = job.work, cls(work=job.work, shared=job.shared)
         if work.exists(GENERATIONS):
             lines = work.read_json(GENERATIONS)["generations"]
-            return replace(empty, generations=tuple(Generation(export=line["export"], removed=tuple(line["removed"])) for line in lines))
+            recorded = (Generation(export=line["export"], removed=tuple(line["removed"])) for line in lines)
+            # one that was being mended when the run was killed is unfinished again: its files count as new
+            kept = [one for one in recorded if not one.export or finished(work.child(f"export-{one.export}"))]
+            return replace(empty, generations=tuple(kept) if any(one.export for one in kept) else ())
         exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
         newest = sorted(exports, key=lambda name: work.child(name).modified(MANIFEST))[-1:]
         return replace(empty, generations=tuple(Generation(export=name.removeprefix("export-")) for name in newest))

@@ -7,10 +7,12 @@ from ray_ue.config.job import Job
 from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
+from ray_ue.methods.requirements import refuse_rows
 from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.progress import say
 from ray_ue.sources.naming import group, printable, some
+from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.verify import VerifyError, verify
 from ray_ue.storage.artifacts import Artifact
 
@@ -21,7 +23,7 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
         run, before = Run.of(job, machines), History.of(job)
         changed = changes(job.source, before) if before.generations and not job.anew else Changes()
         if not before.generations or job.anew or (changed == Changes() and len(before.chains) == 1):
-            done, history = collect(stages_of(run), until=until), replace(before, generations=())
+            done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
         else:
             done, history = join(run, before, changed.fresh, until=until), before
         if not reaches(until, "export"):
@@ -62,6 +64,14 @@ def collect(stages: Iterator[tuple[str, dict[str, Artifact]]], *, until: str) ->
         if name == until:
             break
     return done
+
+
+def checked(run: Run, stages: Iterator[tuple[str, dict[str, Artifact]]]) -> Iterator[tuple[str, dict[str, Artifact]]]:
+    """The same stages; what the index shows to be impossible is refused right after it, before anything is trained."""
+    for name, artifacts in stages:
+        if name == "index":
+            refuse_rows(run.recipe, labels_of(artifacts["index"]))
+        yield name, artifacts
 
 
 def remove_stale(run: Run, before: History, after: History) -> None:

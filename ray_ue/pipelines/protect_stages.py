@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from ray_ue.engine.stage import Run
-from ray_ue.methods.requirements import refuse_rows, requirements_of
+from ray_ue.methods.requirements import requirements_of
 from ray_ue.stages.protect.cluster import by_listing, cluster
 from ray_ue.stages.protect.craft import craft
 from ray_ue.stages.protect.embed import embed
 from ray_ue.stages.protect.export import export, forget
 from ray_ue.stages.protect.import_embeddings import import_embeddings
-from ray_ue.stages.protect.index import index, labels_of
+from ray_ue.stages.protect.index import index
 from ray_ue.stages.protect.join import join_classes, join_nearest
 from ray_ue.stages.protect.recenter import recenter
 from ray_ue.stages.protect.sample import refuse_unreadable, sample
@@ -24,7 +24,6 @@ def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     method, per = needs.method, needs.per
     canvas = recipe.side(frozen=method.uses_surrogate)
     indexed = index(run)
-    refuse_rows(recipe, labels_of(indexed))
     yield "index", {"index": indexed}
     vectors = import_embeddings(run, index=indexed) if recipe.embeddings else None  # first: they may not fit, and what follows is long
     views = sample(run, index=indexed, canvas=canvas, rows=indexed.facts["rows"] if per == "image" else recipe.craft_sample)

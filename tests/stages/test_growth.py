@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import image_bytes
@@ -15,10 +16,10 @@ from ray_ue.storage.artifacts import Artifact
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 LOCAL = Resources(workers="local")
-OWN = {"method": "noise", "per": "image"}  # every image has a pattern of its own
-LABELS = {"method": "noise", "per": "group", "groups": "label"}
+OWN: dict[str, Any] = {"method": "noise", "per": "image"}  # every image has a pattern of its own
+LABELS: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label"}
 CLUSTERS = {"method": "noise", "per": "group", "clusters": 2, "surrogate": "ssl:plain", "ssl_steps": 1, "image_size": 32}
-KINDS = {"own": OWN, "labels": LABELS, "clusters": CLUSTERS}
+KINDS: dict[str, dict[str, Any]] = {"own": OWN, "labels": LABELS, "clusters": CLUSTERS}
 
 
 def write(root: Path, names: list[str], *, first: int = 0) -> None:
@@ -27,7 +28,7 @@ def write(root: Path, names: list[str], *, first: int = 0) -> None:
         (root / name).write_bytes(image_bytes(number))
 
 
-def run(root: Path, **fields: object) -> dict[str, Artifact]:
+def run(root: Path, **fields: Any) -> dict[str, Artifact]:
     return protect(root / "in", root / "out", resources=LOCAL, **fields)
 
 

@@ -12,6 +12,7 @@ from ray_ue.engine.stage import Run
 from ray_ue.progress import Progress
 from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
+from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import ledger_name, live
@@ -62,7 +63,8 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     for part, tasks, _, _ in work:
         checker = checker_of(run, part, copy=copy, threads=threads)
         shards = checker.source.shards()
-        items = [pack(places.shards, shards[n], begin, places.at[at], there=is_there(shards[n], there)) for n, begin, at in tasks]
+        is_here = {number: is_there(shards[number], there, replaced=part.replaced) for number, _, _ in tasks}
+        items = [pack(places.shards, shards[number], begin, places.at[at], there=is_here[number]) for number, begin, at in tasks]
         for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
             faults += result["faults"]
             damage[part.exported.fingerprint] |= {result["shard"]} if result["faults"] else set()
@@ -121,9 +123,10 @@ def files_of(source: Source, parts: Sequence[Part]) -> frozenset[tuple[str, int]
     return frozenset(source.files())
 
 
-def is_there(shard: Shard, files: frozenset[tuple[str, int]] | None) -> bool:
-    """Whether all originals of a shard are in the source as they were."""
-    return files is None or files.issuperset([(file.path, file.size) for file in shard.files] or [(shard.path, shard.size)])
+def is_there(shard: Shard, files: frozenset[tuple[str, int]] | None, *, replaced: frozenset[str]) -> bool:
+    """Whether all originals of a shard are in the source as they were, but for those that were protected again."""
+    loose = [(file.path, file.size) for file in shard.files if printable(file.path) not in replaced]
+    return files is None or files.issuperset(loose if shard.files else [(shard.path, shard.size)])
 
 
 def shard_of(name: str) -> int:
