@@ -41,7 +41,10 @@ def run() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 (the copy fails verification), 2 (the request cannot work), 130 (Ctrl+C) or 143 (SIGTERM)."""
+    """Run one command; returns the exit code.
+
+    0, 1 (the copy fails verification), 2 (the request cannot work), 130 (Ctrl+C) or 143 (SIGTERM).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(commands.usage())

@@ -16,7 +16,7 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import duration, format_bytes
 from ray_ue.sources import Shard, Source
-from ray_ue.sources.naming import group, some
+from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
 
 if TYPE_CHECKING:
@@ -124,17 +124,6 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
-
-
-def beside_lines(source: Source) -> dict[str, str]:
-    """The files beside the images: which are copied, and which are not."""
-    carried = [file.goal for shard in source.shards() for file in shard.files if not file.is_image]
-    left_out = source.left_out()
-    lines = {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
-    reasons = sorted({reason for _, reason in left_out})
-    parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
-    told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
-    return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
 
 
 def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> dict[str, str]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ray_ue.config.job import Job
-from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources, list_differences
+from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
+from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.pipelines.values import recipe_from
@@ -22,12 +23,10 @@ from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opene
 if TYPE_CHECKING:
     from ray_ue.methods import Method
 
-CLAIM = "claim.json"
 JPEG = (
     "  warning  --image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget\n"
     "           cannot be promised for what a reader decodes; use png or webp unless you only want to look at the effect"
 )
-TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
 def plan(
@@ -102,16 +101,6 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
         raise ValueError(f"{reason}; ask for --workers 1, got {resources.workers}")
 
 
-def work_of(output: Folder) -> Folder:
-    """The private work folder of a copy: perturbations, clusters, ledger. It must not be published."""
-    return Folder(output.uri + ".ray-ue")
-
-
-def is_copy(uri: str) -> bool:
-    """Whether ray-ue has made the images at `uri`: a work folder lies beside them."""
-    return bool(uri.strip()) and work_of(Folder(uri)).exists(CLAIM)
-
-
 def refuse_overlap(job: Job) -> None:
     source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
     if job.source.only and output != source:
@@ -119,47 +108,6 @@ def refuse_overlap(job: Job) -> None:
     for one, other in ((source, output), (output, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
             raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
-
-
-def claim_of(job: Job) -> dict:
-    values = job.recipe.values(tuple(name for name in FIELDS if name not in TOLERANCES))
-    return {
-        "source": job.source.address,
-        "listing": job.source.digest(),
-        "recipe": values,
-        "flags": asdict(job.recipe),
-        "shared": job.shared_path,
-    }
-
-
-def grows(job: Job) -> bool:
-    """Whether a copy is finished, so that new pictures can join it, or is to be made anew."""
-    return not job.shared_path and (
-        job.anew or any(name.startswith("export-") and finished(job.work.child(name)) for name in job.work.names())
-    )
-
-
-def size_before(work: Folder) -> int:
-    """The image size that was chosen when a copy was begun, 0 if there is none: pictures that join change nothing."""
-    return work.read_json(CLAIM)["flags"].get("image_size", 0) if work.exists(CLAIM) else 0
-
-
-def refuse_foreign(job: Job) -> None:
-    """Refuse an output that holds something else than this recipe's own copy."""
-    if not job.output.names():
-        return
-    if not job.work.exists(CLAIM):
-        raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
-    before, now = job.work.read_json(CLAIM), claim_of(job)
-    newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
-    changed = list_differences(newer | before["recipe"], now["recipe"])
-    if before["listing"] != now["listing"] and not grows(job):
-        changed.append("the source's files (some were added, removed or resized)")
-    if changed:
-        raise ValueError(
-            f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
-            f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
-        )
 
 
 def describe(job: Job) -> str:

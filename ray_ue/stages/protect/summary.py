@@ -67,6 +67,17 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
     }
 
 
+def beside_lines(source: Source) -> dict[str, str]:
+    """The files beside the images: which are copied, and which are not."""
+    carried = [file.goal for shard in source.shards() for file in shard.files if not file.is_image]
+    left_out = source.left_out()
+    lines = {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
+    reasons = sorted({reason for _, reason in left_out})
+    parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
+    told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
+    return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
+
+
 def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
     """What weakens or voids the protection, a sentence each."""
     warnings = []
