@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import tyro
@@ -137,11 +138,9 @@ def name_flags(text: str, *, verb: str) -> str:
     if not (found := re.match(r"Unrecognized options: ([^;]*)", text)):
         return text
     words = [word.strip() for word in found[1].split(",")]
-    near = dict(re.findall(r"Arguments similar to (\S+): (--[\w.-]+)", text))
-    flags = [word for word in words if word.startswith("-")] or words
-    if only := re.search(r"Perhaps you meant: (--[\w.-]+)", text):
-        near[flags[0]] = only[1]
-    told = [f"there is no {flag}" + (f" (did you mean {near[flag]}?)" if flag in near else "") for flag in flags]
+    flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
+    near = {flag: get_close_matches(flag, [name for name in known if name not in flags], n=1) for flag in flags}
+    told = [f"there is no {flag}" + "".join(f" (did you mean {name}?)" for name in near[flag]) for flag in flags]
     return f"{'; '.join(told)}; ray-ue {verb} --help lists the flags"
 
 
