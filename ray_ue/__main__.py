@@ -1,8 +1,6 @@
 """`python -m ray_ue VERB`: the command line where there is no `ray-ue` command, as in a job's working directory."""
 
-import sys
-
-from ray_ue.cli.main import main
+from ray_ue.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

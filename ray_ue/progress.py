@@ -38,6 +38,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def format_bytes(count: float) -> str:
+    """Bytes as GiB, or as MiB where that would be a zero."""
+    return f"{count / 2**30:.1f} GiB" if count >= 0.1 * 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 @dataclass(kw_only=True)
 class Progress:
     """Counts `done` of `total` units of one stage and shows rate, share, time left and rejected rows."""

@@ -16,5 +16,5 @@ def pick(table: Mapping[str, T], name: str, *, what: str) -> T:
 
 def unknown(name: str, names: Collection[str], *, what: str) -> ValueError:
     """What to raise for a `name` that is none of `names`."""
-    near = get_close_matches(name, names, n=1)
+    near = [other for other in names if other.casefold() == name.casefold()] or get_close_matches(name, names, n=1)
     return ValueError(f"no {what} is called {name!r}; {f'did you mean {near[0]!r}? ' if near else ''}there are {', '.join(names)}")

@@ -24,8 +24,12 @@ class ProtectArguments:
     """Where the protected copy is written. Files that must stay private are written to OUTPUT.ray-ue."""
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
+    anew: bool = False
+    """Craft again for the whole source, instead of letting new pictures join a finished copy with the patterns that are there."""
+    prune: bool = False
+    """Remove pictures from a finished copy that are no longer in the source."""
     dry_run: bool = False
-    """Only print the plan: rows, passes, disk, devices."""
+    """Only print the plan, and what the run would refuse: rows, passes, disk, devices."""
     preview: int = 0
     """Craft on a few images only, and show this many of them before and after in OUTPUT.preview.html; no copy is written."""
 

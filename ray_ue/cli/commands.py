@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import tyro
@@ -129,7 +130,18 @@ def parse_arguments(name: str, flags: Sequence[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(join_error_box(messages.getvalue())) from None
+        raise ValueError(name_flags(join_error_box(messages.getvalue()), verb=name)) from None
+
+
+def name_flags(text: str, *, verb: str) -> str:
+    """The errors of a parser; unknown flags as one short sentence each, with the nearest valid one."""
+    if not (found := re.match(r"Unrecognized options: ([^;]*)", text)):
+        return text
+    words = [word.strip() for word in found[1].split(",")]
+    flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
+    near = {flag: get_close_matches(flag, [name for name in known if name not in flags], n=1) for flag in flags}
+    told = [f"there is no {flag}" + "".join(f" (did you mean {name}?)" for name in near[flag]) for flag in flags]
+    return f"{'; '.join(told)}; ray-ue {verb} --help lists the flags"
 
 
 def join_error_box(box: str) -> str:

@@ -21,19 +21,30 @@ from ray_ue.cli.arguments import (
     VerifyArguments,
 )
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
+from ray_ue.cli.stopping import Terminated, leave, watch_for_termination
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
+from ray_ue.pipelines.rehearsal import problems
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import request as sweep_request
 from ray_ue.version import PACKAGES, installed_or_empty
 
-USER_ERROR, VERIFY_ERROR, INTERRUPTED = 2, 1, 130
+USER_ERROR, VERIFY_ERROR, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+def run() -> None:
+    """The command `ray-ue`: one line on Ctrl+C and SIGTERM, and an exit that no thread of Ray can turn into a crash."""
+    watch_for_termination()
+    leave(main(), at_once=(INTERRUPTED, TERMINATED))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 (the copy fails verification), 2 (the request cannot work) or 130 (Ctrl+C)."""
+    """Run one command; returns the exit code.
+
+    0, 1 (the copy fails verification), 2 (the request cannot work), 130 (Ctrl+C) or 143 (SIGTERM).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(commands.usage())
@@ -46,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `ray-ue … | head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nray-ue: stopped; the same command continues", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except Exception as error:
         if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
@@ -95,9 +106,19 @@ def run_command(words: list[str]) -> int:
 
 def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: str) -> int:
     """Run the stages of a copy up to `until`, or only plan or preview them."""
-    job = protect.plan(arguments.source, arguments.output, recipe=arguments.recipe, resources=arguments.resources)
+    job = protect.plan(
+        arguments.source,
+        arguments.output,
+        recipe=arguments.recipe,
+        resources=arguments.resources,
+        anew=arguments.anew,
+        prune=arguments.prune,
+    )
     if arguments.dry_run:
-        return print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+        print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+        found = list(problems(job))
+        print("".join(f"ray-ue: {problem}\n" for problem in found), end="", file=sys.stderr)
+        return USER_ERROR if found else 0
     if arguments.preview:
         from ray_ue.cli.preview import preview
 
@@ -109,10 +130,9 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
 
 def verify_copy(arguments: VerifyArguments, words: Sequence[str]) -> int:
     """Read a copy back and verify it."""
-    job = protect.reopen(arguments.output, resources=arguments.resources)
     if arguments.dry_run:
-        return print_plan(words, protect.describe(job), uris=(job.source.address, job.output.uri))
-    return print_copy(job, protect.run(job, until="verify"), "verify")
+        return print_plan(words, "", uris=(arguments.output,))
+    return print_copy(*protect.verify(arguments.output, resources=arguments.resources), "verify")
 
 
 def export_perturbations(arguments: PerturbationsArguments, words: Sequence[str]) -> int:
@@ -246,4 +266,4 @@ def find_unreachable_store(words: Sequence[str]) -> Exception | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

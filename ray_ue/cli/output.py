@@ -8,7 +8,11 @@ from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.pipelines.check import verdict
 from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
+from ray_ue.sources.image_files import LOSSY
+from ray_ue.sources.naming import some
 from ray_ue.storage.artifacts import Artifact, Folder
+
+PROVED = "names, labels, checksums, perturbations and the budget hold"
 
 
 def print_plan(words: Sequence[str], plan: str, *, uris: Sequence[str]) -> int:
@@ -55,17 +59,58 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         artifact = list(artifacts.values())[-1]
         print(f"{until}: {artifact.folder.uri}")
         return 0
-    facts = artifacts["export"].facts
-    print(f"protected copy  {job.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)")
-    budget = job.recipe.levels()
-    bound = f"of the {budget} budget" if facts["most_levels"] <= budget.levels else f"({budget} is exceeded by this method or format)"
-    print(f"largest change  {facts['most_levels']}/255 {bound}, PSNR {facts['psnr_mean']} dB", end="")
-    compared = facts["ssim_images"]
-    print(f", SSIM {facts['ssim_mean']} on {compared} image{'s' if compared > 1 else ''}" if compared else "")
+    facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
+    lines = [f"protected copy  {job.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)"]
+    lines += [*change_lines(job.recipe, facts), *metadata_lines(facts["notes"], strip=job.recipe.strip), *file_lines(facts)]
     if facts["rejected"]:
-        reasons = artifacts["export"].folder.path("rejected.parquet")
-        print(f"rejected        {facts['rejected']:,} images, listed with their reasons in {reasons}")
-    print(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
+        lines.append(f"rejected        {facts['rejected']:,} images: {some(facts['reasons'], between='; ')}; all are listed in {reasons}")
+    lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
-        print("verified        every image was read back: names, labels, checksums, perturbations and the budget hold")
+        lines.append(f"verified        {verified_line(job.recipe, artifacts['export'].folder.read_json('verified.json'))}")
+    lines += [f"warning         {warning}" for warning in facts["warnings"]]
+    print("\n".join(map(printed, lines)))
     return 0
+
+
+def verified_line(recipe: Recipe, facts: dict) -> str:
+    """What was proved, and what stood for originals that are not there."""
+    held = "names, labels and checksums hold" if recipe.image_format in LOSSY else PROVED
+    by_ledger = facts["images"] - facts["originals"]
+    parts = [f"all {facts['images']:,} images were read back: {held}"]
+    parts += [f"{by_ledger:,} by the ledger alone, as their originals are gone or have changed"] if by_ledger else []
+    parts += [f"{facts['saved_anew']:,} files were saved anew with the same pixels"] if facts["saved_anew"] else []
+    return "; ".join(parts)
+
+
+def change_lines(recipe: Recipe, facts: dict) -> list[str]:
+    """How far the images of a copy, as a reader decodes them, differ from the originals."""
+    budget, compared = recipe.levels(), facts["ssim_images"]
+    bound = f"of the {budget} budget" if facts["most_levels"] <= budget.levels else f"({budget} is exceeded by this method or format)"
+    similar = f", SSIM {facts['ssim_mean']} on {compared} image{'s' if compared > 1 else ''}" if compared else ""
+    return [f"largest change  {facts['most_levels']}/255 {bound}, PSNR {facts['psnr_mean']} dB{similar}"]
+
+
+def metadata_lines(notes: dict[str, int], *, strip: str) -> list[str]:
+    """What the files said besides their pixels, and what became of it."""
+    if not notes:
+        return []
+    kept = " (--strip all removes it)" if strip != "all" and any("kept" in note for note in notes) else ""
+    return ["metadata        " + ", ".join(f"{note} in {count:,} images" for note, count in sorted(notes.items())) + kept]
+
+
+def file_lines(facts: dict) -> list[str]:
+    """The files beside the images: what was copied, what was left out, and what had to change its name."""
+    lines = []
+    if (carried := facts["carried"])["count"]:
+        lines.append(f"copied as is    {carried['count']:,} beside the images: {some(carried)}")
+    if left_out := facts["left_out"]:
+        parts = [f"{group['count']:,} {reason} ({some(group)})" for reason, group in sorted(left_out.items())]
+        lines.append(f"left out        {'; '.join(parts)}; --carry PATTERN copies what you name")
+    if (renamed := facts["renamed"])["count"]:
+        lines.append(f"renamed         {renamed['count']:,}: {some(renamed)}")
+    return lines
+
+
+def printed(line: str) -> str:
+    """The line without what steers a terminal: names of files may hold it, and bytes that are no text."""
+    return "".join(one if one.isprintable() else "?" for one in line.encode("utf-8", "replace").decode())

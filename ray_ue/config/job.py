@@ -21,6 +21,10 @@ class Job:
     recipe: Recipe
     resources: Resources
     shared_path: str = ""
+    anew: bool = False
+    """Make the whole copy anew instead of joining new pictures to it."""
+    prune: bool = False
+    """Remove pictures from the copy that are no longer in the source."""
 
     @property
     def shared(self) -> Folder:

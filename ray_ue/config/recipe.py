@@ -12,6 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits
+from ray_ue.images.metadata import Strip
 from ray_ue.models.pretrained import specs
 from ray_ue.objectives.aims import AIMS
 from ray_ue.perturbations.budget import Budget
@@ -93,6 +94,10 @@ class Recipe:
     """Side of the exported images in pixels; 0 keeps the size of each image."""
     image_format: str = "png"
     """Image format of the copy: png, webp (lossless), or jpeg (lossy: destroys most of the perturbation)."""
+    strip: Strip = "location"
+    """What is taken out of the images' metadata: the place (location), all of EXIF, or none; pictures within it never stay."""
+    carry: str = ""
+    """Further files to copy as they are, as patterns with commas (*.yaml,notes/*); captions, labels and metadata are copied anyway."""
     max_rejected: float = 0.01
     """Largest fraction of unusable images before the run fails."""
     max_pixels: int = Limits().max_pixels
@@ -116,7 +121,7 @@ class Recipe:
             open_given(self.embeddings)
         self.other_clusters()
         for name, least in LEAST.items():
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.image_size and self.image_size < 16:
             raise ValueError(f"--image-size {self.image_size} is too small; give 16 or more, or auto for a side that suits the pictures")
@@ -131,6 +136,10 @@ class Recipe:
         if counts and self.groups == "label":
             raise ValueError("--also-clusters needs --groups kmeans; --groups label makes no clusters")
         return tuple(dict.fromkeys(int(word) for word in counts if int(word) != self.clusters))
+
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of `carry`."""
+        return tuple(word.strip() for word in self.carry.split(",") if word.strip())
 
     def levels(self) -> Budget:
         return Budget.parse(self.budget)
@@ -176,6 +185,7 @@ LEAST = {
     "image_size": 0,
     "ssl_steps": 1,
     "resize": 0,
+    "seed": 0,
 }
 
 
@@ -216,4 +226,5 @@ def list_differences(old: dict[str, object], new: dict[str, object]) -> list[str
 
 
 FIELDS = tuple(f.name for f in fields(Recipe))
+EXPORT_FIELDS = ("resize", "image_format", "max_pixels", "strip")  # that only the writing of a copy reads
 AUTOMATIC = Resources()

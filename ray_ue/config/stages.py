@@ -28,6 +28,7 @@ STAGES: dict[str, StageInfo] = {
     "verify": StageInfo(what="read the copy back and verify it", command=False),
 }
 LAST = "verify"
+GENERATIONS = "generations.json"  # in the private work folder of a copy: which runs wrote into it
 FURTHER = "also-"  # prefix of the role of each grouping after the first
 
 

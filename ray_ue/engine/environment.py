@@ -2,7 +2,10 @@
 
 import os
 import secrets
+import socket
 import sys
+
+ANSWER = 8.0  # seconds that a cluster has to accept a connection
 
 # A local Ray starts for one person on one machine: fast polls, few processes, and nothing that outlives it.
 LOCAL = {
@@ -34,3 +37,16 @@ def prepare() -> None:
         # Ray's ports listen on every interface: a secret of this process alone guards them, and no file is left in the home folder.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def refuse_silent_address() -> None:
+    """Refuse a RAY_ADDRESS where nobody answers: Ray itself tries for minutes, and then prints its own internals."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local, or a name that Ray looks up by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS") from None

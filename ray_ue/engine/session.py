@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from ray_ue.engine.environment import joins_a_cluster
+from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
 from ray_ue.engine.machines import READER, Machines, Node
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
@@ -30,18 +32,36 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
     if ray.is_initialized():
         yield measure().part(part)
         return
-    joining, cores = joins_a_cluster(), os.cpu_count() or 1
+    joining, cores, on_termination = joins_a_cluster(), os.cpu_count() or 1, signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
         if joining:
+            refuse_silent_address()
             ray.init(logging_level=logging.WARNING, log_to_driver=False)
         else:
             start_local(cores)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_termination)  # Ray's core has put a handler of its own there, which prints addresses
     try:
         yield measure().part(part)
     finally:
-        ray.shutdown()
+        with undisturbed():
+            ray.shutdown()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl+C or SIGTERM waits until the block has ended: Ray that is stopped half-way leaves processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def answers() -> Machines:

@@ -1,18 +1,41 @@
 """Decodes image bytes safely and encodes pixels losslessly."""
 
 import io
-import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
+from ray_ue.images.broken import BROKEN, NO_HEIF, Rejected, rejection
+from ray_ue.images.metadata import ORIENTATION, losses, read_exif, read_profile
 from ray_ue.registry import pick
-from ray_ue.sources.image_files import EXTENSIONS, _format, looks_like_image
+from ray_ue.sources.image_files import EXTENSIONS, _format, foreign_format
 from ray_ue.types import Pixels
+
+HEIF = "pi_heif"  # decodes what iPhones write; its licence (LGPL) makes it an extra
+
+
+def open_heif(file: io.BytesIO) -> ImageFile.ImageFile:
+    """The first picture of a HEIC file, by an optional package."""
+    if find_spec(HEIF) is None:
+        raise Rejected(NO_HEIF)
+    return import_module(HEIF).HeifImageFile(file)
+
 
 Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
 # Plug-ins are called directly, not through Image.open: its bomb limit is a process-wide setting, `Limits` is an argument.
@@ -24,28 +47,9 @@ OPENERS: dict[str, Opener] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "heif": open_heif,
 }
-# All that Pillow and its codecs raise on bytes made by others.
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Warning,  # raised only where the process turns warnings into errors
-)
-ORIENTATION = 0x0112
-MAKER_NOTE, EXIF_IFD = 0x927C, 0x8769
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,10 +59,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class Rejected(Exception):
-    """A picture that cannot be protected; the text is one short line with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,7 @@ class Picture:
     alpha: UInt8[np.ndarray, "H W"] | None  # None: opaque
     exif: bytes
     icc: bytes
+    notes: tuple[str, ...] = ()  # what the file held that no copy of it does
 
 
 def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
@@ -86,7 +87,8 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
         raise Rejected(f"{len(data)} bytes is over {limits.max_bytes} bytes")
     name = _format(data[:32])
     if not name:
-        raise Rejected("an image format that is not supported" if looks_like_image(data[:32]) else "not an image")
+        foreign = foreign_format(data[:32])
+        raise Rejected(f"{foreign}, a format that is not supported" if foreign else "not an image")
     if name == "tiff" and data[8:10] == b"CR":
         raise Rejected("a raw camera file")
     image = OPENERS[name](io.BytesIO(data))
@@ -101,9 +103,12 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
     return image
 
 
-def _reason(error: BaseException) -> Rejected:
-    words = " ".join(str(error).split())[:120] or type(error).__name__
-    return Rejected(f"truncated: {words}" if "truncated" in words.lower() else f"damaged: {words}")
+def check_header(data: bytes, *, limits: Limits) -> None:
+    """Raise `Rejected` for bytes whose header shows that `decode` would; no pixel is decoded."""
+    try:
+        _open(data, limits=limits)
+    except BROKEN as error:
+        raise rejection(error) from error
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -145,38 +150,17 @@ def _upright(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | Non
     return rgb.transpose(TURNS[orientation]), alpha.transpose(TURNS[orientation]) if alpha else None
 
 
-def _exif(image: ImageFile.ImageFile) -> bytes:
-    """The EXIF block without orientation, thumbnail and maker note: the last two may hold a clean copy of the picture.
-
-    It takes them out of the image too, so ask for `_orientation` first.
-    """
-    if "exif" not in image.info:  # a TIFF's own tags describe its strips, not the photo
-        return b""
-    try:
-        exif = image.getexif()
-        exif.pop(ORIENTATION, None)
-        if EXIF_IFD in exif:
-            exif[EXIF_IFD] = {tag: value for tag, value in exif.get_ifd(EXIF_IFD).items() if tag != MAKER_NOTE}
-        return exif.tobytes() if len(exif) else b""
-    except BROKEN:
-        return b""
-
-
-def _icc(image: ImageFile.ImageFile) -> bytes:
-    """The colour profile, when it still describes the pixels after they became RGB."""
-    profile = image.info.get("icc_profile") or b""
-    return profile if profile[16:20] == b"RGB " and image.mode not in ("1", "L", "LA", "CMYK") else b""
-
-
 def decode(data: bytes, *, limits: Limits) -> Picture:
     """All pixels at native size, turned upright; of an animation or a multi-page file the first. Raises `Rejected`."""
     try:
         image = _open(data, limits=limits)
         image.load()
-        rgb, alpha = _upright(image)
-        return Picture(rgb=np.array(rgb), alpha=np.array(alpha) if alpha else None, exif=_exif(image), icc=_icc(image))
+        upright, mask = _upright(image)
+        rgb, alpha = np.array(upright), np.array(mask) if mask else None
+        exif, icc = read_exif(image), read_profile(image)
+        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=losses(image))  # which goes to the last frame and back
     except BROKEN as error:
-        raise _reason(error) from error
+        raise rejection(error) from error
 
 
 def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
@@ -188,7 +172,7 @@ def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
         image.load()
         return np.array(_square(_upright(image)[0], size=size))
     except BROKEN as error:
-        raise _reason(error) from error
+        raise rejection(error) from error
 
 
 def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
@@ -199,7 +183,7 @@ def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
     alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
-    return Picture(rgb=square_view(picture.rgb, size=size), alpha=alpha, exif=picture.exif, icc=picture.icc)
+    return replace(picture, rgb=square_view(picture.rgb, size=size), alpha=alpha)
 
 
 def _square(image: Image.Image, *, size: int) -> Image.Image:

@@ -76,7 +76,10 @@ def build(name: str, values: Mapping[str, object]) -> Method:
             renamed = [setting for setting, field in known.items() if field.metadata.get("identity") == key]
             near = renamed or get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE")
+            divided = ", and divide settings with commas" if ";" in part else ""
+            raise ValueError(f"--settings {part}: {hint}{name} has the settings {', '.join(known) or '(none)'}; write NAME=VALUE{divided}")
+        if ";" in text and "=" in text:
+            raise ValueError(f"--settings {part}: divide settings with commas, not with semicolons: {part.replace(';', ',')}")
         chosen[key] = _value(text, known[key], part=part)
     return method(**chosen)
 

@@ -3,7 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Int64
+
 from ray_ue.config.recipe import Recipe
+from ray_ue.grouping.kmeans import ByLabel, KMeans
 from ray_ue.methods import Method, Per, build
 
 Grouping = Literal["kmeans", "label", "none"]
@@ -36,3 +40,13 @@ def requirements_of(recipe: Recipe) -> Requirements:
     return Requirements(
         method=method, per=per, groups=groups, embeds=not recipe.embeddings and (method.uses_surrogate or groups == "kmeans")
     )
+
+
+def refuse_rows(recipe: Recipe, labels: Int64[np.ndarray, " N"]) -> None:
+    """Refuse a collection that the groups of `recipe` cannot divide; `labels` has the label of every row, -1 where there is none."""
+    groups = requirements_of(recipe).groups
+    if groups == "kmeans":
+        for clusters in filter(None, (recipe.clusters, *recipe.other_clusters())):
+            KMeans(k=clusters).check(len(labels))
+    if groups == "label":
+        ByLabel().slots(labels, np.ones(len(labels), bool))

@@ -30,9 +30,11 @@ class Budget:
     @classmethod
     def parse(cls, text: str | int | float) -> "Budget":
         """Read `16`, `16/255`, `0.0627` or `mid`: values of 1 and more are levels, smaller ones are fractions of the full range."""
-        words = str(text).strip()
+        words = str(text).strip().lower()
         if words in STRENGTHS:
             return cls(levels=STRENGTHS[words])
+        if (other := re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*(\d+)", words)) and other[2] != "255":
+            raise ValueError(f"the budget {words!r} counts parts of {other[2]}, but a channel has 255 steps; write {other[1]}/255")
         fraction = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*255", words)
         try:
             levels = float(fraction[1]) if fraction else float(words)
@@ -45,7 +47,7 @@ class Budget:
         if abs(levels - round(levels)) > 0.05:
             raise ValueError(
                 f"the budget {words!r} is {levels:.2f} steps of 255, but images hold whole steps; "
-                f"write {int(levels)}/255 or {int(levels) + 1}/255"
+                f"write {' or '.join(f'{step}/255' for step in (int(levels), int(levels) + 1) if 1 <= step <= MOST) or '16/255'}"
             )
         return cls(levels=round(levels))
 

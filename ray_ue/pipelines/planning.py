@@ -14,8 +14,9 @@ from ray_ue.config.recipe import SIDES, Recipe
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.models.pretrained import specs
-from ray_ue.progress import duration
+from ray_ue.progress import duration, format_bytes
 from ray_ue.sources import Shard, Source
+from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def check_room(plan: Estimate, *, output: Folder) -> None:
     need, free = plan.copy + plan.work, output.free_bytes()
     if need > free and need - output.size() > free:
         raise ValueError(
-            f"{output.uri} needs about {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some room, "
+            f"{output.uri} needs about {format_bytes(need)}, {format_bytes(free)} are free; free some room, "
             "name an output on a larger disk, or write smaller files with --image-format webp or --resize"
         )
 
@@ -100,7 +101,7 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
     method, per = needs.method, needs.per
     rows = plan.rows if per == "image" else min(recipe.craft_sample, plan.rows)
     images = method.passes(rows)
-    free = f"; {output.free_bytes() / 2**30:.1f} GiB are free" if output.local else ""
+    free = f"; {format_bytes(output.free_bytes())} are free" if output.local else ""
     embed = "embed, " if needs.embeds else ""
     clusters = f"{recipe.clusters} clusters" if recipe.clusters else "clusters: as many as independent runs agree on (auto)"
     groups = {"label": "one group per label", "kmeans": clusters, "none": "no groups"}[needs.groups]
@@ -111,7 +112,7 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         "output": f"{output.uri}, private files in {work.uri}",
         "rows": f"{'' if plan.counted else 'about '}{plan.rows:,}"
         + (f", {plan.bad} of {plan.looked} looked at cannot be used" if plan.bad else ""),
-        **({"left out": f"{len(strays)} linked files from elsewhere, such as {strays[0]}"} if (strays := source.strays()) else {}),
+        **beside_lines(source),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}"
         + ("" if method.keeps_budget else "; it keeps no budget: it replaces pixels"),
@@ -119,7 +120,7 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **(pace_lines(recipe, method, rows=rows, images=images) if method.source_arch or method.uses_surrogate else {}),
-        "disk": f"copy about {plan.copy / 2**30:.2f} GiB ({recipe.image_format}), work folder about {plan.work / 2**30:.2f} GiB{free}",
+        "disk": f"copy about {format_bytes(plan.copy)} ({recipe.image_format}), work folder about {format_bytes(plan.work)}{free}",
         "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
@@ -177,9 +178,9 @@ def count(source: Source, shards: list[Shard]) -> tuple[int, bool]:
     packed = [shard for shard in shards if not shard.files]
     read = packed[:SHARDS_READ]
     rows = sum(len(source.rows(shard)) for shard in read)
-    size = sum(shard.size for shard in read)
+    read_bytes = sum(shard.size for shard in read)
     whole = sum(shard.size for shard in packed)
-    return loose + (round(rows * whole / size) if size else 0), len(read) == len(packed)
+    return loose + (round(rows * whole / read_bytes) if read_bytes else 0), len(read) == len(packed)
 
 
 def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[float, int, int]:

@@ -1,37 +1,40 @@
 """`protect`: check a request, claim the output and run the stages, each skipped when its artifact exists."""
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ray_ue.config.job import Job
-from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources, list_differences
+from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
+from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
+from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
-from ray_ue.sources import Source, open_source
-from ray_ue.sources.storage import normal
+from ray_ue.sources import FORMATS, Source, open_source
+from ray_ue.sources.storage import is_local, normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
 
-CLAIM = "claim.json"
 JPEG = (
     "  warning  --image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget\n"
     "           cannot be promised for what a reader decodes; use png or webp unless you only want to look at the effect"
 )
-TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
-def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "") -> Job:
+def plan(
+    source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "", anew: bool = False, prune: bool = False
+) -> Job:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked.
 
-    `shared` leads from the copy's work folder to one that several copies share, as `Job` says.
+    `shared` leads from the copy's work folder to one that several copies share; it, `anew` and `prune` are as `Job` says.
     """
     from ray_ue.methods import build
 
@@ -40,11 +43,21 @@ def plan(source: str | Source, output: str, *, recipe: Recipe, resources: Resour
     method = build(recipe.method, asdict(recipe))
     resources.check()
     refuse_mismatch(method, recipe, resources)
-    opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format)
-    if not recipe.image_size:
-        recipe = sized(recipe, opened_source)
+    opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format, carry=recipe.patterns())
     target = Folder.at(output)
-    job = Job(source=opened_source, output=target, work=work_of(target), recipe=recipe, resources=resources, shared_path=shared)
+    if not recipe.image_size:
+        before = size_before(work_of(target))
+        recipe = replace(recipe, image_size=before) if before else sized(recipe, opened_source)
+    job = Job(
+        source=opened_source,
+        output=target,
+        work=work_of(target),
+        recipe=recipe,
+        resources=resources,
+        shared_path=shared,
+        anew=anew,
+        prune=prune,
+    )
     refuse_overlap(job)
     refuse_foreign(job)
     return job
@@ -88,69 +101,13 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
         raise ValueError(f"{reason}; ask for --workers 1, got {resources.workers}")
 
 
-def work_of(output: Folder) -> Folder:
-    """The private work folder of a copy: perturbations, clusters, ledger. It must not be published."""
-    return Folder(output.uri + ".ray-ue")
-
-
-def is_copy(uri: str) -> bool:
-    """Whether ray-ue has made the images at `uri`: a work folder lies beside them."""
-    return bool(uri.strip()) and work_of(Folder(uri)).exists(CLAIM)
-
-
 def refuse_overlap(job: Job) -> None:
-    source = Folder.at(job.source.root).uri
-    if job.source.only and job.output.uri != source:
+    source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
+    if job.source.only and output != source:
         return  # the source is chosen files of a folder, and the copy may lie in the same folder
-    for one, other in ((source, job.output.uri), (job.output.uri, source)):
+    for one, other in ((source, output), (output, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
-            raise ValueError(
-                f"output {job.output.uri} and source {source} overlap: one contains the other; write the copy to a folder of its own"
-            )
-
-
-def claim_of(job: Job) -> dict:
-    values = job.recipe.values(tuple(name for name in FIELDS if name not in TOLERANCES))
-    return {
-        "source": job.source.address,
-        "listing": job.source.digest(),
-        "recipe": values,
-        "flags": asdict(job.recipe),
-        "shared": job.shared_path,
-    }
-
-
-def refuse_foreign(job: Job) -> None:
-    """Refuse an output that holds something else than this recipe's own copy."""
-    if not job.output.names():
-        return
-    if not job.work.exists(CLAIM):
-        raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
-    before, now = job.work.read_json(CLAIM), claim_of(job)
-    changed = list_differences(before["recipe"], now["recipe"])
-    if before["listing"] != now["listing"]:
-        changed.append("the source's files (some were added, removed or resized)")
-    if changed:
-        raise ValueError(
-            f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
-            f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
-        )
-
-
-def rehearse(recipe: Recipe) -> None:
-    """Open the method's files, and load a surrogate that brings its own weights: what is wrong is found before any long work."""
-    from ray_ue.methods import build
-
-    method = build(recipe.method, asdict(recipe))
-    method.validate_inputs(budget=recipe.levels(), side=recipe.side(frozen=method.uses_surrogate), entries=0)
-    spec = specs.parse(recipe.surrogate)
-    if spec.kind == "ssl":
-        return
-    import torch
-
-    from ray_ue.models.pretrained.surrogates import load
-
-    load(spec, device=torch.device("cpu"), image_size=recipe.image_size, weights={})
+            raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
 
 
 def describe(job: Job) -> str:
@@ -176,22 +133,41 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
         job.output.check_writable()
     prepare()
     # Ray takes seconds to import: a wrong flag must not wait for it.
-    from ray_ue.pipelines.protect_stages import run_stages
+    from ray_ue.pipelines.growth import run_stages
 
     job.work.write_json(CLAIM, claim_of(job))
     return run_stages(job, until=until)
 
 
+def verify(output: str, *, resources: Resources) -> tuple[Job, dict[str, Artifact]]:
+    """Verify a finished copy, also where its source is gone or has changed; raises `VerifyError`."""
+    prepare()
+    job = reopen(output, resources=resources)
+    from ray_ue.pipelines.growth import verify_stages
+
+    return job, verify_stages(job)
+
+
 def protect(
-    source: str | Path, output: str | Path, *, resources: Resources = AUTOMATIC, until: str = LAST, **fields: Any
+    source: str | Path,
+    output: str | Path,
+    *,
+    resources: Resources = AUTOMATIC,
+    until: str = LAST,
+    anew: bool = False,
+    prune: bool = False,
+    **fields: Any,
 ) -> dict[str, Artifact]:
-    """Write a protected copy of `source` to `output` and prove it by reading it back; calling it again continues.
+    """Write a protected copy of `source` to `output` and prove it by reading it back.
+
+    Calling it again continues, lets new pictures join, and writes again what is damaged; `anew` and `prune` are as `Job` says.
 
     `fields` are those of `Recipe`, the same as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
     Values work as well as words: `method=UC(steps=400)`, `budget=Budget(16)`, `also_clusters=[20, 50]`.
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
-    return run(plan(str(source), str(output), recipe=recipe_from(fields), resources=resources), until=until)
+    job = plan(str(source), str(output), recipe=recipe_from(fields), resources=resources, anew=anew, prune=prune)
+    return run(job, until=until)
 
 
 def reopen(output: str, *, resources: Resources) -> Job:
@@ -206,7 +182,19 @@ def reopen(output: str, *, resources: Resources) -> Job:
             f"{target.uri} was made by a sweep, and the work folder {work.resolve(claim['shared']).uri} that its copies share is not there"
             "; check it inside the sweep's folder"
         )
-    return plan(claim["source"], output, recipe=Recipe(**claim["flags"]), resources=resources, shared=claim.get("shared", ""))
+    recipe = Recipe(**claim["flags"])
+    source = source_or_none(claim["source"], recipe)
+    return Job(source=source, output=target, work=work, recipe=recipe, resources=resources, shared_path=claim.get("shared", ""))
+
+
+def source_or_none(address: str, recipe: Recipe) -> Source:
+    """The source of a copy as it is now; without files where it is gone."""
+    try:
+        return open_source(address, format=recipe.format, carry=recipe.patterns())
+    except ValueError as error:
+        say(f"  warning  {address} cannot be read, so the ledger stands for it: {error}")
+        kind = FORMATS["folder" if recipe.format == "auto" else recipe.format]
+        return kind(root=address, address=address, entries=())
 
 
 def _published(work: Folder, crafted: list[str]) -> str:

@@ -1,33 +1,20 @@
-"""The stages of `protect` in order, each fed with the artifacts of those before it."""
+"""The stages of `protect` in order, each fed with the artifacts of those before it: of a whole source, and of pictures that join a copy."""
 
 from collections.abc import Iterator
 
-from ray_ue.config.job import Job
-from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.stages.protect.cluster import by_listing, cluster
 from ray_ue.stages.protect.craft import craft
 from ray_ue.stages.protect.embed import embed
-from ray_ue.stages.protect.export import export
+from ray_ue.stages.protect.export import export, forget
 from ray_ue.stages.protect.import_embeddings import import_embeddings
 from ray_ue.stages.protect.index import index
+from ray_ue.stages.protect.join import join_classes, join_nearest
 from ray_ue.stages.protect.recenter import recenter
 from ray_ue.stages.protect.sample import refuse_unreadable, sample
 from ray_ue.stages.protect.self_supervised import train_surrogate
-from ray_ue.stages.protect.verify import verify
-from ray_ue.storage.artifacts import Artifact
-
-
-def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
-    """Run the stages up to and with `until` in one Ray session; returns their artifacts by name."""
-    done: dict[str, Artifact] = {}
-    with session(part=job.resources.part) as machines:
-        for name, artifacts in stages_of(Run.of(job, machines)):
-            done |= artifacts
-            if name == until:
-                break
-    return done
+from ray_ue.storage.artifacts import Artifact, opened
 
 
 def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
@@ -64,5 +51,40 @@ def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     yield "craft", {"craft": poison}
     exported = export(run, index=indexed, views=views, embedded=embedded, groups=groups, poison=poison)
     yield "export", {"export": exported}
-    verify(run, index=indexed, exported=exported, poison=poison)
-    yield "verify", {}
+
+
+def join_stages(run: Run, *, first: dict[str, Artifact]) -> Iterator[tuple[str, dict[str, Artifact]]]:
+    """The stages of pictures that join a copy: they take the groups and patterns of its `first` generation.
+
+    Where every image has a pattern of its own, those of the new ones are crafted among themselves.
+    """
+    needs = requirements_of(run.recipe)
+    if needs.per == "image":
+        yield from stages_of(run)
+        return
+    indexed = index(run)
+    yield "index", {"index": indexed}
+    weights = {"surrogate": first["surrogate"]} if "surrogate" in first else {}
+    embedded = {}
+    if needs.groups == "kmeans":
+        vectors = import_embeddings(run, index=indexed) if run.recipe.embeddings else embed(run, index=indexed, weights=weights)
+        embedded = {"embed": vectors}
+        groups = join_nearest(run, index=indexed, embedded=vectors, groups=first["cluster"])
+    else:
+        groups = join_classes(run, index=indexed, first=first["index"], groups=first["cluster"])
+    yield "cluster", {"cluster": groups, "craft": first["craft"]}
+    exported = export(run, index=indexed, views=views_of(run, first), embedded=embedded, groups=groups, poison=first["craft"])
+    yield "export", {"export": exported}
+
+
+def views_of(run: Run, chain: dict[str, Artifact]) -> Artifact:
+    """The images that the patterns of a generation were crafted on."""
+    return opened(run.shared.child(f"sample-{chain['craft'].manifest.inputs['views']}"))
+
+
+def write_again(run: Run, chain: dict[str, Artifact], shards: frozenset[int]) -> Artifact:
+    """Write some shards of a finished generation's part of the copy again, from the originals and the patterns that are there."""
+    forget(chain["export"], shards)
+    embedded = {"embed": chain["embed"]} if "embed" in chain else {}
+    groups, poison = chain["cluster"], chain["craft"]
+    return export(run, index=chain["index"], views=views_of(run, chain), embedded=embedded, groups=groups, poison=poison)

@@ -11,15 +11,16 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from ray_ue.sources.image_files import kind_of_name, looks_like_image
+from ray_ue.sources.image_files import kind_of_name, looks_like_image, suffix_of
 from ray_ue.sources.listing import File, Shard, load_listing, save_listing
 from ray_ue.sources.metadata import is_metadata, renamed
 from ray_ue.sources.naming import printable
+from ray_ue.sources.sidecars import HIDDEN, is_carried, is_hidden, why_left_out
 from ray_ue.sources.storage import Location, is_local, normal
 from ray_ue.sources.target import Target
+from ray_ue.sources.walk import LINKED, Entry
 from ray_ue.storage.artifacts import Folder
 
-Entry = tuple[str, int, bool]  # path, size, whether a link out of the source leads there
 ROW_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("offset", pa.int64()), ("size", pa.int64())])
 
 
@@ -71,6 +72,8 @@ class Source(ABC):
 
     Positions are shard order, then order within the shard; keys are unique. A source is listed once: `address` is what the user gave,
     `entries` what was found there, and `listing` a folder in which `save_listing` has kept the shards. `entries` stay in this process.
+    `carry` are patterns of further files that travel into a copy, as `sidecars` says. `published` has the key and the name of every
+    loose image that the copy holds already: no other image takes its name.
     """
 
     root: str
@@ -78,6 +81,8 @@ class Source(ABC):
     address: str = ""
     entries: tuple[Entry, ...] | None = field(default=None, repr=False, compare=False)
     listing: Folder | None = None
+    carry: tuple[str, ...] = ()
+    published: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
     format: ClassVar[str]
     identity: ClassVar[str]
     """The format's name in fingerprints; it never changes."""
@@ -91,17 +96,33 @@ class Source(ABC):
 
     def files(self) -> list[tuple[str, int]]:
         """(path, size) of every file that the copy will account for, sorted by path."""
-        return [(name, size) for name, size, stray in self._entries if not stray]
+        return [(name, size) for name, size, reason in self._entries if not reason]
 
-    def strays(self) -> list[str]:
-        """What a link out of the source leads to and is neither image nor shard: a copy of it would publish a file from elsewhere."""
-        return [name for name, _, stray in self._entries if stray]
+    def left_out(self) -> list[tuple[str, str]]:
+        """(path, reason) of every file that is neither an image nor known to belong beside one: a copy of it would publish it unasked."""
+        return [(name, reason) for name, _, reason in self._entries if reason]
 
     @cached_property
     def _entries(self) -> list[Entry]:
-        """(path, size, whether it is left out) of every file."""
+        """(path, size, why it is left out or nothing) of every file."""
         entries = self.place.entries(self.only) if self.entries is None else self.entries
-        return [(name, size, outside and not self.takes(name, size)) for name, size, outside in entries]
+        seen = [(name, size, odd or ("" if self._wanted(name) else HIDDEN)) for name, size, odd in entries]
+        looked_at = [name for name, size, reason in seen if reason in ("", LINKED) and size and kind_of_name(name) == "unknown"]
+        images = {name for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True) if looks_like_image(head)}
+        return [(name, size, self._reason(name, reason, is_image=name in images)) for name, size, reason in seen]
+
+    def _wanted(self, name: str) -> bool:
+        return not is_hidden(name) or is_carried(name, self.carry)
+
+    def _reason(self, name: str, reason: str, *, is_image: bool) -> str:
+        if reason not in ("", LINKED) or is_image or self.takes(name):
+            return reason if reason != LINKED else ""
+        return reason or ("" if is_carried(name, self.carry) else why_left_out(name))
+
+    def renamed(self, extension: str) -> list[tuple[str, str]]:
+        """(name in the source, name in the copy) of every loose file that could not keep its name, but for an image's extension."""
+        files = (file for shard in self.shards() for file in shard.files if file.goal != _kept_name(file))
+        return [(printable(file.path), file.goal + (extension if file.is_image else "")) for file in files]
 
     def shards(self) -> list[Shard]:
         """All of them, the format's own before those of loose files; a `ValueError` if there is none with images."""
@@ -115,10 +136,9 @@ class Source(ABC):
         """Keep the shards in `folder` for later stages and other processes, as `listing.parquet`: one line per file."""
         save_listing(self.shards(), folder)
 
-    def takes(self, name: str, size: int) -> bool:
-        """Whether a file is an image by its name, or by its first bytes where the name says nothing."""
-        kind = kind_of_name(name)
-        return kind == "image" or (kind == "unknown" and size > 0 and looks_like_image(next(self.place.heads(iter([name])))))
+    def takes(self, name: str) -> bool:
+        """Whether a file's name alone makes it an image."""
+        return kind_of_name(name) == "image"
 
     def digest(self) -> str:
         """Moves when a file is added, removed, renamed or resized."""
@@ -136,7 +156,8 @@ class Source(ABC):
 
     def _renamed(self, file: File, extension: str, *, left_out: Set[str]) -> bytes | None:
         images = [image for shard in self.shards() for image in shard.files if image.is_image]
-        goals = {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
+        goals = dict(self.published)
+        goals |= {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
         return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
 
     def leave_out(self, keys: Set[str], *, to: str, extension: str) -> Iterator[tuple[Shard, Written]]:
@@ -176,3 +197,9 @@ class Source(ABC):
         if copy == source or (not self.only and copy.startswith(source.rstrip("/") + "/")):
             raise ValueError(f"the copy {to!r} lies in its own source {self.root!r}: write it elsewhere")
         return self._copy(shard, target=target, extension=extension, change=change)
+
+
+def _kept_name(file: File) -> str:
+    """A loose file's own name, as a copy keeps it where it can."""
+    is_named = file.is_image and kind_of_name(file.path) == "image"
+    return file.path.removesuffix(suffix_of(file.path)) if is_named else file.path

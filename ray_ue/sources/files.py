@@ -2,13 +2,13 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, File, Item, Shard, Written, match_replies
-from ray_ue.sources.image_files import kind_of_name, looks_like_image
-from ray_ue.sources.naming import first_free_name, printable, safe, stems
+from ray_ue.sources.image_files import EXTENSIONS, kind_of_name, looks_like_image
+from ray_ue.sources.naming import first_free_name, folded, printable, readable, safe, stems
 from ray_ue.sources.storage import AT_ONCE, Location, batches, is_local
 from ray_ue.sources.target import Target
 
@@ -34,24 +34,39 @@ def classes(names: Sequence[str], are_images: Sequence[bool]) -> list[str]:
     return sorted({first_folder(name) for name, is_image in zip(names, are_images, strict=True) if is_image} - {""})
 
 
-def pack(place: Location, listing: Sequence[tuple[str, int]], *, first: int, labelled: bool) -> list[Shard]:
-    """The files of a listing as shards numbered from `first`; images get the label of their first-level folder if `labelled`."""
+def pack(
+    place: Location, listing: Sequence[tuple[str, int]], *, first: int, labelled: bool, published: Sequence[tuple[str, str]] = ()
+) -> list[Shard]:
+    """The files of a listing as shards numbered from `first`; images get the label of their first-level folder if `labelled`.
+
+    An image that is `published` already keeps its name there, and no other one takes it.
+    """
     names = [name for name, _ in listing]
     are_images = images_among(place, names)
     label_of = {name: label for label, name in enumerate(classes(names, are_images))} if labelled else {}
     images = [name for name, is_image in zip(names, are_images, strict=True) if is_image]
-    goals = iter(stems(images, others=[name for name, is_image in zip(names, are_images, strict=True) if not is_image]))
+    others = [readable(name) for name, is_image in zip(names, are_images, strict=True) if not is_image]
+    names_before = dict(published)
+    kept = {name: names_before[printable(name)].rpartition(".")[0] for name in images if printable(name) in names_before}
+    taken_before = [name for key, name in published if key not in {printable(image) for image in kept}]
+    fresh = [name for name in images if name not in kept]
+    goal_of = kept | dict(zip(fresh, stems([readable(name) for name in fresh], others=[*others, *taken_before, *_as_written(kept)])))
+    goals = iter([goal_of[name] for name in images])
     taken: set[str] = set()
     files: list[File] = []
     for (name, size), is_image in zip(listing, are_images, strict=True):
-        goal = next(goals) if is_image else first_free_name(safe(name), free=lambda candidate: candidate not in taken, since=0)
-        taken.update(() if is_image else (goal,))
+        goal = next(goals) if is_image else first_free_name(safe(readable(name)), free=lambda one: folded(one) not in taken, since=0)
+        taken.update(() if is_image else (folded(goal),))
         label = label_of.get(first_folder(name), -1) if is_image else -1
         files.append(File(path=name, size=size, is_image=is_image, goal=goal, label=label))
     runs = batches(iter(files), size=FILES_PER_SHARD)
     return [
         Shard(number=first + i, path=f"files-{i:05d}", size=sum(file.size for file in run), files=tuple(run)) for i, run in enumerate(runs)
     ]
+
+
+def _as_written(kept: Mapping[str, str]) -> list[str]:
+    return [stem + extension for stem in kept.values() for extension in EXTENSIONS.values()]
 
 
 def rows(shard: Shard) -> pa.Table:

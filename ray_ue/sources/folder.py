@@ -20,7 +20,7 @@ class ImageFolder(Source):
     identity: ClassVar[str] = "Folder"
 
     def _list_shards(self) -> list[Shard]:
-        shards = files.pack(self.place, self.files(), first=0, labelled=True)
+        shards = files.pack(self.place, self.files(), first=0, labelled=True, published=self.published)
         if not any(file.is_image for shard in shards for file in shard.files):
             raise ValueError(f"there are no images in {self.root!r}, only {sum(len(shard.files) for shard in shards)} other files")
         return shards

@@ -3,6 +3,7 @@
 from typing import Literal
 
 EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+LOSSY = ("jpeg",)  # of these: a reader decodes other pixels than were written
 
 # Names of pictures, whether or not this module can decode them: what it cannot decode must be rejected by name, never copied unprotected.
 PICTURES = """
@@ -18,11 +19,20 @@ OTHERS = """
 
 IMAGE_SUFFIXES, OTHER_SUFFIXES = frozenset(PICTURES.split()), frozenset(OTHERS.split())
 
-# First bytes of pictures that this module cannot decode: JPEG 2000, JPEG XL, Photoshop, OpenEXR, QOI, DDS, raw camera files, Radiance.
-FOREIGN = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"\xff\x0a", b"8BPS\0", b"v/1\x01", b"qoif", b"DDS ")
-FOREIGN += (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"#?RADIANCE")
-
-BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")  # of HEIF, AVIF and CR3
+# First bytes of pictures that this package cannot decode, by the name of their format.
+FOREIGN = {
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
+    "Photoshop": (b"8BPS\0",),
+    "OpenEXR": (b"v/1\x01",),
+    "QOI": (b"qoif",),
+    "DDS": (b"DDS ",),
+    "Radiance": (b"#?RADIANCE",),
+    "raw camera": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0"),
+}
+# Brands of ISO media files that are pictures. Those that begin with m say no more than that: the compatible brands tell which.
+BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "avif")
+BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "heif")
 
 
 def kind_of_name(name: str) -> Literal["image", "other", "unknown"]:
@@ -41,7 +51,14 @@ def suffix_of(name: str) -> str:
 
 def looks_like_image(head: bytes) -> bool:
     """Whether the first 32 bytes are those of a picture, decodable here or not."""
-    return bool(_format(head)) or head.startswith(FOREIGN) or (head[4:8] == b"ftyp" and head[8:12] in BRANDS)
+    return bool(_format(head)) or bool(foreign_format(head))
+
+
+def foreign_format(head: bytes) -> str:
+    """The name of a format that is known and cannot be decoded here, or nothing."""
+    if head[4:12] == b"ftypcrx ":
+        return "raw camera"
+    return next((name for name, starts in FOREIGN.items() if head.startswith(starts)), "")
 
 
 def _format(head: bytes) -> str:
@@ -56,6 +73,8 @@ def _format(head: bytes) -> str:
         return "gif"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
+    if head[4:8] == b"ftyp" and (kind := BRANDS.get(head[8:12], "")):
+        return "avif" if b"avif" in head[16:32] else kind
     if head.startswith(b"BM") and head[14:18] in {bytes((n, 0, 0, 0)) for n in (12, 40, 52, 56, 64, 108, 124)}:
         return "bmp"
     return ""

@@ -1,18 +1,35 @@
 """Names in the copy: safe, unique, independent of the export format."""
 
 import hashlib
+import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from ray_ue.sources.image_files import EXTENSIONS, kind_of_name, suffix_of
 
 MOST = 255  # bytes of one part of a path, on every file system that counts
+SHOWN = 3  # names that stand for many
 ENDING = max(map(len, EXTENSIONS.values()))
 
 
 def printable(name: str) -> str:
     """Valid UTF-8: bytes that are no text, as some file systems allow, become `\\xNN`-like escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def readable(name: str) -> str:
+    """The name as its owner reads it: bytes that are no UTF-8 are what Western European systems wrote before there was any."""
+    try:
+        return os.fsencode(name).decode()
+    except UnicodeDecodeError:
+        return os.fsencode(name).decode("cp1252", "backslashreplace")
+
+
+def folded(name: str) -> str:
+    """What two names share that some file systems take for one: they differ in case, or in how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def safe(name: str) -> str:
@@ -48,30 +65,31 @@ def shorten_last_part(name: str, *, room: int) -> str:
     return folder + slash + shorten_part(base, most=MOST - room)
 
 
-def stems(images: Sequence[str], *, others: Iterable[str]) -> list[str]:
+def stems(images: Sequence[str], *, others: Sequence[str]) -> list[str]:
     """For each image its path in the copy, without extension: unique, and free whichever of `EXTENSIONS` is added.
 
-    Images that would share a name keep their full one (`a.jpg` + `a.png` give `a.jpg.png` + `a.png.png`), then get `-2`, `-3`, …
-    `others` are the paths that the copy holds besides, as written.
+    Images that would share a name keep their full one (`a.jpg` + `a.png` give `a.jpg.png` + `a.png.png`), then get `-2`, `-3`, …; names
+    are shared that differ in case alone, or in how accents are composed. `others` are the paths that the copy holds besides, as written.
     """
-    taken = {safe(other) for other in others}
+    taken = {folded(safe(other)) for other in others}
     endings = tuple(EXTENSIONS.values())  # no other folder is ever in the way
-    taken.update(parent for name in [*images, *taken] for parent in parents(safe(name)) if parent.endswith(endings))
+    above = (parent for name in [*images, *others] for parent in parents(safe(name)) if parent.endswith(endings))
+    taken.update(map(folded, above))
     used: set[str] = set()
 
     def free(stem: str) -> bool:
-        return stem not in used and not any(stem + extension in taken for extension in EXTENSIONS.values())
+        return folded(stem) not in used and not any(folded(stem) + extension in taken for extension in EXTENSIONS.values())
 
     short = [without_extension(name) for name in images]
-    count = Counter(short)
-    result = [stem if count[stem] == 1 and free(stem) else "" for stem in short]
-    used.update(filter(None, result))
+    count = Counter(map(folded, short))
+    result = [stem if count[folded(stem)] == 1 and free(stem) else "" for stem in short]
+    used.update(folded(stem) for stem in result if stem)
     repeated: Counter[str] = Counter()
     for place in sorted((i for i, stem in enumerate(result) if not stem), key=lambda i: (images[i], i)):
         name = shorten_last_part(safe(images[place]) or "unnamed", room=ENDING + len("-1234567"))
-        result[place] = first_free_name(name, free=free, since=repeated[name])
-        repeated[name] += 1
-        used.add(result[place])
+        result[place] = first_free_name(name, free=free, since=repeated[folded(name)])
+        repeated[folded(name)] += 1
+        used.add(folded(result[place]))
     return result
 
 
@@ -81,3 +99,13 @@ def first_free_name(name: str, *, free: Callable[[str], bool], since: int) -> st
     while not free(candidate := name if number == 1 else f"{name}-{number}"):
         number += 1
     return candidate
+
+
+def group(names: Sequence[str]) -> dict:
+    """A number of names, of which the first few stand for all: what a manifest keeps."""
+    return {"count": len(names), "some": [printable(name) for name in names[:SHOWN]]}
+
+
+def some(names: Mapping[str, Any], *, between: str = ", ") -> str:
+    """The first few names of a group, on one line."""
+    return between.join([*names["some"], *(["…"] if names["count"] > len(names["some"]) else [])])

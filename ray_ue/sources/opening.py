@@ -13,7 +13,9 @@ from ray_ue.sources.base import Source
 from ray_ue.sources.folder import ImageFolder
 from ray_ue.sources.image_files import kind_of_name, suffix_of
 from ray_ue.sources.parquet import ParquetFiles
+from ray_ue.sources.sidecars import is_carried, is_hidden
 from ray_ue.sources.storage import Location, connect, normal
+from ray_ue.sources.walk import LINKED
 from ray_ue.sources.webdataset import WebDataset
 
 Format = Literal["auto", "folder", "parquet", "arrow", "webdataset"]  # auto and the names in FORMATS
@@ -24,8 +26,11 @@ PACKED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 ARCHIVE = re.compile(r"\.(zip|7z|rar)$", re.IGNORECASE)
 
 
-def open_source(uri: str, *, format: str = "auto") -> Source:
-    """The images at `uri`: a folder, one `.tar` or `.parquet` file, or a pattern such as `{00000..00511}.tar` or `*.parquet`."""
+def open_source(uri: str, *, format: str = "auto", carry: tuple[str, ...] = ()) -> Source:
+    """The images at `uri`: a folder, one `.tar` or `.parquet` file, or a pattern such as `{00000..00511}.tar` or `*.parquet`.
+
+    `carry` are patterns of files that travel into a copy although they are no known sidecars.
+    """
     if format != "auto":
         pick({**FORMATS, "auto": Source}, format, what="source format")
     if not uri.strip():
@@ -33,14 +38,16 @@ def open_source(uri: str, *, format: str = "auto") -> Source:
     try:
         root, only = _locate(normal(uri), uri=uri)
         entries = tuple(Location(uri=root).entries(only))
-        names = [name for name, _, _ in entries]
+        names = [name for name, _, odd in entries if odd in ("", LINKED) and (not is_hidden(name) or is_carried(name, carry))]
     except ValueError:
         raise
     except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed
         raise ValueError(f"cannot list {uri!r}: {type(error).__name__}: {error}; check the address and your access to it") from error
     if not names:
-        raise ValueError(f"{uri!r} holds no files; give a folder of images, .parquet, .arrow or .tar files")
-    source = FORMATS[_guess(names, uri=uri) if format == "auto" else format](root=root, only=only, address=normal(uri), entries=entries)
+        hidden = f", only {len(entries)} hidden ones such as {entries[0][0]!r}" if entries else ""
+        raise ValueError(f"{uri!r} holds no files{hidden}; give a folder of images, .parquet, .arrow or .tar files")
+    kind = FORMATS[_guess(names, uri=uri) if format == "auto" else format]
+    source = kind(root=root, only=only, address=normal(uri), entries=entries, carry=carry)
     _check(source, names, uri=uri)
     return source
 
@@ -93,7 +100,7 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
     if len(count) > 1:
         raise ValueError(
             f"{uri!r} mixes {counted}; say --format {' or '.join(FORMATS)} to choose which are protected: "
-            "packed files of another format are then copied as they are"
+            "packed files of another format are then left out of the copy"
         )
     if "compressed tar" in count:
         raise ValueError(f"{uri!r} has {counted}; shards must be plain .tar files: decompress them first")

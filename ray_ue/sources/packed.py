@@ -18,8 +18,8 @@ class Packed(Source):
 
     suffix: ClassVar[str]
 
-    def takes(self, name: str, size: int) -> bool:
-        return name.lower().endswith(self.suffix) or super().takes(name, size)
+    def takes(self, name: str) -> bool:
+        return name.lower().endswith(self.suffix) or super().takes(name)
 
     def _list_shards(self) -> list[Shard]:
         listing = self.files()
@@ -28,7 +28,7 @@ class Packed(Source):
             raise ValueError(f"there is no {self.suffix} file in {self.root!r}, only {len(listing)} other files")
         loose = [(name, size) for name, size in listing if not name.lower().endswith(self.suffix)]
         shards = [Shard(number=i, path=name, size=size) for i, (name, size) in enumerate(packs)]
-        return shards + files.pack(self.place, loose, first=len(shards), labelled=False)
+        return shards + files.pack(self.place, loose, first=len(shards), labelled=False, published=self.published)
 
     def rows(self, shard: Shard) -> pa.Table:
         return files.rows(shard) if shard.files else self.pack_rows(shard)

@@ -14,10 +14,9 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
-from ray_ue.sources.image_files import kind_of_name
+from ray_ue.sources.walk import LINKED, PART, Entry, walk, within
 from ray_ue.storage.addresses import refuse_secrets
 
-PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
 BLOCK = 4 * 2**20  # bytes per ranged read: the latency of one request is then small against its transfer
 HEAD = 32  # bytes that tell what kind of file it is
 AT_ONCE = 16  # requests in flight per shard on an object store
@@ -77,15 +76,15 @@ class Location:
     def full(self, relative: str) -> str:
         return f"{connect(self.uri)[1].rstrip('/')}/{relative}"
 
-    def entries(self, only: Sequence[str] = ()) -> list[tuple[str, int, bool]]:
-        """All files below, or `only` these, as (relative path, size, whether a link out of this folder leads there), sorted by path."""
+    def entries(self, only: Sequence[str] = ()) -> list[Entry]:
+        """All files below, or `only` these, as (relative path, size, what is odd about the way there), sorted by path."""
         if only:
-            return [(name, size, self.leads_outside(name)) for name, size in self.named_entries(only)]
+            return [(name, size, LINKED if self.leads_outside(name) else "") for name, size in self.named_entries(only)]
         if is_local(self.uri):
-            return sorted(_walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
+            return sorted(walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
         fs, path = connect(self.uri)
         fs.invalidate_cache()
-        return [(name, size, False) for name, size in _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)]
+        return [(name, size, "") for name, size in _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)]
 
     def named_entries(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """These files only; a `ValueError` tells which are missing. On an object store each folder is listed once."""
@@ -104,7 +103,7 @@ class Location:
 
     def leads_outside(self, name: str) -> bool:
         """Whether a local name leads out of this folder."""
-        return is_local(self.uri) and not _within(os.path.realpath(self.uri), os.path.realpath(Path(self.uri) / name))
+        return is_local(self.uri) and not within(os.path.realpath(self.uri), os.path.realpath(Path(self.uri) / name))
 
     def open(self, relative: str) -> Stream:
         if is_local(self.uri):
@@ -169,26 +168,3 @@ def _relative(listed: dict[str, dict], *, path: str) -> list[tuple[str, int]]:
         for name, info in pairs
         if name and info["type"] == "file" and not name.endswith("/") and not name.rpartition("/")[2].startswith(PART)
     )
-
-
-def _within(root: str, path: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
-
-
-def _walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], ...], outside: bool) -> Iterator[tuple[str, int, bool]]:
-    """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of."""
-    stat = folder.stat()
-    identity = (stat.st_dev, stat.st_ino)
-    if identity in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(PART):
-                continue
-            leaves = not _within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), root=root, prefix=f"{prefix}{entry.name}/", above=(*above, identity), outside=leaves)
-            elif entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size, leaves
-            elif entry.is_symlink() and kind_of_name(entry.name) == "image":
-                yield prefix + entry.name, 0, leaves  # a broken link is an image of zero bytes: rejected with a reason, not lost

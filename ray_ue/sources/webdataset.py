@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, match_replies
 from ray_ue.sources.members import Member, labels, members
-from ray_ue.sources.naming import safe, stems
+from ray_ue.sources.naming import printable, safe, stems
 from ray_ue.sources.packed import Packed
 from ray_ue.sources.storage import Stream
 from ray_ue.sources.target import Target
@@ -81,7 +81,8 @@ def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
     info.uid, info.gid, info.uname, info.gname = member.info.uid, member.info.gid, member.info.uname, member.info.gname
     info.type = tarfile.DIRTYPE if member.role == "folder" else tarfile.REGTYPE
     about_data = ("path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname", "hdrcharset")
-    info.pax_headers = {k: v for k, v in member.info.pax_headers.items() if k not in about_data and not k.startswith("GNU.sparse")}
+    kept = {k: v for k, v in member.info.pax_headers.items() if k not in about_data and not k.startswith("GNU.sparse")}
+    info.pax_headers = {printable(k): printable(v) for k, v in kept.items()}  # a damaged header can hold what is no text
     return info
 
 

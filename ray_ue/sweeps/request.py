@@ -73,7 +73,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     if grid.purified_folders():
         raise ValueError("--evaluate.purified does not work in a sweep; purify and evaluate the chosen copy by itself")
     recipe, home = protect.rooted(recipe), Folder.at(output)
-    opened_source, opened_test = (open_source(uri, format=recipe.format) for uri in (source, test))
+    opened_source, opened_test = (open_source(uri, format=recipe.format, carry=recipe.patterns()) for uri in (source, test))
     recipe = recipe if recipe.image_size else sized(recipe, opened_source)
     request = SweepRequest(
         source=absolute(source),
@@ -166,7 +166,7 @@ def reopen(home: str, *, resources: Resources) -> SweepRequest:
 
 def estimate_disk(request: SweepRequest) -> tuple[int, float, float]:
     """(images, bytes of all copies, bytes of their common and own work folders), without the weights of victims."""
-    source = open_source(request.source, format=request.recipe.format)
+    source = open_source(request.source, format=request.recipe.format, carry=request.recipe.patterns())
     recipes = request.recipes()
     tried = min(request.search.samples or len(recipes), len(recipes))
     by_size = {(recipe.resize, recipe.image_format): recipe for recipe in recipes.values()}

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources
 from ray_ue.engine.environment import prepare
-from ray_ue.pipelines import protect
+from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.progress import say
 from ray_ue.registry import unknown
 from ray_ue.storage.artifacts import Folder
@@ -26,7 +26,7 @@ def run(request: SweepRequest) -> Folder:
             "vary less, sweep a part of the collection, or write smaller files with --image-format webp"
         )
     for recipe in {recipe.surrogate: recipe for recipe in request.recipes().values()}.values():
-        protect.rehearse(recipe)
+        rehearse(recipe)
     before = request.home.read_json(REQUEST) if request.home.exists(REQUEST) else {}
     request.home.write_json(REQUEST, request_as_json(request) | {"spent": before.get("spent", 0.0)})
     prepare()

@@ -21,7 +21,7 @@ Point = dict[str, str | int | float]  # one value per axis
 Axes = dict[str, tuple[str | int | float, ...]]
 
 SETTING = "settings."  # prefix of the name of a method's setting
-FIXED = ("format", "max_rejected", "max_pixels", "settings")  # describe the reading, or have their own form of an axis
+FIXED = ("format", "max_rejected", "max_pixels", "settings", "carry", "strip")  # describe the reading, or have their own form of an axis
 # Only crafting and later stages read these fields: recipes that differ only in them share index, embeddings and clusters.
 CRAFTING_FIELDS = (
     "budget",

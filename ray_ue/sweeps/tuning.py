@@ -19,7 +19,7 @@ from ray_ue.engine.machines import Machines
 from ray_ue.engine.session import session
 from ray_ue.engine.train_loop import records_in
 from ray_ue.pipelines.evaluate_stages import run_evaluation
-from ray_ue.pipelines.protect_stages import run_stages
+from ray_ue.pipelines.growth import run_stages
 from ray_ue.progress import Progress, say
 from ray_ue.results import evaluation, pareto
 from ray_ue.results.tables import RESULTS, TRIALS

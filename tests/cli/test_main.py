@@ -22,6 +22,25 @@ WRONG = {
     "no such source": (["protect", "{photos}/nowhere", "{out}"], "there is no .*nowhere.*give an existing folder"),
     "empty source": (["protect", "{empty}", "{out}"], "holds no files"),
     "budget": (["protect", "{photos}", "{out}", "--budget", "0.05"], "write 12/255 or 13/255"),
+    "budget of other parts": (["protect", "{photos}", "{out}", "--budget", "16/256"], "a channel has 255 steps; write 16/255"),
+    "budget below a step": (["protect", "{photos}", "{out}", "--budget", "0.001"], "whole steps; write 1/255$"),
+    "two unknown flags": (
+        ["protect", "{photos}", "{out}", "--clutsers", "3", "--mehtod", "uc"],
+        r"there is no --clutsers \(did you mean --clusters\?\); there is no --mehtod \(did you mean --method\?\)",
+    ),
+    "method in capitals": (["protect", "{photos}", "{out}", "--method", "UC"], "did you mean 'uc'"),
+    "settings with semicolons": (
+        ["protect", "{photos}", "{out}", "--method", "em", "--settings", "rounds=3;batch=4"],
+        "with commas, not with semicolons: rounds=3,batch=4",
+    ),
+    "setting without a value": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "rounds"], "write NAME=VALUE"),
+    "negative seed": (["protect", "{photos}", "{out}", "--seed", "-1"], "--seed must be 0 or more, got -1"),
+    "no number of a rate": (
+        ["protect", "{photos}", "{out}", "--method", "uc", "--learning-rate", "nan"],
+        "--learning-rate must be 0 or more",
+    ),
+    "inside through a link": (["protect", "{photos}", "{link}/out"], "overlap: one contains the other"),
+    "below a file": (["protect", "{photos}/captions.txt/x", "{out}"], "there is no .*captions.txt/x"),
     "one cluster": (["protect", "{photos}", "{out}", "--clusters", "1"], "use 2 or more"),
     "surrogate": (
         ["protect", "{photos}", "{out}", "--surrogate", "clip:RN50"],
@@ -122,6 +141,8 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(case: str, photos: Path, tm
     places["empty"].mkdir()
     places["foreign"].mkdir()
     (places["foreign"] / "thesis.txt").write_text("mine")
+    places["link"] = tmp_path / "link"
+    places["link"].symlink_to(photos)
     words, phrase = WRONG[case]
     assert main([word.format(**places) for word in words]) == 2
     told = capsys.readouterr().err
@@ -298,7 +319,7 @@ def test_a_disk_that_cannot_hold_the_copy_is_refused_before_anything_starts(
 ) -> None:
     monkeypatch.setattr("ray_ue.storage.artifacts.Folder.free_bytes", lambda folder: 2.0**10)
     assert main(["protect", str(photos), str(tmp_path / "out")]) == 2
-    assert "GiB are free; free some room" in capsys.readouterr().err
+    assert "0.0 MiB are free; free some room" in capsys.readouterr().err
 
 
 def test_a_store_that_does_not_answer_is_found_though_its_client_said_no_such_file(monkeypatch: pytest.MonkeyPatch) -> None:

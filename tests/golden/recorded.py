@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 import ray_ue
-from ray_ue.__main__ import main
+from ray_ue.cli.main import main
 
 CLOCKS = ("seconds", "looped", "spent", "workers", "resumed_at", "run")  # facts and columns that a second run elsewhere does not repeat
 PAGES = ("report.html", "run.json", "sweep.json", "claim.json", "information.md", "results.md", "sweep.md")  # they name paths and times

@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ GREY = Image.fromarray(pixels(channels=1))
 RGBA = Image.fromarray(np.dstack([pixels(), pixels(seed=1, channels=1)]))
 WIDE = Image.fromarray(pixels(channels=1).astype(np.uint16) * 257)
 FORMATS = {
+    "avif": saved(RGB, format="AVIF", quality=95),
     "png rgb": saved(RGB, format="PNG"),
     "png grey": saved(GREY, format="PNG"),
     "png rgba": saved(RGBA, format="PNG"),
@@ -66,7 +68,10 @@ BAD = {
     "nothing": (b"", "zero bytes"),
     "text": (b"hello, this is no picture " * 9, "not an image"),
     "html": (b"<!DOCTYPE html><html>404 not found</html>", "not an image"),
-    "heic": (b"\0\0\0\x18ftypheic" + b"\0" * 50, "not supported"),
+    "heic": (b"\0\0\0\x18ftypheic" + b"\0" * 50, "HEIC" if find_spec("pi_heif") is None else "damaged"),
+    "jpeg xl": (b"\xff\x0a" + b"\0" * 50, "JPEG XL, a format that is not supported"),
+    "photoshop": (b"8BPS\0\1" + b"\0" * 50, "Photoshop, a format that is not supported"),
+    "cut avif": (saved(RGB, format="AVIF")[:-60], "runcated"),
     "one pixel": (saved(Image.new("RGB", (1, 1)), format="PNG"), "1x1 is under 8 pixels a side"),
     "bomb": (saved(Image.new("1", (20_000, 20_000)), format="PNG"), "20000x20000 is over 100000000 pixels"),
     "cut jpeg": (saved(RGB, format="JPEG")[:-60], "truncated"),

@@ -26,6 +26,7 @@ from ray_ue.pipelines import protect
 from ray_ue.sources import Item, Source, open_source
 from ray_ue.sources.columns import PICKLED
 from ray_ue.sources.naming import stems
+from ray_ue.sources.walk import LINKED
 from ray_ue.storage.addresses import refuse_secrets, without_credentials
 from ray_ue.storage.artifacts import Folder, Manifest, finish
 
@@ -330,7 +331,7 @@ def linked(tmp_path: Path) -> Path:
 
 def test_a_link_out_of_a_folder_brings_images_and_nothing_else(linked: Path, tmp_path: Path) -> None:
     source = open_source(str(linked), format="folder")
-    assert source.strays() == ["backup.tar", "deep/diary.md", "id_rsa", "notes.txt"]
+    assert source.left_out() == [(name, LINKED) for name in ("backup.tar", "deep/diary.md", "id_rsa", "notes.txt")]
 
     def readable(items: Iterator[Item]) -> Iterator[bytes | None]:
         for item in items:
@@ -348,7 +349,7 @@ def test_a_link_out_of_a_folder_brings_images_and_nothing_else(linked: Path, tmp
 
 def test_named_files_follow_the_same_rule(linked: Path) -> None:
     source = open_source(f"{linked}/{{own.png,deep/cat.png,deep/diary.md}}", format="folder")
-    assert source.strays() == ["deep/diary.md"]
+    assert source.left_out() == [("deep/diary.md", LINKED)]
     assert [name for name, _ in source.files()] == ["deep/cat.png", "own.png"]
 
 
@@ -362,7 +363,7 @@ def test_shards_may_lie_elsewhere_as_a_download_cache_keeps_them(tmp_path: Path)
     source = open_source(str(tmp_path / "snapshot"))
     assert source.format == "parquet"
     assert [name for name, _ in source.files()] == ["x.parquet"]
-    assert source.strays() == ["README.md"]
+    assert source.left_out() == [("README.md", LINKED)]
 
 
 @pytest.mark.parametrize("name", BOMBS)

@@ -40,7 +40,7 @@ MISTAKES = {
     "mixed": [
         "mixes 1 .parquet file and 1 .tar file and 2 image files",
         "say --format folder or parquet or arrow or webdataset",
-        "copied as they are",
+        "left out of the copy",
     ],
     "zip beside": ["mixes 1 archive file and 1 image file", "--format folder"],
     "packed": ["1 compressed tar file", "must be plain .tar files: decompress them first"],
@@ -78,7 +78,7 @@ def test_missing_bucket_and_missing_key(store: str) -> None:
 
 def test_a_folder_of_unknown_files_without_a_picture(tmp_path: Path) -> None:
     fill(tmp_path, {"blob": b"no picture", "a.txt": b""})
-    with pytest.raises(ValueError, match=r"there are no images in .*, only 2 other files"):
+    with pytest.raises(ValueError, match=r"there are no images in .*, only 1 other files"):
         open_source(str(tmp_path)).shards()
 
 

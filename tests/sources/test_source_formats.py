@@ -46,7 +46,7 @@ def test_folder_labels_names_and_files_without_an_ending(tmp_path: Path) -> None
     assert source.class_names() == ["b", "c"]
     assert [row["size"] for row in found[:2]] == [len(picture(1)), len(picture(2))]
     rewrite_all(source, to=tmp_path / "out")
-    assert names(tmp_path / "out") == ["a/notes.txt", "b/1.jpg.png", "b/1.png.png", "b/v1.2", "c/d/photo.png", "c/x.png", "root.png"]
+    assert names(tmp_path / "out") == ["a/notes.txt", "b/1.jpg.png", "b/1.png.png", "c/d/photo.png", "c/x.png", "root.png"]
 
 
 def test_names_are_global_when_a_folder_spans_shards(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert rows(source)["key"].to_pylist() == ["b\\udcffad.jpg", "good.jpg"]
     assert list(source.read(source.shards()[0], rows(source))) == [b"2", b"1"]
     rewrite_all(source, to=tmp_path / "out")
-    assert names(tmp_path / "out") == ["b\\udcffad.png", "good.png"]
+    assert names(tmp_path / "out") == ["b\xffad.png", "good.png"]
     assert source.digest()
 
 

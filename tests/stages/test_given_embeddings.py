@@ -27,7 +27,7 @@ LOCAL = Resources(workers="local")
 
 
 def run(root: Path, *, until: str = "verify", out: str = "out", **fields: Any) -> dict[str, Artifact]:
-    given = {"embeddings": str(root / "embeddings")}
+    given: dict[str, Any] = {"embeddings": str(root / "embeddings")}
     return protect(str(root / "photos"), str(root / out), resources=LOCAL, until=until, **(QUICK | given | fields))
 
 

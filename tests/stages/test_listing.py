@@ -24,7 +24,7 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     listed: list[str] = []
     entries = Location.entries
 
-    def counted(self: Location, only: tuple[str, ...] = ()) -> list[tuple[str, int, bool]]:
+    def counted(self: Location, only: tuple[str, ...] = ()) -> list[tuple[str, int, str]]:
         listed.append(Path(self.uri).name)
         return entries(self, only)
 

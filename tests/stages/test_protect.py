@@ -16,6 +16,7 @@ from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Limits, decode, encode
 from ray_ue.images.quality import deviation
 from ray_ue.perturbations import Additive
+from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.protect import protect
 from ray_ue.stages.protect.cluster import open_groups
 from ray_ue.stages.protect.ledger import LEDGER
@@ -110,7 +111,7 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
 
     image = mine / "out" / "cats" / "000.png"
     phrase = {
-        "pixels": "cats/000.png: its bytes are not those that were written",
+        "pixels": "cats/000.png: its pixels are not those that were written",
         "missing": "1 images are missing from the copy: cats/000.png",
         "foreign": "1 images are in the copy but were never written by this run: cats/zzz.png",
         "moved": "missing from the copy: cats/000.png",
@@ -127,7 +128,7 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
     else:
         (mine / "out" / "captions.txt").write_text("other")
     with pytest.raises(VerifyError, match=phrase):
-        again(mine)
+        pipeline.verify(str(mine / "out"), resources=LOCAL)
 
 
 @pytest.mark.parametrize("left", ["one", "all"])
@@ -146,12 +147,16 @@ def test_verify_finds_images_that_were_written_without_their_perturbation(mine: 
                 line["sha256"] = hashlib.sha256(data).hexdigest()
         folder.write_table(f"ledger/{name}", pa.Table.from_pylist(lines, schema=LEDGER))
     with pytest.raises(VerifyError, match=r"cats/000.png: it is not what its perturbation makes of the original: \d+ levels off"):
-        again(mine)
+        pipeline.verify(str(mine / "out"), resources=LOCAL)
 
 
 def test_another_recipe_in_the_same_output_is_refused_by_field(mine: Path) -> None:
     with pytest.raises(ValueError, match=r"another recipe: budget: 16 -> 8; clusters: 3 -> 4; name a new output, or remove"):
         again(mine, clusters=4, budget="8/255")
+
+
+def test_a_source_that_changes_before_its_copy_is_finished_is_refused(mine: Path) -> None:
+    shutil.rmtree(again(mine)["export"].folder.uri)
     (mine / "photos" / "cats" / "new.png").write_bytes(image_bytes(1))
     with pytest.raises(ValueError, match="the source's files"):
         again(mine)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ray_ue.config.recipe import FIELDS, Recipe
-from ray_ue.config.stages import FURTHER, STAGES, stage_of
+from ray_ue.config.recipe import EXPORT_FIELDS, FIELDS, Recipe
+from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
 from ray_ue.stages.protect.ledger import ledger_name
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
@@ -50,13 +50,13 @@ def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
 def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     work = Folder(uri + WORK)
     names = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
-    if not names or not work.exists(CLAIM):
+    if not names or not work.exists(CLAIM) or generations(work) > 1:  # no one index has the rows of several generations
         return ProtectedCopy(name=name, uri=uri)
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
     exports = [opened(work.child(child)) for child in names]
-    wanted = recipe.values(("resize", "image_format", "max_pixels"))
+    wanted = recipe.values(EXPORT_FIELDS)
     export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
     artifacts: dict[str, Artifact] = {"export": export}
     waiting = [export]
@@ -68,6 +68,11 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
                 artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
+
+
+def generations(work: Folder) -> int:
+    """How many runs have written into a copy."""
+    return len(work.read_json(GENERATIONS)["generations"]) if work.exists(GENERATIONS) else 1
 
 
 def shared_by(work: Folder, claim: dict) -> Folder:

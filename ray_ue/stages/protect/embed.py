@@ -1,9 +1,8 @@
 """Embed: one streaming pass over the source; every readable image gets its surrogate features, every other one a reason."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,12 @@ from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.progress import Progress, say
 from ray_ue.stages.protect.index import chunks, listed_source
 from ray_ue.stages.protect.read import Reader, pack_chunks
+from ray_ue.stages.protect.rejected import Column, gather_rejected, read_rejected, refuse_too_many, write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder
 
 VERSION = 1
 FIELDS = ("surrogate", "image_size", "max_pixels")
 BATCH_CPU, BATCH_GPU = 64, 256
-Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifact:
@@ -128,7 +127,7 @@ class Embedder(Encoder):
             vectors.append(self.features(np.stack(ready)))
         if reasons:
             bad = np.array(list(reasons))
-            write_rejected(self.folder, number, ids=first + bad, keys=keys.take(bad), reasons=list(reasons.values()))
+            write_rejected(self.folder, chunk_name(number), ids=first + bad, keys=keys.take(bad), reasons=list(reasons.values()))
         good = np.array(kept, np.int64)
         flat = np.concatenate(vectors)
         write_vectors(self.folder, number, ids=first + good, keys=keys.take(good), labels=labels.take(good), vectors=flat)
@@ -141,11 +140,6 @@ class Embedder(Encoder):
             return str(reason)
 
 
-def write_rejected(folder: Folder, chunk: int, *, ids: np.ndarray, keys: Column, reasons: list[str]) -> None:
-    """The images of a chunk that cannot be used, and why."""
-    folder.write_table(f"rejected/{part_name(chunk)}", pa.table({"id": pa.array(ids, pa.int64()), "key": keys, "reason": reasons}))
-
-
 def write_vectors(folder: Folder, chunk: int, *, ids: np.ndarray, keys: Column, labels: Column, vectors: np.ndarray) -> None:
     """The vectors `n D` of a chunk; written last, as they say that the chunk is done."""
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
@@ -154,29 +148,8 @@ def write_vectors(folder: Folder, chunk: int, *, ids: np.ndarray, keys: Column, 
 
 
 def part_name(chunk: int) -> str:
-    return f"chunk-{chunk:08d}.parquet"
+    return f"{chunk_name(chunk)}.parquet"
 
 
-def read_rejected(folder: Folder) -> Iterator[pa.Table]:
-    """The rejected rows of each finished chunk that has some."""
-    return (folder.read_table(f"rejected/{name}") for name in folder.names("rejected"))
-
-
-def gather_rejected(folder: Folder) -> dict:
-    """Merge the chunks' rejected rows into `rejected.parquet`; return their number."""
-    schema = pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())])
-    table = pa.concat_tables([schema.empty_table(), *read_rejected(folder)])
-    folder.write_table("rejected.parquet", table)
-    return {"rejected": len(table)}
-
-
-def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> None:
-    """Fail when more than the fraction `most` of the rows cannot be used, naming the first of them."""
-    if rejected <= most * rows and rejected < rows:
-        return
-    worst = pa.concat_tables(islice(read_rejected(folder), 3)).slice(0, 3).to_pylist()
-    named = "; ".join(f"{row['key']}: {row['reason']}" for row in worst)
-    raise ValueError(
-        f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named}, …); "
-        f"fix them, or allow them with --max-rejected {min(1.0, rejected / rows + 0.01):.2f}"
-    )
+def chunk_name(chunk: int) -> str:
+    return f"chunk-{chunk:08d}"

@@ -1,7 +1,7 @@
 """Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -9,22 +9,24 @@ from functools import lru_cache, partial
 import numpy as np
 import pyarrow as pa
 
+from ray_ue.config.recipe import EXPORT_FIELDS
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
+from ray_ue.images.metadata import Strip, strip_exif
 from ray_ue.images.quality import compare
 from ray_ue.perturbations import Poison
 from ray_ue.progress import Progress
 from ray_ue.sources import Item, Shard, Source, Written, sweep
-from ray_ue.sources.image_files import EXTENSIONS
+from ray_ue.sources.image_files import EXTENSIONS, LOSSY
 from ray_ue.stages.protect.craft import open_poison, open_slots
 from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
-from ray_ue.stages.protect.ledger import LEDGER, in_order, ledger_name
-from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
+from ray_ue.stages.protect.summary import beside, summarise, warnings_of
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder
 from ray_ue.types import SlotOf
 
-VERSION = 2
-FIELDS = ("resize", "image_format", "max_pixels")
+VERSION = 3
 # SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
 SSIM_IMAGES, SSIM_EVERY = 256, 50
 SHOWN_EVERY = 32
@@ -36,7 +38,7 @@ def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, pois
     The copy itself lies in the output folder and holds nothing but what the source holds. `embedded` is empty, or tells why a row was
     rejected when it was embedded.
     """
-    fields = run.recipe.values(FIELDS)
+    fields = run.recipe.values(EXPORT_FIELDS)
     inputs = {"index": index, "groups": groups, "poison": poison}
     return stage(
         run,
@@ -44,11 +46,13 @@ def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, pois
         version=VERSION,
         fields=fields,
         inputs=inputs,
-        build=lambda folder: build(run, index, embedded, open_slots(poison, groups=groups, views=views), poison, folder),
+        build=lambda folder: build(run, index, embedded, groups, open_slots(poison, groups=groups, views=views), poison, folder),
     )
 
 
-def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: SlotOf, poison: Artifact, folder: Folder) -> dict:
+def build(
+    run: Run, index: Artifact, embedded: Mapping[str, Artifact], groups: Artifact, slot_of: SlotOf, poison: Artifact, folder: Folder
+) -> dict:
     source = listed_source(run, index)
     first = {line["shard"]: (line["first_id"], line["rows"]) for line in shard_lines(index)}
     written = set(folder.names("ledger"))
@@ -66,6 +70,7 @@ def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: 
         ledger=folder,
         resize=recipe.resize,
         image_format=recipe.image_format,
+        strip=recipe.strip,
         limits=recipe.limits(),
         ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
         threads=run.machines.threads(run.resources, tasks=tasks),
@@ -79,7 +84,16 @@ def build(run: Run, index: Artifact, embedded: Mapping[str, Artifact], slot_of: 
     progress.close()
     sweep(run.output.uri)  # what killed writers left behind
     leave_out(source, run, folder)
-    return summarise(folder, embedded, [ledger_name(shard.number) for shard in shards])
+    totals = summarise(folder, embedded, [ledger_name(shard.number) for shard in shards], budget=recipe.levels().levels)
+    facts = totals | beside(run.source, source, folder, extension=EXTENSIONS[recipe.image_format])
+    return facts | {"warnings": warnings_of(facts, groups=groups.facts, recipe=recipe)}
+
+
+def forget(exported: Artifact, shards: Set[int]) -> None:
+    """Make an export unfinished: the same stage will write these shards of the copy again."""
+    exported.folder.remove(MANIFEST)
+    for shard in shards:
+        exported.folder.remove(f"ledger/{ledger_name(shard)}")
 
 
 def leave_out(source: Source, run: Run, folder: Folder) -> None:
@@ -105,6 +119,7 @@ class Writer:
     ledger: Folder
     resize: int
     image_format: str
+    strip: Strip
     limits: Limits
     ssim_every: int
     threads: int
@@ -120,12 +135,16 @@ class Writer:
             return None, line | {"reason": "rejected when it was first read"}
         if self.resize:
             clean = resized(clean, size=self.resize)
-        rgb = poison.apply(clean.rgb, slot, key=item.key)
-        visibility = compare(clean.rgb, rgb, ssim=number % self.ssim_every == 0)
-        data = encode(Picture(rgb=rgb, alpha=clean.alpha, exif=clean.exif, icc=clean.icc), format=self.image_format)
-        height, width = rgb.shape[:2]
-        change = {"most": visibility.most, "psnr": visibility.psnr, "ssim": visibility.ssim}
-        return data, line | {"height": height, "width": width, **change, "bytes": len(data)}
+        rgb, kept = poison.apply(clean.rgb, slot, key=item.key), strip_exif(clean.exif, strip=self.strip)
+        picture = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc)
+        data, notes = encode(picture, format=self.image_format), [*kept.notes, *clean.notes]
+        if self.image_format in LOSSY:  # what a reader decodes is another picture
+            picture = decode(data, limits=self.limits)
+            notes += ["transparency dropped"] if clean.alpha is not None else []
+        visibility = compare(clean.rgb, picture.rgb, ssim=number % self.ssim_every == 0)
+        height, width = picture.rgb.shape[:2]
+        change = {"most": visibility.most, "psnr": visibility.psnr, "ssim": visibility.ssim, "notes": notes}
+        return data, line | {"height": height, "width": width, **change, "bytes": len(data), "pixels": digest_of(picture)}
 
     def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
         """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""
@@ -190,37 +209,3 @@ def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
 
 def count(lines: list[dict]) -> pa.Table:
     return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})
-
-
-def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]) -> dict:
-    """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
-    tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
-    why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
-    images, size, most, psnr, ssim, bad = 0, 0, 0, [], [], []
-    for name in names:
-        ledger = folder.read_table(f"ledger/{name}")
-        for line in ledger.filter(ledger["reason"].is_valid()).to_pylist():
-            bad.append({"id": line["id"], "key": line["key"], "reason": why.get(line["id"], line["reason"])})
-        good = ledger.filter(ledger["reason"].is_null())
-        images += len(good)
-        size += sum(good["bytes"].to_pylist())
-        most = max([most, *good["most"].to_pylist()])
-        psnr.append(np.asarray(good["psnr"].to_pylist(), float))
-        measured = np.asarray(good["ssim"].to_pylist(), float)
-        ssim.append(measured[np.isfinite(measured)])
-    rejected = pa.Table.from_pylist(bad, schema=pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())]))
-    folder.write_table("rejected.parquet", rejected)
-    finite = np.concatenate(psnr) if psnr else np.zeros(0)
-    finite = finite[np.isfinite(finite)]
-    similar = np.concatenate(ssim) if ssim else np.zeros(0)
-    return {
-        "images": images,
-        "rejected": len(bad),
-        "bytes": size,
-        "most_levels": most,
-        "psnr_mean": round(float(finite.mean()), 2) if len(finite) else None,
-        "psnr_least": round(float(finite.min()), 2) if len(finite) else None,
-        "ssim_mean": round(float(similar.mean()), 4) if len(similar) else None,
-        "ssim_least": round(float(similar.min()), 4) if len(similar) else None,
-        "ssim_images": len(similar),
-    }

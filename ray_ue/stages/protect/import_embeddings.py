@@ -8,8 +8,9 @@ from ray_ue.grouping.embeddings import GivenEmbeddings, match, open_given
 from ray_ue.images.codec import Rejected, decode
 from ray_ue.progress import Progress, say
 from ray_ue.stages.evaluate.pairing import keys_of
-from ray_ue.stages.protect.embed import gather_rejected, write_rejected, write_vectors
+from ray_ue.stages.protect.embed import chunk_name, write_vectors
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
+from ray_ue.stages.protect.rejected import gather_rejected, write_rejected
 from ray_ue.stages.protect.views import read_few
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -47,7 +48,7 @@ def copy_chunk(
     good = row_of[ids] >= 0
     if not good.all():
         bad, keys = ids[~good], rows["key"].filter(pa.array(~good))
-        write_rejected(folder, chunk.number, ids=bad, keys=keys, reasons=[unusable[row] for row in bad.tolist()])
+        write_rejected(folder, chunk_name(chunk.number), ids=bad, keys=keys, reasons=[unusable[row] for row in bad.tolist()])
     usable, vectors = rows.filter(pa.array(good)), given.vectors(row_of[ids[good]])
     if not np.isfinite(vectors).all():
         wrong = usable["key"][int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])]

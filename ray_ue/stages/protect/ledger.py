@@ -1,11 +1,14 @@
 """The ledger of an export, and ordered work over threads: what writing and checking share. It imports no torch."""
 
+import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import pyarrow as pa
+
+from ray_ue.images.codec import Picture
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -23,6 +26,8 @@ LEDGER = pa.schema(
         ("most", pa.int32()),
         ("psnr", pa.float64()),
         ("ssim", pa.float64()),
+        ("pixels", pa.string()),
+        ("notes", pa.list_(pa.string())),  # what the file said besides its pixels, and what became of it
         ("reason", pa.string()),
     ]
 )
@@ -30,6 +35,18 @@ LEDGER = pa.schema(
 
 def ledger_name(shard: int) -> str:
     return f"shard-{shard:06d}.parquet"
+
+
+def live(lines: pa.Table, *, replaced: Set[str]) -> pa.Table:
+    """The ledger's lines of images that are in the copy as this generation wrote them."""
+    good = lines.filter(lines["reason"].is_null())
+    return good.filter(pa.array([key not in replaced for key in good["key"].to_pylist()], pa.bool_())) if replaced else good
+
+
+def digest_of(picture: Picture) -> str:
+    """A checksum of what a reader sees, whatever the file says besides: colours, and how opaque they are."""
+    opaque = b"" if picture.alpha is None else picture.alpha.tobytes()
+    return hashlib.sha256(f"{picture.rgb.shape}".encode() + picture.rgb.tobytes() + opaque).hexdigest()
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:

@@ -2,6 +2,8 @@
 
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.sampling import draw_sample
+from ray_ue.methods.requirements import requirements_of
+from ray_ue.stages.protect.rejected import refuse_too_many
 from ray_ue.stages.protect.views import PlainView, read_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -24,7 +26,9 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     wanted = draw_sample(index.facts["rows"], size=rows, seed=run.recipe.seed)
     view = PlainView(canvas=canvas, limits=run.recipe.limits())
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
-    if read < 2:
+    if not read:
+        refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder)
+    if read < 2 and requirements_of(run.recipe).per != "image":
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
         raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
@@ -32,9 +36,4 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
 
 def refuse_unreadable(sampled: Artifact, *, most: float) -> None:
     """Where no embedding looks at every row, the sample is the first that does."""
-    bad = sampled.facts["asked"] - sampled.facts["rows"]
-    if bad > most * sampled.facts["asked"]:
-        raise ValueError(
-            f"{bad:,} of {sampled.facts['asked']:,} images cannot be used, more than --max-rejected {most:g} allows; "
-            "look at them, or allow a larger share"
-        )
+    refuse_too_many(sampled.facts["asked"] - sampled.facts["rows"], sampled.facts["asked"], most, sampled.folder)

@@ -1,159 +1,171 @@
-"""Verify: read the whole copy back and compare it, image by image, with the source and the ledger."""
+"""Verify: read the whole copy back and compare it, image by image, with the ledger, and with the source where that is there."""
 
 import hashlib
-import pickle
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
-from ray_ue.images.codec import Limits, Rejected, decode, resized
-from ray_ue.images.quality import deviation
 from ray_ue.progress import Progress
-from ray_ue.sources import Shard, Source, open_source
-from ray_ue.stages.protect.export import poison_here
-from ray_ue.stages.protect.index import listed_source, rows_of
-from ray_ue.stages.protect.ledger import in_order, ledger_name
-from ray_ue.stages.protect.locations import NO_LABEL, SHOWN, Locations
-from ray_ue.stages.protect.read import read_rows
+from ray_ue.sources import FORMATS, Shard, Source, open_source
+from ray_ue.sources.image_files import LOSSY
+from ray_ue.sources.naming import printable
+from ray_ue.stages.protect.comparison import Checker, check_rows, pack
+from ray_ue.stages.protect.index import listed_source
+from ray_ue.stages.protect.ledger import ledger_name, live
+from ray_ue.stages.protect.locations import SHOWN, Locations
 from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
 PART = 256  # rows of one task
-ROUNDED = 1  # levels that another processor may round a perturbation differently
+Damage = Mapping[str, frozenset[int]]  # from the fingerprint of an export to the shards that are damaged
 
 
 class VerifyError(ValueError):
-    """The copy is not what it should be; the message names the first offending keys."""
+    """The copy is not what it should be; the message names the first offending keys, and `damage` the shards to write again."""
+
+    def __init__(self, message: str, damage: Damage | None = None) -> None:
+        super().__init__(message)
+        self.damage: Damage = damage or {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checker:
-    """All that a task needs to compare some rows of the copy with their originals."""
+class Part:
+    """What one generation wrote into a copy; `replaced` are the keys and names that later ones wrote again, or removed."""
 
-    source: Source
-    copy: Source
-    index: Folder
-    ledger: Folder
-    poison: Folder
-    limits: Limits
-    resize: int
-    levels: int
-    lossless: bool
-    threads: int
-    classes: list[str]
-    copied_classes: list[str]
-
-    def fault(self, line: dict, before: bytes, label: str, after: bytes, copied: str) -> tuple[str, int]:
-        """(what is wrong with one image of the copy, or nothing; its largest change in levels)."""
-        if hashlib.sha256(after).hexdigest() != line["sha256"]:
-            return "its bytes are not those that were written", 0
-        if label != copied:
-            return f"its label is {copied or 'missing'}, in the source {label or 'missing'}", 0
-        try:
-            clean, decoded = decode(before, limits=self.limits), decode(after, limits=self.limits)
-        except Rejected as reason:
-            return f"it cannot be read back: {reason}", 0
-        if self.resize:
-            clean = resized(clean, size=self.resize)
-        if clean.rgb.shape != decoded.rgb.shape:
-            return f"it is {decoded.rgb.shape[1]}x{decoded.rgb.shape[0]}, in the source {clean.rgb.shape[1]}x{clean.rgb.shape[0]}", 0
-        most = deviation(clean.rgb, decoded.rgb)
-        if self.lossless and most > self.levels:
-            return f"it differs by {most} levels, the budget is {self.levels}", most
-        if self.lossless:
-            expected = poison_here(self.poison).apply(clean.rgb, line["slot"], key=line["key"])
-            if (off := deviation(expected, decoded.rgb)) > ROUNDED:
-                return f"it is not what its perturbation makes of the original: {off} levels off", most
-        return "", most
+    index: Artifact
+    exported: Artifact
+    poison: Artifact
+    replaced: frozenset[str] = frozenset()
 
 
-def verify(run: Run, *, index: Artifact, exported: Artifact, poison: Artifact) -> dict:
+def verify(run: Run, parts: Sequence[Part]) -> dict:
     """Prove the copy: same ids, keys and labels, every checksum, and every image is what its perturbation makes of the original.
 
-    A lossy format is held to nothing but checksums, and a copy in which no image changed is none. Raises `VerifyError`.
+    Where an original is gone or has changed since, the ledger stands for it: checksums of the file, or else of its pixels. A lossy
+    format is held to checksums alone, and a copy in which no image changed is none. Raises `VerifyError`.
 
-    Returns and stores (in the export's folder) how many images were compared and the largest change that was found.
+    Returns and stores (in the last export's folder) how many images were compared and the largest change that was found.
     """
-    recipe = run.recipe
-    source = listed_source(run, index)
-    copy = open_source(run.output.uri, format=source.format)
     threads = run.machines.threads(run.resources, tasks=run.machines.cores)
+    copy = open_written(run, parts)
     places = Locations.of(copy, threads=max(threads, LISTED_AT_ONCE))
-    parts = match(index, exported, places)
-    checker = Checker(
-        source=source,
-        copy=copy,
-        index=index.folder,
-        ledger=exported.folder,
-        poison=poison.folder,
-        limits=recipe.limits(),
-        resize=recipe.resize,
-        levels=poison.facts["most"],
-        lossless=recipe.image_format != "jpeg",
-        threads=threads,
-        classes=index.facts["classes"],
-        copied_classes=copy.class_names(),
-    )
-    progress = Progress(stage="verify", total=exported.facts["images"])
-    most, faults = 0, []
-    shards = source.shards()
-    items = [pack(places, shards[shard], begin, positions) for shard, begin, positions in parts]
-    del places, parts
-    for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
-        faults += result["faults"]
-        most = max(most, result["most"])
-        progress.add(result["rows"])
+    work = [(part, *match(part, places)) for part in parts]
+    refuse_missing(work)
+    count, some = places.unclaimed()
+    Names(count=count, some=some).refuse("are in the copy but were never written by this run")
+    there = files_of(run.source, parts)
+    progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _, _ in work for _, _, positions in tasks))
+    facts, faults, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], defaultdict(set)
+    for part, tasks, _, _ in work:
+        checker = checker_of(run, part, copy=copy, threads=threads)
+        shards = checker.source.shards()
+        is_here = {number: is_there(shards[number], there, replaced=part.replaced) for number, _, _ in tasks}
+        items = [pack(places.shards, shards[number], begin, places.at[at], there=is_here[number]) for number, begin, at in tasks]
+        for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
+            faults += result["faults"]
+            damage[part.exported.fingerprint] |= {result["shard"]} if result["faults"] else set()
+            facts["most_levels"] = max(facts["most_levels"], result["most"])
+            for name, column in (("images", "rows"), ("originals", "originals"), ("saved_anew", "saved_anew")):
+                facts[name] += result[column]
+            progress.add(result["rows"])
     progress.close()
     if faults:
-        raise VerifyError(f"{len(faults):,} images of {run.output.uri} are not as they should be: {'; '.join(sorted(faults)[:SHOWN])}")
-    if not most:
+        shown = "; ".join(sorted(faults)[:SHOWN])
+        raise VerifyError(f"{len(faults):,} images of {run.output.uri} are not as they should be: {shown}", frozen(damage))
+    if not facts["most_levels"]:
         raise VerifyError(f"no image of {run.output.uri} differs from its original: nothing is protected")
-    others = check_others(run, exported)
-    facts = {"images": exported.facts["images"], "most_levels": most, "budget": poison.facts["most"], "other_files": others}
-    exported.folder.write_json("verified.json", facts)
+    facts |= {"budget": parts[-1].poison.facts["most"], "other_files": check_others(run, parts)}
+    parts[-1].exported.folder.write_json("verified.json", facts)
     return facts
 
 
-def label_name(label: int | None, classes: list[str]) -> str:
-    """The class's name where the layout gives names (a class without images left changes the numbers), else the number."""
-    if label in (None, NO_LABEL):
-        return ""
-    return classes[label] if 0 <= label < len(classes) else str(label)
+def checker_of(run: Run, part: Part, *, copy: Source, threads: int) -> Checker:
+    recipe = run.recipe
+    return Checker(
+        source=listed_source(run, part.index),
+        copy=copy,
+        index=part.index.folder,
+        ledger=part.exported.folder,
+        poison=part.poison.folder,
+        limits=recipe.limits(),
+        resize=recipe.resize,
+        levels=part.poison.facts["most"],
+        lossless=recipe.image_format not in LOSSY,
+        threads=threads,
+        classes=part.index.facts["classes"],
+        copied_classes=copy.class_names(),
+        replaced=part.replaced,
+    )
 
 
-def match(index: Artifact, exported: Artifact, places: Locations) -> list[tuple[int, int, np.ndarray]]:
-    """(source shard, first of its good lines, their places in the copy), at most PART lines each.
+def open_written(run: Run, parts: Sequence[Part]) -> Source:
+    """The copy as it lies in the output; a `VerifyError` if there is none."""
+    try:
+        return open_source(run.output.uri, format=format_of(parts[0].index), carry=run.recipe.patterns())
+    except ValueError as error:
+        whole = {part.exported.fingerprint: frozenset(map(shard_of, part.exported.folder.names("ledger"))) for part in parts}
+        raise VerifyError(f"{run.output.uri} holds no copy any more", whole) from error
 
-    Fails when names are missing, doubled or foreign.
+
+def format_of(index: Artifact) -> str:
+    """The format of the source that was listed."""
+    return next(name for name, kind in FORMATS.items() if kind.identity == index.manifest.fields["format"])
+
+
+def files_of(source: Source, parts: Sequence[Part]) -> frozenset[tuple[str, int]] | None:
+    """(path, size) of the files that are in the source now; None for all that were listed, where nothing has changed since."""
+    if len(parts) == 1 and source.digest() == parts[0].index.manifest.fields["listing"]:
+        return None
+    return frozenset(source.files())
+
+
+def is_there(shard: Shard, files: frozenset[tuple[str, int]] | None, *, replaced: frozenset[str]) -> bool:
+    """Whether all originals of a shard are in the source as they were, but for those that were protected again."""
+    loose = [(file.path, file.size) for file in shard.files if printable(file.path) not in replaced]
+    return files is None or files.issuperset(loose if shard.files else [(shard.path, shard.size)])
+
+
+def shard_of(name: str) -> int:
+    """The shard whose ledger has this name."""
+    return int(name.removesuffix(".parquet").rpartition("-")[2])
+
+
+def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarray]], "Names", set[int]]:
+    """(source shard, first of its live lines, their places in the copy), at most PART lines each; the missing names, and their shards.
+
+    Fails when names are doubled, or the ledger does not account for every image.
     """
-    parts: list[tuple[int, int, np.ndarray]] = []
-    missing, doubled, total = Names(), Names(), 0
-    for name in exported.folder.names("ledger"):
-        shard = int(name.removesuffix(".parquet").rpartition("-")[2])
-        lines = exported.folder.read_table(f"ledger/{ledger_name(shard)}")
+    tasks: list[tuple[int, int, np.ndarray]] = []
+    missing, doubled, damaged, total = Names(), Names(), set[int](), 0
+    for name in part.exported.folder.names("ledger"):
+        shard = shard_of(name)
+        lines = part.exported.folder.read_table(f"ledger/{ledger_name(shard)}")
         total += len(lines)
-        positions, gone, twice = places.claim(good(lines)["name"].to_pylist())
+        positions, gone, twice = places.claim(live(lines, replaced=part.replaced)["name"].to_pylist())
         missing.add(gone)
         doubled.add(twice)
-        parts += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
-    missing.refuse("are missing from the copy")
+        damaged |= {shard} if gone else set()
+        tasks += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
     doubled.refuse("were written under a name that another one has")
-    count, some = places.unclaimed()
-    Names(count=count, some=some).refuse("are in the copy but were never written by this run")
-    if total != index.facts["rows"]:
-        raise VerifyError(f"the source has {index.facts['rows']:,} images, the ledger accounts for {total:,}")
-    return parts
+    if total != part.index.facts["rows"]:
+        raise VerifyError(f"the source has {part.index.facts['rows']:,} images, the ledger accounts for {total:,}")
+    return tasks, missing, damaged
 
 
-def good(lines: pa.Table) -> pa.Table:
-    """The ledger's lines of images that are in the copy."""
-    return lines.filter(lines["reason"].is_null())
+def refuse_missing(work: Sequence[tuple[Part, list, "Names", set[int]]]) -> None:
+    damage = {part.exported.fingerprint: frozenset(shards) for part, _, _, shards in work if shards}
+    names = Names()
+    for _, _, missing, _ in work:
+        names = Names(count=names.count + missing.count, some=sorted([*names.some, *missing.some])[:SHOWN])
+    names.refuse("are missing from the copy", damage)
+
+
+def frozen(damage: Mapping[str, set[int]]) -> Damage:
+    return {fingerprint: frozenset(shards) for fingerprint, shards in damage.items() if shards}
 
 
 @dataclass(kw_only=True)
@@ -167,60 +179,26 @@ class Names:
         self.count += len(names)
         self.some = sorted([*self.some, *names])[:SHOWN]
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str, damage: Damage | None = None) -> None:
         if self.count:
-            raise VerifyError(f"{self.count:,} images {what}: {', '.join(self.some)}{', …' if self.count > len(self.some) else ''}")
+            shown = f"{', '.join(self.some)}{', …' if self.count > len(self.some) else ''}"
+            raise VerifyError(f"{self.count:,} images {what}: {shown}", damage)
 
 
-def pack(places: Locations, shard: Shard, begin: int, positions: np.ndarray) -> dict:
-    """One task: a source shard, the first of its good lines to check, and where each of them lies in the copy."""
-    at = places.at[positions]
-    needed = {int(number): places.shards[number] for number in np.unique(at["shard"])}
-    return {"work": pickle.dumps((shard, begin, at, needed))}
-
-
-def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
-    """Compare each line's original with its copy."""
-    for packed in batch["work"].to_pylist():
-        shard, begin, at, needed = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
-        part = good(checker.ledger.read_table(f"ledger/{ledger_name(shard.number)}")).slice(begin, len(at)).to_pylist()
-        rows = rows_of(checker.index, shard.number)
-        keys = {key: row for row, key in enumerate(rows["key"].to_pylist())}
-        wanted = [keys[line["key"]] for line in part]
-        before = read_rows(checker.source, shard, rows, wanted)
-        after = read_places(checker.copy, needed, at)
-        labels = rows["label"].take(wanted).to_pylist()
-        ours = [label_name(label, checker.classes) for label in labels]
-        theirs = [label_name(label, checker.copied_classes) for label in at["label"].tolist()]
-        tasks = zip(part, before, ours, after, theirs, strict=True)
-        with ThreadPoolExecutor(checker.threads) as pool:
-            results = list(in_order(pool, lambda task: checker.fault(*task), tasks, ahead=2 * checker.threads))
-        faults = [f"{line['key']}: {fault}" for line, (fault, _) in zip(part, results, strict=True) if fault]
-        most = max((change for _, change in results), default=0)
-        yield pa.table({"rows": [len(part)], "most": [most], "faults": pa.array([faults], pa.list_(pa.string()))})
-
-
-def read_places(copy: Source, needed: dict[int, Shard], at: np.ndarray) -> Iterator[bytes]:
-    """The bytes at places of the copy, which may lie in several of its shards."""
-    edges = np.flatnonzero((np.diff(at["shard"]) != 0) | (np.diff(at["row"]) != 1)) + 1
-    for begin, end in pairwise([0, *edges.tolist(), len(at)]):
-        run = at[begin:end]
-        table = pa.table(
-            {"key": pa.array([""] * len(run)), "label": pa.nulls(len(run), pa.int64()), "offset": run["offset"], "size": run["size"]}
-        )
-        yield from copy.read(needed[int(run["shard"][0])], table)
-
-
-def check_others(run: Run, exported: Artifact) -> int:
-    """Every file that is no image lies in the copy with the bytes that were read from the source; returns their number."""
-    count, wrong = 0, []
-    for part in exported.folder.names("others"):
-        for line in exported.folder.read_table(f"others/{part}").to_pylist():
-            count += 1
-            if not run.output.exists(line["name"]) or digest(run.output, line["name"]) != line["sha256"]:
-                wrong.append(line["name"])
+def check_others(run: Run, parts: Sequence[Part]) -> int:
+    """Every file that is no image lies in the copy with the bytes that were written; returns their number."""
+    count, wrong, damage = 0, [], defaultdict[str, set[int]](set)
+    for part in parts:
+        for name in part.exported.folder.names("others"):
+            for line in part.exported.folder.read_table(f"others/{name}").to_pylist():
+                if line["name"] in part.replaced:
+                    continue
+                count += 1
+                if not run.output.exists(line["name"]) or digest(run.output, line["name"]) != line["sha256"]:
+                    wrong.append(line["name"])
+                    damage[part.exported.fingerprint].add(shard_of(name))
     if wrong:
-        raise VerifyError(f"{len(wrong):,} files that are no images are missing or changed: {', '.join(wrong[:SHOWN])}")
+        raise VerifyError(f"{len(wrong):,} files that are no images are missing or changed: {', '.join(wrong[:SHOWN])}", frozen(damage))
     return count
 
 

@@ -16,10 +16,11 @@ from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.grouping.sampling import between
 from ray_ue.images.codec import Limits, Rejected, decode_square
-from ray_ue.progress import Progress
+from ray_ue.progress import Progress, format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
 from ray_ue.stages.protect.read import pack_chunks, read_rows
+from ray_ue.stages.protect.rejected import write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import PixelBlock
 
@@ -45,12 +46,15 @@ class PlainView:
 def read_views(
     run: Run, index: Artifact, wanted: Int64[np.ndarray, " n"], *, view: ViewFunction, canvas: int, name: str, folder: Folder
 ) -> int:
-    """Write `pixels.npy` uint8 [m, canvas, canvas, 3] and `ids.npy` of the readable ones among the `wanted` ids; returns m."""
+    """Write `pixels.npy` uint8 [m, canvas, canvas, 3] and `ids.npy` of the readable ones among the `wanted` ids; returns m.
+
+    The others are in `rejected/`, with their reasons.
+    """
     need = len(wanted) * canvas**2 * 3
     if 2 * need > folder.free_bytes():
         raise ValueError(
-            f"{len(wanted):,} views need {2 * need / 2**30:.1f} GiB in {folder.uri}, "
-            f"{folder.free_bytes() / 2**30:.1f} GiB are free; ask for fewer rows or free some room"
+            f"{len(wanted):,} views need {format_bytes(2 * need)} in {folder.uri}, {format_bytes(folder.free_bytes())} are free; "
+            "ask for fewer rows or free some room"
         )
     source, done = listed_source(run, index), set(folder.names("parts"))
     chosen = [(chunk, between(wanted, chunk.first_id, chunk.first_id + chunk.rows)) for chunk in chunks(index)]
@@ -69,10 +73,16 @@ def read_views(
 
 
 def view_or_none(view: ViewFunction, data: bytes, number: int, label: int) -> np.ndarray | None:
+    made = view_or_reason(view, data, number, label)
+    return None if isinstance(made, str) else made
+
+
+def view_or_reason(view: ViewFunction, data: bytes, number: int, label: int) -> np.ndarray | str:
+    """The view of a row, or why there is none."""
     try:
         return view(data, number, label)
-    except Rejected:
-        return None
+    except Rejected as reason:
+        return str(reason)
 
 
 def part_name(chunk: int) -> str:
@@ -88,9 +98,13 @@ def write_views(
         shard: Shard = pickle.loads(item["shard"])  # noqa: S301
         ids = np.asarray(item["ids"], np.int64)
         with ThreadPoolExecutor(threads) as pool:
-            views = list(pool.map(lambda row: view_or_none(view, *row), read_some(source, shard, index, chunk, ids)))
-        good = [row for row, pixels in enumerate(views) if pixels is not None]
-        kept = [pixels for pixels in views if pixels is not None]
+            views = list(pool.map(lambda row: view_or_reason(view, *row), read_some(source, shard, index, chunk, ids)))
+        good = [row for row, pixels in enumerate(views) if not isinstance(pixels, str)]
+        kept = [pixels for pixels in views if not isinstance(pixels, str)]
+        if reasons := {row: reason for row, reason in enumerate(views) if isinstance(reason, str)}:
+            bad = ids[list(reasons)]
+            keys = rows_of(index, chunk.shard)["key"].take(bad - chunk.first_id + chunk.start)
+            write_rejected(folder, f"chunk-{chunk.number:08d}", ids=bad, keys=keys, reasons=list(reasons.values()))
         pixels = np.stack(kept) if kept else np.zeros((0, canvas, canvas, 3), np.uint8)
         with folder.writing(f"parts/{part_name(chunk.number)}") as file:
             np.savez(file, ids=ids[good], pixels=pixels)

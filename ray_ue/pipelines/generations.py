@@ -1,0 +1,143 @@
+"""Generations of a copy: what each run wrote into it, which pictures are new since, and which are gone. It runs no stage."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+from ray_ue.config.job import Job
+from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.sources import Source
+from ray_ue.sources.listing import load_listing
+from ray_ue.sources.naming import printable
+from ray_ue.stages.protect.ledger import live
+from ray_ue.stages.protect.verify import Part
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One run that wrote into a copy: the fingerprint of its export; or a removal: the `removed` keys and names, without an export."""
+
+    export: str = ""
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The generations of a copy, oldest first, and the folders of its own artifacts and of those that a sweep's copies share."""
+
+    work: Folder
+    shared: Folder
+    generations: tuple[Generation, ...] = ()
+
+    @classmethod
+    def of(cls, job: Job) -> "History":
+        """From the record in a work folder; without one, as an older version left it, the newest finished export is all there is."""
+        work, empty = job.work, cls(work=job.work, shared=job.shared)
+        if work.exists(GENERATIONS):
+            lines = work.read_json(GENERATIONS)["generations"]
+            recorded = (Generation(export=line["export"], removed=tuple(line["removed"])) for line in lines)
+            # one that was being mended when the run was killed is unfinished again: its files count as new
+            kept = [one for one in recorded if not one.export or finished(work.child(f"export-{one.export}"))]
+            return replace(empty, generations=tuple(kept) if any(one.export for one in kept) else ())
+        exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
+        newest = sorted(exports, key=lambda name: work.child(name).modified(MANIFEST))[-1:]
+        return replace(empty, generations=tuple(Generation(export=name.removeprefix("export-")) for name in newest))
+
+    def with_generation(self, generation: Generation) -> "History":
+        """The same with one more, recorded; an export that is there already is none."""
+        generations = self.generations if generation in self.generations else (*self.generations, generation)
+        self.work.write_json(GENERATIONS, {"generations": [asdict(one) for one in generations]})
+        return replace(self, generations=generations)
+
+    @cached_property
+    def chains(self) -> list[dict[str, Artifact]]:
+        """The artifacts of each generation that wrote something, by stage."""
+        return [artifacts_of(self.work, self.shared, one.export) for one in self.generations if one.export]
+
+    def parts(self) -> list[Part]:
+        """What each generation wrote, less what later ones wrote again or removed."""
+        parts, replaced = list[Part](), frozenset[str]()
+        chains = iter(reversed(self.chains))
+        for generation in reversed(self.generations):
+            if not generation.export:
+                replaced |= set(generation.removed)
+                continue
+            chain = next(chains)
+            own = replaced | frozenset(self._packed_again(chain, replaced))
+            parts.append(Part(index=chain["index"], exported=chain["export"], poison=chain["craft"], replaced=own))
+            replaced |= names_of(chain)
+        return parts[::-1]
+
+    def _packed_again(self, chain: dict[str, Artifact], replaced: frozenset[str]) -> Iterator[str]:
+        """Keys of packed shards that were written again as a whole, with as many rows as they have now."""
+        for number, path in enumerate(shard.path if not shard.files else "" for shard in load_listing(chain["index"].folder)):
+            if path and path in replaced:
+                yield from chain["index"].folder.read_table(f"rows/shard-{number:06d}.parquet")["key"].to_pylist()
+
+    def files(self) -> dict[str, int]:
+        """Path and size of every file of the source as it was when it was last protected."""
+        sizes: dict[str, int] = {}
+        chains = iter(self.chains)
+        for generation in self.generations:
+            sizes |= listed(next(chains)) if generation.export else {}
+            for name in generation.removed:
+                sizes.pop(name, None)
+        return sizes
+
+    def published(self) -> tuple[tuple[str, str], ...]:
+        """The key and the name in the copy of every image that lies there as a file of its own."""
+        pairs: dict[str, str] = {}
+        for part in self.parts():
+            for name in part.exported.folder.names("ledger"):
+                lines = live(part.exported.folder.read_table(f"ledger/{name}", columns=("key", "name", "reason")), replaced=part.replaced)
+                pairs |= dict(zip(lines["key"].to_pylist(), lines["name"].to_pylist(), strict=True))
+        return tuple(pairs.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What differs between a source and what a copy was made of: new or changed files, and paths that are gone."""
+
+    fresh: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+def changes(source: Source, history: History) -> Changes:
+    before, now = history.files(), dict(source.files())
+    fresh = tuple(path for path, size in now.items() if before.get(path) != size)
+    return Changes(fresh=fresh, gone=tuple(path for path in before if path not in now))
+
+
+def narrowed(source: Source, names: Sequence[str], *, published: tuple[tuple[str, str], ...]) -> Source:
+    """The source with these files alone, beside images that are published already."""
+    sizes, wanted = dict(source.files()), set(names)
+    return replace(source, entries=tuple((name, sizes[name], "") for name in sizes if name in wanted), listing=None, published=published)
+
+
+def artifacts_of(work: Folder, shared: Folder, export: str) -> dict[str, Artifact]:
+    """The export with this fingerprint, and all that it was made of, by stage."""
+    artifacts = {"export": opened(work.child(f"export-{export}"))}
+    waiting = [artifacts["export"]]
+    while waiting:  # up the chain of inputs
+        for role, fingerprint in waiting.pop().manifest.inputs.items():
+            kind = stage_of(role)
+            if kind in STAGES and kind not in artifacts and not role.startswith(FURTHER):
+                home = work if STAGES[kind].per_copy else shared
+                artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
+                waiting.append(artifacts[kind])
+    return artifacts
+
+
+def listed(chain: dict[str, Artifact]) -> dict[str, int]:
+    """Path and size of every file that a generation read."""
+    shards = load_listing(chain["index"].folder)
+    loose = {file.path: file.size for shard in shards for file in shard.files}
+    return loose | {shard.path: shard.size for shard in shards if not shard.files}
+
+
+def names_of(chain: dict[str, Artifact]) -> frozenset[str]:
+    """What an earlier generation no longer has once this one is there: keys of images, paths of shards, names of files beside them."""
+    names = {printable(path) for path in listed(chain)}
+    folder = chain["export"].folder
+    return frozenset(names | {line for part in folder.names("others") for line in folder.read_table(f"others/{part}")["name"].to_pylist()})

@@ -1,0 +1,112 @@
+"""A copy over time: the first run makes it, later ones let new pictures join, remove others if asked, and mend what is damaged."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ray_ue.config.job import Job
+from ray_ue.config.stages import LAST, reaches
+from ray_ue.engine.session import session
+from ray_ue.engine.stage import Run
+from ray_ue.methods.requirements import refuse_rows
+from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
+from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
+from ray_ue.progress import say
+from ray_ue.sources.naming import group, printable, some
+from ray_ue.stages.protect.index import labels_of
+from ray_ue.stages.protect.verify import VerifyError, verify
+from ray_ue.storage.artifacts import Artifact
+
+
+def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
+    """Run the stages up to and with `until` in one Ray session; returns the artifacts of the newest generation by name."""
+    with session(part=job.resources.part) as machines:
+        run, before = Run.of(job, machines), History.of(job)
+        changed = changes(job.source, before) if before.generations and not job.anew else Changes()
+        if not before.generations or job.anew or (changed == Changes() and len(before.chains) == 1):
+            done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
+        else:
+            done, history = join(run, before, changed.fresh, until=until), before
+        if not reaches(until, "export"):
+            return done
+        history = history.with_generation(Generation(export=done["export"].fingerprint))
+        if job.anew:
+            remove_stale(run, before, history)
+        if changed.gone:
+            history = remove_gone(run, history, changed.gone)
+        return done | prove(run, history) if until == LAST else done
+
+
+def join(run: Run, before: History, fresh: tuple[str, ...], *, until: str) -> dict[str, Artifact]:
+    """Protect the files that are new or have changed, if there is an image among them; else give what is there."""
+    source = narrowed(run.source, fresh, published=before.published())
+    if not any(source.takes(name) for name in fresh):
+        return before.chains[-1]
+    say(f"     join  {len(fresh):,} files are new or have changed; the other pictures stay as they are")
+    recipe = replace(run.recipe, seed=run.recipe.seed + len(before.chains))  # patterns of its own are not those of the first images
+    return collect(join_stages(replace(run, source=source, recipe=recipe), first=before.chains[0]), until=until)
+
+
+def verify_stages(job: Job) -> dict[str, Artifact]:
+    """Verify a finished copy from its ledgers, and from the source where that is there; writes no file of it."""
+    with session(part=job.resources.part) as machines:
+        history = History.of(job)
+        if not history.generations:
+            raise ValueError(f"{job.work.uri} holds no finished copy; run ray-ue protect to its end first")
+        verify(Run.of(job, machines), history.parts())
+        return history.chains[-1]
+
+
+def collect(stages: Iterator[tuple[str, dict[str, Artifact]]], *, until: str) -> dict[str, Artifact]:
+    """The artifacts of the stages up to `until`."""
+    done: dict[str, Artifact] = {}
+    for name, artifacts in stages:
+        done |= artifacts
+        if name == until:
+            break
+    return done
+
+
+def checked(run: Run, stages: Iterator[tuple[str, dict[str, Artifact]]]) -> Iterator[tuple[str, dict[str, Artifact]]]:
+    """The same stages; what the index shows to be impossible is refused right after it, before anything is trained."""
+    for name, artifacts in stages:
+        if name == "index":
+            refuse_rows(run.recipe, labels_of(artifacts["index"]))
+        yield name, artifacts
+
+
+def remove_stale(run: Run, before: History, after: History) -> None:
+    """Remove images of an earlier copy that the one made anew does not hold."""
+    for name in {name for _, name in before.published()} - {name for _, name in after.published()}:
+        run.output.remove(name)
+
+
+def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
+    """Remove from the copy what is no longer in the source, if asked; else say that it stays."""
+    names, keys = dict(history.published()), [printable(path) for path in gone]
+    told = f"{len(gone):,} files of the copy are no longer in the source ({some(group(keys))})"
+    if not run.prune:
+        say(f"  warning  {told}; they stay: --prune removes them")
+        return history
+    live = set(names.values())
+    removed = [names.get(key, key) for key in keys if key in names or key not in live]
+    for name in removed:
+        run.output.remove(name)
+    say(f"    prune  {told}, and were removed")
+    return history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
+
+
+def prove(run: Run, history: History) -> dict[str, Artifact]:
+    """Verify the whole copy; what is damaged is written again, once."""
+    try:
+        verify(run, history.parts())
+    except VerifyError as error:
+        if not error.damage:
+            raise
+        say(f"     mend  {error}")
+        source = replace(run.source, published=history.published())
+        for chain in history.chains:
+            if shards := error.damage.get(chain["export"].fingerprint):
+                write_again(replace(run, source=source), chain, shards)
+        history = replace(history)  # artifacts are read anew
+        verify(run, history.parts())
+    return {"export": history.chains[-1]["export"]}

@@ -1,0 +1,60 @@
+"""Join: new rows take the groups that are there, by the nearest centre or by their class; nothing is fitted."""
+
+from functools import partial
+
+import numpy as np
+
+from ray_ue.engine.stage import Run, stage
+from ray_ue.grouping.kmeans import NO_SLOT, Groups, assign
+from ray_ue.progress import say
+from ray_ue.stages.protect.cluster import open_groups, save
+from ray_ue.stages.protect.comparison import label_name
+from ray_ue.stages.protect.index import labels_of
+from ray_ue.stages.protect.vectors import vectors
+from ray_ue.storage.artifacts import Artifact, Folder
+
+VERSION = 1
+
+
+def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact) -> Artifact:
+    """The groups artifact of new rows: the nearest centre of `groups`. Its fact `drift` is their mean squared distance to it,
+    over that of the rows which the centres were made of."""
+
+    def build(folder: Folder) -> dict:
+        old = open_groups(groups.folder)
+        slot_of, total, count = np.full(index.facts["rows"], NO_SLOT, np.int32), 0.0, 0
+        for ids, block in vectors(embedded):
+            slot_of[ids], squares = assign(block, old.centers)
+            total, count = total + float(squares.sum()), count + len(ids)
+        before = groups.facts["inertia_per_row"]
+        return finish(folder, Groups(slot_of=slot_of, centers=old.centers), drift=total / max(1, count) / before if before else 0.0)
+
+    inputs = {"index": index, "embed": embedded, "groups": groups}
+    return stage(run, "cluster", version=VERSION, fields={"joined": "nearest"}, inputs=inputs, build=build)
+
+
+def join_classes(run: Run, *, index: Artifact, first: Artifact, groups: Artifact) -> Artifact:
+    """The groups artifact of new rows: the group of their class in `groups`, which the index `first` names; none is a `ValueError`."""
+    inputs = {"index": index, "groups": groups}
+    build = partial(by_class, index=index, first=first, groups=groups)
+    return stage(run, "cluster", version=VERSION, fields={"joined": "label"}, inputs=inputs, build=build)
+
+
+def by_class(folder: Folder, *, index: Artifact, first: Artifact, groups: Artifact) -> dict:
+    old, named = open_groups(groups.folder), labels_of(first)
+    slot_of_class = {
+        label_name(label, first.facts["classes"]): int(old.slot_of[(named == label) & (old.slot_of >= 0)].max(initial=NO_SLOT))
+        for label in np.unique(named).tolist()
+    }
+    names = [label_name(label, index.facts["classes"]) for label in labels_of(index).tolist()]
+    if strange := sorted({name or "(none)" for name in names if slot_of_class.get(name, NO_SLOT) < 0}):
+        raise ValueError(f"no pattern was crafted for the class {', '.join(strange)}, as there was none; --anew makes the whole copy anew")
+    slots = np.array([slot_of_class[name] for name in names], np.int32)
+    return finish(folder, Groups(slot_of=slots, centers=old.centers), drift=0.0)
+
+
+def finish(folder: Folder, groups: Groups, *, drift: float) -> dict:
+    save(folder, groups)
+    sizes = groups.sizes().tolist()
+    say(f"  cluster  {sum(sizes):,} new images joined {sum(size > 0 for size in sizes)} of {len(sizes)} groups")
+    return {"by": "joined", "sizes": sizes, "drift": round(drift, 2)}

@@ -1,0 +1,61 @@
+"""Images that cannot be used: their table, the list that people read, and the number at which a run stops."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from ray_ue.images.broken import remedy
+from ray_ue.storage.artifacts import Folder
+
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+SCHEMA = pa.schema([("id", pa.int64()), ("key", pa.string()), ("reason", pa.string())])
+FLOOR = 3  # images that never stop a run, unless they are half of it or --max-rejected is 0
+SHOWN = 3  # that a message names
+LIST = "rejected.txt"
+
+
+def write_rejected(folder: Folder, part: str, *, ids: np.ndarray, keys: Column | list[str], reasons: list[str]) -> None:
+    """The images of a part that cannot be used, and why."""
+    folder.write_table(f"rejected/{part}.parquet", pa.table({"id": pa.array(ids, pa.int64()), "key": keys, "reason": reasons}))
+
+
+def read_rejected(folder: Folder) -> Iterator[pa.Table]:
+    """The rejected rows of each finished part that has some."""
+    return (folder.read_table(f"rejected/{name}") for name in folder.names("rejected"))
+
+
+def gather_rejected(folder: Folder) -> dict:
+    """Merge the parts' rejected rows into `rejected.parquet`; return their number."""
+    table = pa.concat_tables([SCHEMA.empty_table(), *read_rejected(folder)])
+    write_list(folder, table)
+    return {"rejected": len(table)}
+
+
+def write_list(folder: Folder, table: pa.Table) -> None:
+    """The rejected rows as `rejected.parquet`, and for people as `rejected.txt`: name and reason, a line each."""
+    folder.write_table("rejected.parquet", table)
+    if len(table):
+        folder.write(LIST, "".join(f"{line['key']}\t{line['reason']}\n" for line in table.to_pylist()).encode())
+
+
+def allowed(rows: int, most: float) -> float:
+    """How many of `rows` images may be unusable: the fraction `most`, but at least a few in any collection, unless `most` is 0."""
+    return max(most * rows, min(FLOOR, rows // 2 - 1)) if most else 0
+
+
+def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> None:
+    """Fail when more rows than `allowed` cannot be used, naming the first of them and what to do."""
+    if rejected <= allowed(rows, most) and rejected < rows:
+        return
+    table = pa.concat_tables([SCHEMA.empty_table(), *(part.cast(SCHEMA) for part in read_rejected(folder))])
+    write_list(folder, table)
+    lines = table.to_pylist()
+    named = "; ".join(f"{line['key']}: {line['reason']}" for line in lines[:SHOWN])
+    remedies = sorted({remedy(line["reason"]) for line in lines})
+    raise ValueError(
+        f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows "
+        f"({named}{'; …' if len(lines) > SHOWN else ''}); {'; '.join(remedies)}; all are listed in {folder.path(LIST)}; "
+        f"--max-rejected {min(1.0, rejected / rows + 0.01):.2f} leaves them out"
+    )

@@ -1,0 +1,104 @@
+"""What an export did, in totals: images, changes, files beside them, what was left out, and warnings for the last lines of a run."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from ray_ue.config.recipe import Recipe
+from ray_ue.sources import Source
+from ray_ue.sources.image_files import LOSSY
+from ray_ue.sources.naming import group, some
+from ray_ue.stages.protect.rejected import SCHEMA, write_list
+from ray_ue.storage.artifacts import Artifact, Folder
+
+DRIFT = 2.0  # mean squared distance of new pictures to their clusters, over that of the first ones
+WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
+
+
+def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str], *, budget: int) -> dict:
+    """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
+    tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
+    why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
+    size, psnr, ssim, bad, notes = 0, [np.zeros(0)], [np.zeros(0)], [], Counter[str]()
+    most, keys = [np.zeros(0, int)], []
+    for name in names:
+        ledger = folder.read_table(f"ledger/{name}")
+        for line in ledger.filter(ledger["reason"].is_valid()).to_pylist():
+            bad.append({"id": line["id"], "key": line["key"], "reason": why.get(line["id"], line["reason"])})
+        good = ledger.filter(ledger["reason"].is_null())
+        size += sum(good["bytes"].to_pylist())
+        most.append(np.asarray(good["most"].to_pylist(), int))
+        keys += [key for key, change in zip(good["key"].to_pylist(), most[-1].tolist()) if change < WEAK * budget]
+        notes.update(note for listed in good["notes"].to_pylist() for note in listed)
+        psnr.append(np.asarray(good["psnr"].to_pylist(), float))
+        ssim.append(np.asarray(good["ssim"].to_pylist(), float))
+    write_list(folder, pa.Table.from_pylist(bad, schema=SCHEMA))
+    changes, loud, similar = (np.concatenate(parts) for parts in (most, psnr, ssim))
+    loud, similar = loud[np.isfinite(loud)], similar[np.isfinite(similar)]
+    return {
+        "images": len(changes),
+        "rejected": len(bad),
+        "reasons": group([f"{line['key']}: {line['reason']}" for line in bad]),
+        "bytes": size,
+        "most_levels": int(changes.max(initial=0)),
+        "psnr_mean": round(float(loud.mean()), 2) if len(loud) else None,
+        "psnr_least": round(float(loud.min()), 2) if len(loud) else None,
+        "ssim_mean": round(float(similar.mean()), 4) if len(similar) else None,
+        "ssim_least": round(float(similar.min()), 4) if len(similar) else None,
+        "ssim_images": len(similar),
+        "notes": dict(notes),
+        "weak": group(keys),
+    }
+
+
+def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -> dict:
+    """The files beside the images: those that the copy holds, those that were left out by reason, and names that had to change."""
+    carried = [name for part in folder.names("others") for name in folder.read_table(f"others/{part}")["name"].to_pylist()]
+    left_out: dict[str, list[str]] = {}
+    for name, reason in listed.left_out():
+        left_out.setdefault(reason, []).append(name)
+    renamed = indexed.renamed(extension)
+    return {
+        "carried": group(carried),
+        "left_out": {reason: group(names) for reason, names in left_out.items()},
+        "renamed": group([f"{old} -> {new}" for old, new in renamed]),
+    }
+
+
+def beside_lines(source: Source) -> dict[str, str]:
+    """The files beside the images: which are copied, and which are not."""
+    carried = [file.goal for shard in source.shards() for file in shard.files if not file.is_image]
+    left_out = source.left_out()
+    lines = {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
+    reasons = sorted({reason for _, reason in left_out})
+    parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
+    told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
+    return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
+
+
+def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
+    """What weakens or voids the protection, a sentence each."""
+    warnings = []
+    if empty := groups.get("empty", 0):
+        warnings.append(
+            f"{empty} of {len(groups['sizes'])} clusters are empty, as too many images are (nearly) equal: "
+            "a pattern that all images share is easily removed; protect a more varied collection, or each image with --per image"
+        )
+    if groups.get("drift", 0) > DRIFT:
+        warnings.append(
+            f"the new pictures lie {groups['drift']:.1f} times as far from the clusters as the first ones: "
+            "the collection has changed so much that it should be made anew (--anew)"
+        )
+    if (weak := facts["weak"])["count"]:
+        warnings.append(
+            f"{weak['count']:,} images change by less than half of the budget and are hardly protected, "
+            f"such as {some(weak)}: they are very thin, tiny, or nearly black and white"
+        )
+    if recipe.image_format in LOSSY:
+        warnings.append(
+            f"{recipe.image_format} is lossy: a reader decodes changes of up to {facts['most_levels']} levels, and much of the "
+            "perturbation is gone; publish png or webp"
+        )
+    return warnings

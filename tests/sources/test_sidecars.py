@@ -1,0 +1,99 @@
+"""What travels into a copy and what does not, by names alone; and names that some file systems take for one."""
+
+import os
+from pathlib import Path
+
+import pytest
+from source_makers import fill, identity, picture
+
+from ray_ue.sources import open_source
+from ray_ue.sources.naming import readable, stems
+from ray_ue.sources.sidecars import HIDDEN, PLACES, UNKNOWN, is_hidden, why_left_out
+from ray_ue.sources.walk import CIRCLE, NOWHERE, SPECIAL
+
+TRAVEL = ("cats/000.txt", "captions.csv", "metadata.jsonl", "cats/metadata.parquet", "README.md", "LICENSE", "boxes/000.xml", "000.json")
+STAY = {
+    "cats/000.jpg.json": PLACES,
+    "IMG_1.HEIC.supplemental-metadata.json": PLACES,
+    "IMG_1.jpg(2).json": PLACES,
+    "originals.zip": "archives",
+    "IMG_0001.mov": "video and sound",
+    "clean.npy": "arrays and weights",
+    "photos.db": "databases",
+    "drawing.svg": "documents that may hold pictures",
+    "notes.docx": "documents that may hold pictures",
+    "id_rsa": UNKNOWN,
+    "config.yaml": UNKNOWN,
+}
+HIDDEN_FILES = (".env", ".git/config", "cats/._000.jpg", "__MACOSX/cats/000.jpg", "a/@eaDir/000.jpg/thumb.jpg", "Thumbs.db", "a/.DS_Store")
+
+
+@pytest.mark.parametrize("name", TRAVEL)
+def test_known_sidecars_travel(name: str) -> None:
+    assert not why_left_out(name)
+    assert not is_hidden(name)
+
+
+@pytest.mark.parametrize("name", STAY)
+def test_what_nobody_asked_for_stays_for_a_reason(name: str) -> None:
+    assert why_left_out(name) == STAY[name]
+
+
+@pytest.mark.parametrize("name", HIDDEN_FILES)
+def test_hidden_files_and_folders_of_tools_are_neither_images_nor_classes(name: str, tmp_path: Path) -> None:
+    fill(tmp_path, {"cats/000.jpg": picture(0), name: picture(1)})
+    source = open_source(str(tmp_path))
+    assert source.files() == [("cats/000.jpg", len(picture(0)))]
+    assert source.left_out() == [(name, HIDDEN)]
+    assert source.class_names() == ["cats"]
+
+
+def test_a_pattern_brings_what_would_be_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jpg": picture(0), "b.yaml": b"x", ".c/d.jpg": picture(1), ".c/e": b"y", "f.mov": b"z"})
+    source = open_source(str(tmp_path), carry=("*.yaml", ".c/*"))
+    assert [name for name, _ in source.files()] == [".c/d.jpg", ".c/e", "a.jpg", "b.yaml"]
+    assert source.left_out() == [("f.mov", "video and sound")]
+    assert [file.path for shard in source.shards() for file in shard.files if file.is_image] == [".c/d.jpg", "a.jpg"]
+
+
+def test_a_hidden_file_that_comes_or_goes_leaves_the_source_as_it_is(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jpg": picture(0)})
+    before = open_source(str(tmp_path)).digest()
+    fill(tmp_path, {".DS_Store": b"x", "a.jpg.json": b"{}"})
+    assert open_source(str(tmp_path)).digest() == before
+
+
+def test_pipes_circles_and_links_to_nowhere_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path, {"a/1.jpg": picture(0)})
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "gone.txt").symlink_to("nowhere")
+    (tmp_path / "a/up").symlink_to(tmp_path / "a")
+    source = open_source(str(tmp_path))
+    assert source.left_out() == [("a/up", CIRCLE), ("gone.txt", NOWHERE), ("pipe.jpg", SPECIAL), ("self", CIRCLE)]
+
+
+def test_a_folder_of_hidden_files_alone_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, {"._a.jpg": b"x"})
+    with pytest.raises(ValueError, match=r"holds no files, only 1 hidden ones such as '\._a\.jpg'"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("pair", [("a.jpg", "A.png"), ("é.jpg", "e\u0301.jpg"), ("B/a.jpg", "b/a.jpg")])
+def test_names_that_some_file_systems_take_for_one_are_kept_apart(pair: tuple[str, str]) -> None:
+    import unicodedata
+
+    folded = {unicodedata.normalize("NFC", stem).casefold() for stem in stems(list(pair), others=[])}
+    assert len(folded) == 2
+
+
+def test_names_that_are_no_unicode_stay_readable_and_are_told(tmp_path: Path) -> None:
+    assert readable(os.fsdecode(b"caf\xe9.jpg")) == "café.jpg"
+    assert readable("日本.jpg") == "日本.jpg"
+    fill(tmp_path / "in", {"b.jpg": picture(1)})
+    (tmp_path / "in" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(picture(0))
+    source = open_source(str(tmp_path / "in"))
+    assert source.renamed(".png") == [("caf\\udce9.jpg", "café.png")]
+    for shard in source.shards():
+        list(source.rewrite(shard, to=str(tmp_path / "out"), extension=".png", change=identity))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "café.png"]

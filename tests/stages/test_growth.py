@@ -1,0 +1,156 @@
+"""A copy over time: new pictures join, damaged files are written again, removed ones leave if asked, and verify needs no source."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import image_bytes
+from PIL import Image
+
+from ray_ue.config.recipe import Resources
+from ray_ue.pipelines import protect as pipeline
+from ray_ue.pipelines.protect import protect
+from ray_ue.stages.protect.verify import VerifyError
+from ray_ue.storage.artifacts import Artifact
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+LOCAL = Resources(workers="local")
+OWN: dict[str, Any] = {"method": "noise", "per": "image"}  # every image has a pattern of its own
+LABELS: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label"}
+CLUSTERS = {"method": "noise", "per": "group", "clusters": 2, "surrogate": "ssl:plain", "ssl_steps": 1, "image_size": 32}
+KINDS: dict[str, dict[str, Any]] = {"own": OWN, "labels": LABELS, "clusters": CLUSTERS}
+
+
+def write(root: Path, names: list[str], *, first: int = 0) -> None:
+    for number, name in enumerate(names, first):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(image_bytes(number))
+
+
+def run(root: Path, **fields: Any) -> dict[str, Artifact]:
+    return protect(root / "in", root / "out", resources=LOCAL, **fields)
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def facts(done: dict[str, Artifact]) -> dict:
+    return done["export"].folder.read_json("verified.json")
+
+
+NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(6)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_pictures_join_and_the_others_stay_as_they_are(kind: str, tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **KINDS[kind])
+    before = snapshot(tmp_path / "out")
+    write(tmp_path / "in", ["cats/new.png", "dogs/new.png"], first=50)
+    done = run(tmp_path, **KINDS[kind])
+    after = snapshot(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"cats/new.png", "dogs/new.png"}
+    assert done["export"].facts["images"] == 2
+    assert facts(done)["images"] == facts(done)["originals"] == 14
+    assert snapshot(tmp_path / "out") == after
+    assert facts(run(tmp_path, **KINDS[kind]))["images"] == 14  # the same line again changes nothing
+    assert snapshot(tmp_path / "out") == after
+
+
+def test_changed_pictures_are_protected_again_and_a_taken_name_is_not_used_twice(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").write_bytes(image_bytes(70, height=40))
+    (tmp_path / "in/cats/1.jpg").write_bytes(image_bytes(71, format="jpeg"))
+    done = run(tmp_path, **OWN)
+    assert Image.open(tmp_path / "out/cats/0.png").size == (32, 40)
+    assert {path.name for path in (tmp_path / "out/cats").iterdir()} == {*(f"{n}.png" for n in range(6)), "1.jpg.png"}
+    assert facts(done) == facts(done) | {"images": 13, "originals": 13}
+
+
+def test_pictures_that_are_gone_stay_until_they_are_pruned(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").unlink()
+    assert facts(run(tmp_path, **OWN))["images"] == 12
+    assert (tmp_path / "out/cats/0.png").exists()
+    done = run(tmp_path, prune=True, **OWN)
+    assert facts(done)["images"] == 11
+    assert not (tmp_path / "out/cats/0.png").exists()
+    write(tmp_path / "in", ["cats/0.png"], first=80)
+    assert facts(run(tmp_path, **OWN))["images"] == 12
+    assert (tmp_path / "out/cats/0.png").exists()
+
+
+def test_a_copy_is_made_anew_if_asked(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").unlink()
+    write(tmp_path / "in", ["dogs/new.png"], first=90)
+    done = run(tmp_path, anew=True, **OWN)
+    assert done["export"].facts["images"] == facts(done)["images"] == 12
+    assert not (tmp_path / "out/cats/0.png").exists()
+
+
+def test_a_class_without_a_pattern_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **LABELS)
+    write(tmp_path / "in", ["owls/0.png"], first=60)
+    with pytest.raises(ValueError, match=r"no pattern was crafted for the class owls.*--anew"):
+        run(tmp_path, **LABELS)
+
+
+@pytest.mark.parametrize("damage", ["missing", "broken", "caption", "folder"])
+def test_a_damaged_copy_is_mended_by_the_same_line(damage: str, tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    (tmp_path / "in/captions.txt").write_text("cats and dogs")
+    run(tmp_path, **OWN)
+    write(tmp_path / "in", ["cats/new.png"], first=50)
+    run(tmp_path, **OWN)
+    before = snapshot(tmp_path / "out")
+    if damage == "folder":
+        shutil.rmtree(tmp_path / "out")
+    elif damage == "missing":
+        (tmp_path / "out/cats/0.png").unlink()
+        (tmp_path / "out/cats/new.png").unlink()
+    else:
+        (tmp_path / "out" / ("captions.txt" if damage == "caption" else "cats/1.png")).write_bytes(b"x")
+    if damage != "folder":
+        with pytest.raises(VerifyError, match=r"missing|cannot be read back|changed"):
+            pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
+    run(tmp_path, **OWN)
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_verify_stands_alone_when_the_source_is_gone_has_grown_or_changed(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+
+    def proved() -> dict:
+        return facts(pipeline.verify(str(tmp_path / "out"), resources=LOCAL)[1])
+
+    assert proved() == proved() | {"images": 12, "originals": 12}
+    write(tmp_path / "in", ["cats/new.png"])
+    assert proved()["originals"] == 12
+    (tmp_path / "in/cats/0.png").write_bytes(b"changed")
+    assert proved() == proved() | {"images": 12, "originals": 0}
+    shutil.rmtree(tmp_path / "in")
+    assert proved() == proved() | {"images": 12, "originals": 0}
+    (tmp_path / "out/cats/0.png").write_bytes(image_bytes(0))
+    with pytest.raises(VerifyError, match=r"cats/0\.png: its pixels are not those that were written"):
+        proved()
+
+
+def test_metadata_may_be_stripped_from_a_copy_afterwards(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    Image.open(tmp_path / "out/cats/0.png").save(tmp_path / "out/cats/0.png", optimize=True)
+    assert facts(pipeline.verify(str(tmp_path / "out"), resources=LOCAL)[1]) | {"saved_anew": 1, "images": 12}
+
+
+def test_one_image_is_protected_where_it_has_a_pattern_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "in", ["cats/0.png"])
+    assert facts(run(tmp_path, **OWN))["images"] == 1
