@@ -2,6 +2,7 @@
 
 import pytest
 import ray
+import ray.train.torch
 import torch
 
 from ray_ue.engine import devices

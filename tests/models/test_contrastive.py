@@ -2,7 +2,7 @@
 
 import math
 import threading
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -82,7 +82,8 @@ def test_too_few_images_are_refused() -> None:
 
 def test_more_workers_than_images_of_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="but 12 are too few for 13"):
-        next(contrastive.contrast(PIXELS, net=backbone("small", image_size=16, seed=0), **(common(1) | {"workers": Workers(world=13)})))
+        many: Any = common(1) | {"workers": Workers(world=13)}
+        next(contrastive.contrast(PIXELS, net=backbone("small", image_size=16, seed=0), **many))
 
 
 def trained_by(world: int, objective: Literal["simclr", "moco"], *, batch: int) -> list[tuple[list[float], dict[str, torch.Tensor]]]:

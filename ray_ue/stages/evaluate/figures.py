@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import ray
+import torch
 
 from ray_ue.engine.devices import assigned_device, own_threads
 from ray_ue.engine.machines import most_cores
