@@ -81,8 +81,8 @@ def test_too_few_images_are_refused() -> None:
 
 
 def test_more_workers_than_images_of_a_batch_are_refused() -> None:
+    many: Any = common(1) | {"workers": Workers(world=13)}
     with pytest.raises(ValueError, match="but 12 are too few for 13"):
-        many: Any = common(1) | {"workers": Workers(world=13)}
         next(contrastive.contrast(PIXELS, net=backbone("small", image_size=16, seed=0), **many))
 
 
