@@ -27,7 +27,7 @@ STREAMS = {
     "tap/crops": 59,
     "tap/start": 61,
     "tap/train": 53,
-    "texture/rehearsal": 127,
+    "texture/proxy": 127,
     "texture/waves": 89,
     "tue/start": 83,
     "uc/batches": 5,

@@ -1,5 +1,6 @@
 """Training schedules of victims: those of the papers and a fast one."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -24,6 +25,14 @@ class Schedule:
                 raise ValueError(f"--{name} must be 1 or more, got {getattr(self, name)}")
         if self.lr <= 0:
             raise ValueError(f"--learning-rate must be above 0, got {self.lr:g}; 0.1 suits most victims")
+
+    def rate(self, step: int, *, steps: int) -> float:
+        """The learning rate of one of `steps` steps, counted from 0."""
+        warm = self.warm * steps
+        if step < warm:
+            return self.lr * (step + 1) / (warm + 1)
+        fallen = 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+        return self.floor + (self.lr - self.floor) * fallen
 
 
 SCHEDULES = {

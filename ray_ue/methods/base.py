@@ -117,7 +117,7 @@ class Method(ABC):
         return ""
 
     @property
-    def rehearses(self) -> bool:
+    def trains_proxies(self) -> bool:
         """Whether it trains exploiters of its own, for which clusters cannot be the labels: those of `--also-clusters` are."""
         return False
 

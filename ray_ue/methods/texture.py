@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ray_ue.loop import Step, Workers, no_loss
 from ray_ue.methods._shared.far_apart import CANDIDATES, far_apart
-from ray_ue.methods._shared.rehearsal import Rehearsal, rehearsal_passes
+from ray_ue.methods._shared.proxy_victim import ProxyVictim, proxy_passes
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.perturbations import Poison, Waves
 from ray_ue.perturbations.budget import Budget
@@ -54,12 +54,11 @@ class Texture(Method):
         if not 0 < self.slowest <= self.fastest < 1000 or not 0 < self.gain < 1000:
             given = f"slowest={self.slowest:g}, fastest={self.fastest:g} and gain={self.gain:g}"
             raise ValueError(f"texture needs 0 < slowest <= fastest and a gain above 0, all below 1000, got {given}")
-
         if not 1 <= self.tries <= MOST_TRIES:
             raise ValueError(f"tries is a number of choices of waves from 1 to {MOST_TRIES}, got {self.tries}")
 
     @property
-    def rehearses(self) -> bool:
+    def trains_proxies(self) -> bool:
         return self.tries > 1
 
     def identity(self) -> dict[str, object]:
@@ -67,22 +66,22 @@ class Texture(Method):
         return {name: value for name, value in super().identity().items() if (name, value) != ("tries", 1)}
 
     def passes(self, rows: int) -> int:
-        return 0 if self.tries == 1 else self.tries * rehearsal_passes(rows)
+        return 0 if self.tries == 1 else self.tries * proxy_passes(rows)
 
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         if self.tries == 1:
             if not resume:
                 yield Step(step=1, steps=1, loss_of=no_loss, images=0, state=lambda: self._draw(view, seed=seed, turn=0))
             return
-        rehearsal = Rehearsal.of(view, seed=seed)
+        proxy = ProxyVictim.of(view, seed=seed)
         best, least = dict(resume), float(resume.get("learnt", 2.0))
         for turn in range(int(resume.get("turn", 0)), self.tries):
             state = self._draw(view, seed=seed, turn=turn)
-            learnt = rehearsal.learnt(self.poison(state, deltas=view.deltas, budget=budget))
+            learnt = proxy.learnt(self.poison(state, deltas=view.deltas, budget=budget))
             if learnt < least:
                 best, least = state, learnt
             best |= {"turn": torch.tensor(turn + 1), "learnt": torch.tensor(least, dtype=torch.float64)}
-            images, told = (turn + 1) * rehearsal.passes, partial(float, least)
+            images, told = (turn + 1) * proxy.passes, partial(float, least)
             yield Step(step=turn + 1, steps=self.tries, loss_of=told, images=images, state=partial(dict, best))
 
     def _draw(self, view: View, *, seed: int, turn: int) -> dict[str, Tensor]:

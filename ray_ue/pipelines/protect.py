@@ -86,7 +86,7 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
             f"--aim farthest needs group centres in feature space, which --method {recipe.method} with --groups label does not compute; "
             "use --aim shift or random"
         )
-    if method.rehearses and recipe.groups == "kmeans" and not recipe.other_clusters():
+    if method.trains_proxies and recipe.groups == "kmeans" and not recipe.other_clusters():
         raise ValueError(
             f"{recipe.method} trains small networks to compare its choices, on labels that are not its clusters; "
             "say --also-clusters 10, for example, or leave out tries"

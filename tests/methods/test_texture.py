@@ -14,7 +14,7 @@ from ray_ue.exploiter.dataset import Training
 from ray_ue.exploiter.supervised import accuracy, train
 from ray_ue.loop import Workers
 from ray_ue.methods import View, build
-from ray_ue.methods._shared.rehearsal import Rehearsal
+from ray_ue.methods._shared.proxy_victim import ProxyVictim
 from ray_ue.methods.base import Step, by_group
 from ray_ue.methods.texture import COLOURS, Texture, _distances, _far_apart
 from ray_ue.models.classifiers import classifier
@@ -120,17 +120,17 @@ def accuracies(published: np.ndarray, labels: np.ndarray, test: np.ndarray, trut
         yield accuracy(net, as_seen(test), truth, size=32)
 
 
-def rehearsing(tmp_path: Path, *, tries: int) -> tuple[Texture, View]:
+def comparing(tmp_path: Path, *, tries: int) -> tuple[Texture, View]:
     world = World(name="texture", per="group", home=tmp_path)
     view = world.view("a")
     return Texture(tries=tries), replace(view, also=(view.group_of,))
 
 
 def test_of_several_choices_the_one_that_teaches_least_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method, view = rehearsing(tmp_path, tries=3)
+    method, view = comparing(tmp_path, tries=3)
     budget = Budget(levels=16)
     learnt = iter([0.5, 0.2, 0.4])
-    monkeypatch.setattr(Rehearsal, "learnt", lambda self, poison: next(learnt))
+    monkeypatch.setattr(ProxyVictim, "learnt", lambda self, poison: next(learnt))
     steps = list(method.craft(view, budget=budget, aim=np.arange(view.groups), seed=5, workers=Workers(), resume={}))
     assert [step.loss for step in steps] == [0.5, 0.2, 0.2]
     chosen, second = steps[-1].state(), method._draw(view, seed=5, turn=1)
@@ -139,9 +139,9 @@ def test_of_several_choices_the_one_that_teaches_least_is_taken(tmp_path: Path, 
 
 
 def test_a_killed_comparison_goes_on_with_the_next_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method, view = rehearsing(tmp_path, tries=3)
+    method, view = comparing(tmp_path, tries=3)
     learnt = {"now": iter([0.5, 0.2, 0.4])}
-    monkeypatch.setattr(Rehearsal, "learnt", lambda self, poison: next(learnt["now"]))
+    monkeypatch.setattr(ProxyVictim, "learnt", lambda self, poison: next(learnt["now"]))
     whole = [step.state() for step in craft(method, view, seed=5)]
     learnt["now"] = iter([0.4])
     (last,) = [step.state() for step in craft(method, view, seed=5, resume=whole[1])]
@@ -152,14 +152,14 @@ def craft(method: Texture, view: View, *, seed: int, resume: dict | None = None)
     return method.craft(view, budget=Budget(levels=16), aim=np.arange(view.groups), seed=seed, workers=Workers(), resume=resume or {})
 
 
-def test_a_rehearsal_learns_clean_images_and_not_those_whose_pattern_names_the_label(tmp_path: Path) -> None:
+def test_a_proxy_victim_learns_clean_images_and_not_those_whose_pattern_names_the_label(tmp_path: Path) -> None:
     pixels, labels = cut_crops(count=60, begin=0, end=1, seed=0)
     labels = labels.astype(np.int32)
     centers = np.zeros((10, 1), np.float32)
     view = by_group(pixels, group_of=labels, centers=centers, surrogate=blank(64, device=CPU), budget=Budget(levels=16))
-    rehearsal = Rehearsal.of(view, seed=0)
+    proxy = ProxyVictim.of(view, seed=0)
     state = Texture()._draw(view, seed=0, turn=0)
     strong = Texture().poison(state, deltas=view.deltas, budget=Budget(levels=32))
     weak = Texture(gain=0.01).poison(state, deltas=view.deltas, budget=Budget(levels=1))
-    assert (learnt := rehearsal.learnt(weak)) > 0.5
-    assert rehearsal.learnt(strong) < learnt - 0.2
+    assert (learnt := proxy.learnt(weak)) > 0.5
+    assert proxy.learnt(strong) < learnt - 0.2

@@ -50,7 +50,7 @@ def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Fold
     recipe, needs = run.recipe, requirements_of(run.recipe)
     if needs.per == "group" and not needs.method.passes(views.facts["rows"]):
         run = replace(run, resources=replace(run.resources, workers="local"))  # done before a worker has started
-    elif (needs.method.single_worker or needs.method.rehearses) and worker_count(run) > 1:
+    elif (needs.method.single_worker or needs.method.trains_proxies) and worker_count(run) > 1:
         run = replace(run, resources=replace(run.resources, workers="1"))
     table = deltas_of(recipe, rows=views.facts["rows"], side=views.facts["canvas"], folder=folder)
     if needs.per == "image" and (count := worker_count(run)) > table.pools:

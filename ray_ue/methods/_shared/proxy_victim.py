@@ -1,4 +1,4 @@
-"""A rehearsal of what an exploiter would do: how much a small network learns from some perturbed images, seen on others that are clean."""
+"""A proxy of the exploiter: how much a small network learns from some perturbed images, tested on others that are clean."""
 
 import math
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import nn
 
+from ray_ue.config.schedules import SCHEDULES
 from ray_ue.images.augment import draw_crops, pack_pixels, take_packed
 from ray_ue.images.codec import square_view
 from ray_ue.loop import seeded
@@ -21,16 +22,16 @@ from ray_ue.types import PixelBlock
 
 SIDE, MOST = 64, 1500  # pixels at which the network sees the images; images
 HELD_OUT = 4  # one of so many images is held out
-EPOCHS, BATCH, RATE, DECAY, SMOOTHING, WARM = 6, 100, 0.2, 5e-4, 0.1, 0.2  # of the victim `fast`
+TRAINING = SCHEDULES["fast"]
 
 
-def rehearsal_passes(rows: int) -> int:
-    """Image passes of one rehearsal over a sample of so many rows."""
-    return EPOCHS * min(rows, MOST) * (HELD_OUT - 1) // HELD_OUT
+def proxy_passes(rows: int) -> int:
+    """Image passes of one proxy victim over a sample of so many rows."""
+    return TRAINING.epochs * min(rows, MOST) * (HELD_OUT - 1) // HELD_OUT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rehearsal:
+class ProxyVictim:
     """Images `n side side 3` with labels and slots, of which the rows `held_out` are tested on as they are."""
 
     pixels: PixelBlock
@@ -41,9 +42,9 @@ class Rehearsal:
     device: torch.device
 
     @classmethod
-    def of(cls, view: View, *, seed: int) -> "Rehearsal":
+    def of(cls, view: View, *, seed: int) -> "ProxyVictim":
         """Of some rows of a view; the labels are those of its first further grouping, or the groups themselves."""
-        rng = np.random.default_rng([seed, STREAMS["texture/rehearsal"]])
+        rng = np.random.default_rng([seed, STREAMS["texture/proxy"]])
         rows = np.sort(rng.permutation(len(view.pixels))[:MOST])
         labels = view.also[0] if view.also else view.group_of
         side = min(SIDE, view.pixels.shape[1])
@@ -58,7 +59,7 @@ class Rehearsal:
 
     @property
     def passes(self) -> int:
-        return EPOCHS * int((~self.held_out).sum())
+        return TRAINING.epochs * int((~self.held_out).sum())
 
     def learnt(self, poison: Poison) -> float:
         """The share of held-out clean images that a network names rightly after it was trained on the perturbed others."""
@@ -67,30 +68,30 @@ class Rehearsal:
         net = self._train(perturbed, self.labels[rows])
         with torch.no_grad():
             tested = torch.from_numpy(self.pixels[self.held_out]).to(self.device).permute(0, 3, 1, 2).float().div(255)
-            named = torch.cat([net(normalise(images)).argmax(1) for images in tested.split(BATCH)]).cpu().numpy()
+            named = torch.cat([net(normalise(images)).argmax(1) for images in tested.split(TRAINING.batch)]).cpu().numpy()
         return float((named == self.labels[self.held_out]).mean())
 
     def _train(self, pixels: PixelBlock, labels: Int[np.ndarray, " m"]) -> nn.Module:
         side, classes = pixels.shape[1], int(self.labels.max()) + 1
         net = classifier("fast", side=side, classes=classes, sample=pixels, seed=self.seed).to(self.device)
         packed, targets = pack_pixels(pixels, device=self.device), torch.from_numpy(labels).to(self.device)
-        optimiser = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=DECAY)
-        rng = np.random.default_rng([self.seed, STREAMS["texture/rehearsal"], 1])
-        batches = math.ceil(len(pixels) / BATCH)
+        optimiser = torch.optim.SGD(
+            net.parameters(), lr=TRAINING.lr, momentum=TRAINING.momentum, nesterov=TRAINING.nesterov, weight_decay=TRAINING.decay
+        )
+        rng = np.random.default_rng([self.seed, STREAMS["texture/proxy"], 1])
+        batches = math.ceil(len(pixels) / TRAINING.batch)
         net.train()
-        for step in range(EPOCHS * batches):
+        for step in range(TRAINING.epochs * batches):
             if step % batches == 0:
                 order = np.array_split(rng.permutation(len(pixels)), batches)
-            done = step / (EPOCHS * batches)
-            rate = RATE * (done / WARM if done < WARM else 0.5 + 0.5 * math.cos(math.pi * (done - WARM) / (1 - WARM)))
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = TRAINING.rate(step, steps=TRAINING.epochs * batches)
             rows = order[step % batches]
             crops = draw_crops(len(rows), canvas=side, size=side, flips=0.5, rng=rng)
             chosen = torch.from_numpy(rows).to(self.device)
             with seeded(self.seed, 23, step, device=self.device):
                 logits = net(normalise(take_packed(packed, chosen, crops)))
-            loss = F.cross_entropy(logits, targets[chosen], label_smoothing=SMOOTHING)
+            loss = F.cross_entropy(logits, targets[chosen], label_smoothing=TRAINING.smoothing)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
