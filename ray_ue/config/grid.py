@@ -13,7 +13,8 @@ from ray_ue.registry import pick
 EVERYDAY = "none,jpeg:75,jpeg:90,resize:0.5,rrc,jitter,cutmix"  # what happens to images without any intent against a protection
 DEFENSE_SETS = {
     "everyday": EVERYDAY,
-    "determined": f"{EVERYDAY},jpeg:30,jpeg:10,grayscale,blur:1,highpass,picn,subtract,at:4,ueraser,orthogonal,lowpass,histeq,rsk,coin",
+    "determined": f"{EVERYDAY},jpeg:30,jpeg:10,grayscale,blur:1,highpass,picn,subtract,at:4,ueraser,orthogonal,"
+    "lowpass,histeq,rsk,coin,notch",
 }
 QUICK = {"defenses": "none,rrc,jitter", "seeds": 2, "epochs": 6, "image_size": 32, "train_rows": 1125, "test_rows": 1000}
 
@@ -35,7 +36,7 @@ class Grid:
     defenses: str = "none,grayscale,jpeg:10,cutmix"
     """Defenses of the exploiter: none, jpeg:10, cutmix, at:4, subtract:20, …; a+b applies both. Two words name sets and can be mixed
     with other names: everyday (none, jpeg:75, jpeg:90, resize:0.5, rrc, jitter, cutmix) and determined (everyday and jpeg:30, jpeg:10,
-    grayscale, blur:1, highpass, picn, subtract, at:4, ueraser, orthogonal, lowpass, histeq, rsk, coin)."""
+    grayscale, blur:1, highpass, picn, subtract, at:4, ueraser, orthogonal, lowpass, histeq, rsk, coin, notch)."""
     seeds: int = 3
     """Victims per cell, each with its own seed; mean and standard deviation are over them."""
     clean_fraction: str = "0"

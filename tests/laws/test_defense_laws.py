@@ -16,10 +16,25 @@ from ray_ue.exploiter.defenses.registry import DEFENSES, acts_on_test, defend, p
 
 SPECS = [name for name in DEFENSES if name not in ("at", "leak", "subtract", "mix")] + [
     "ueraser:max", "at:4", "at:8:3", "jpeg:80", "bits:5", "cutout:0.25", "leak:20", "subtract:4", "mix:4",
-    "platform:mastodon", "rrc:0.5", "rsk:4:0.5", "coin:7.5", "jpeg:30+jpegcrop:30",
+    "platform:mastodon", "rrc:0.5", "rsk:4:0.5", "coin:7.5", "pad:0.5", "notch:1", "jpeg:30+jpegcrop:30",
     "grayscale+cutmix", "subtract:4+noise:2", "early+mixup+jpeg", "early+leak:20+highpass",
 ]  # fmt: skip
-CHANCY = ["noise", "cutout", "cutmix", "mixup", "rrc", "jitter", "rsk", "coin", "randaugment", "ueraser", "ueraser:max", "at:4", "mix:4"]
+CHANCY = [
+    "noise",
+    "cutout",
+    "cutmix",
+    "mixup",
+    "rrc",
+    "pad",
+    "jitter",
+    "rsk",
+    "coin",
+    "randaugment",
+    "ueraser",
+    "ueraser:max",
+    "at:4",
+    "mix:4",
+]
 FILTERS = [name for name, defense in DEFENSES.items() if defense.on_test is not None]
 CLASSES = 5
 PIXELS = np.stack([photo(seed) for seed in range(100)])
@@ -94,7 +109,7 @@ def test_altered_batches_are_images_with_labels_that_sum_to_one(spec: str) -> No
     assert torch.allclose(targets.sum(1), torch.ones(32))
 
 
-@pytest.mark.parametrize("spec", ["noise", "cutout", "rrc", "jitter", "jpegcrop", "rsk", "coin", "mix:4"])
+@pytest.mark.parametrize("spec", ["noise", "cutout", "rrc", "pad", "jitter", "jpegcrop", "rsk", "coin", "mix:4"])
 def test_a_batch_without_images_is_no_error(spec: str) -> None:
     """With more workers than images a worker's part of a batch is empty."""
     (alter,) = made(spec).alters
