@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: demo test lint audit docs notebooks bench long chaos scale package install clean
+.PHONY: demo test lint audit docs notebooks bench gpu gpu-bundle long chaos scale package install clean
 
 demo: $(READY)
 	$(BIN)/python -m ray_ue.cli.demo
@@ -30,6 +30,18 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# What one GPU does, each check beside its bare limit, in six minutes at most: CHECKS=mi-ue,uc PICTURES=FOLDER; DEVICE=cpu is a dry run.
+CHECKS ?= all
+DEVICE ?= cuda
+SECONDS ?= 360
+PICTURES ?=
+gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu $(CHECKS) --device $(DEVICE) --seconds $(SECONDS) $(if $(PICTURES),--pictures $(PICTURES))
+
+# The same for a machine without a package index, in parts below 45 MiB; the last line says how to join and start them there.
+gpu-bundle: $(READY)
+	$(BIN)/python -m benchmarks.gpu.bundle $(if $(PICTURES),--pictures $(PICTURES))
 
 # What takes half a minute or more each: several nodes, submitted jobs, a disk that fills up, kills in the middle.
 long: $(READY)
@@ -68,4 +80,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf .venv demo-out bench-out site
+	rm -rf .venv demo-out bench-out gpu-out gpu-bundle site

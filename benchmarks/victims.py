@@ -14,6 +14,7 @@ from ray_ue.exploiter.dataset import Training
 from ray_ue.exploiter.supervised import train
 from ray_ue.loop import Workers
 from ray_ue.models.classifiers import classifier
+from ray_ue.models.precision import autocast
 
 SIDE, CLASSES, ROUNDS = 32, 10, 5
 # network, images, batch: what fits some seconds on a laptop, and the networks that people really ask about on a GPU
@@ -60,7 +61,7 @@ def bare_epoch(arch: str, rows: int, batch: int, device: torch.device) -> Callab
 
     def work() -> None:
         for _ in range(rows // batch):
-            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            with autocast(device):
                 logits = net(images)
             net.zero_grad()
             F.cross_entropy(logits.float(), labels).backward()

@@ -27,6 +27,7 @@ from ray_ue.methods._shared.sampler import Images, Rows, Sampler, largest_batch
 from ray_ue.methods._shared.source_model import cosine_rate, refuse_several_workers
 from ray_ue.methods.base import Aimed, View
 from ray_ue.models.conditional_generator import ConditionalGenerator
+from ray_ue.models.precision import autocast
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate
 from ray_ue.perturbations.budget import Budget
@@ -161,7 +162,7 @@ class Concept(DeltaMethod):
 
     def _delta(self, net: nn.Module, images: Images, clean: Features, *, budget: Budget) -> Images:
         """At the wanted norm and within the budget; slopes are those of the delta before it was clipped."""
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        with autocast(images.device):
             drawn = net(images, clean).float()
         wanted = self.norm * images.shape[2] / SIDE
         whole = drawn * (wanted / drawn.flatten(1).norm(dim=1).clamp(min=1e-12))[:, None, None, None]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, read_loss, restore_adam, seeded, seeded_weights, with_prefix
 from ray_ue.models.normalization import floats, normalise
+from ray_ue.models.precision import autocast
 from ray_ue.models.small import Backbone
 from ray_ue.models.sync_batchnorm import gather_rows, with_sync_batchnorm
 from ray_ue.random_streams import STREAMS
@@ -131,7 +132,7 @@ OBJECTIVES = {"simclr": simclr, "moco": moco}
 
 
 def _project(encoder: nn.ModuleDict, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+    with autocast(images.device):
         return encoder["head"](encoder["net"](normalise(images))).float()
 
 

@@ -97,7 +97,7 @@ class Storm:
         else:
             os.killpg(cluster.process.pid, signal.SIGKILL)
         if way.startswith("freeze"):
-            self.uses_surrogate += 1
+            self.frozen += 1
         else:
             self.killed[way.split()[0]] += 1
             self.stages.update(underway)

@@ -18,6 +18,7 @@ from ray_ue.models.classifiers import classifier
 from ray_ue.models.heads import remove_head
 from ray_ue.models.names import NETS
 from ray_ue.models.normalization import normalise
+from ray_ue.models.precision import autocast
 from ray_ue.models.sync_batchnorm import with_sync_batchnorm
 from ray_ue.random_streams import STREAMS
 from ray_ue.registry import unknown
@@ -91,7 +92,7 @@ class SourceModel:
 
     def features(self, images: Images) -> Float[Tensor, "B D"]:
         """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        with autocast(images.device):
             return self.net["body"](normalise(images)).float()
 
     def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ray_ue.models.precision import autocast
+
 BATCH_CPU, BATCH_GPU, LEAST = 64, 512, 1.0  # images of up to 64 pixels at once, and seconds
 THUMBNAIL = 64
 FEWER = 8  # times fewer of larger images
@@ -32,7 +34,7 @@ def pace(net: nn.Module, *, side: int, device: torch.device) -> Pace:
     done, began = -1, 0.0
     while done < 1 or time.perf_counter() - began < LEAST:
         moved = images.clone().requires_grad_()
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        with autocast(images.device):
             features = net(moved).float()
         (slope,) = torch.autograd.grad(features.square().sum(), moved)
         float(slope.sum())  # waits for the device

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ray_ue.models.precision import autocast
 from ray_ue.models.pretrained.specs import EXAMPLES, Spec, check, family, geometry
 
 Images = Float[Tensor, "B 3 H W"]
@@ -36,7 +37,7 @@ class Surrogate:
         Images at the canvas or any other size are scaled by their shorter side to the canvas and cropped in the centre.
         """
         normal = ((fit(images, canvas=self.canvas, size=self.size) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=images.is_cuda):
+        with autocast(images.device):
             return self.net(normal).float()
 
 

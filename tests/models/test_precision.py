@@ -1,0 +1,35 @@
+"""The number format is chosen by what a card computes in and by what is asked of it. Needs no card."""
+
+import pytest
+import torch
+
+from ray_ue.models.precision import autocast, precision, precision_on
+
+
+@pytest.mark.parametrize(
+    ("card", "capability", "without", "slopes"),
+    [
+        ("H100", (9, 0), torch.bfloat16, torch.bfloat16),
+        ("A100", (8, 0), torch.bfloat16, torch.bfloat16),
+        ("T4", (7, 5), torch.float16, torch.float32),
+        ("V100", (7, 0), torch.float16, torch.float32),
+        ("P100", (6, 0), torch.float32, torch.float32),
+    ],
+)
+def test_bf16_where_the_card_has_it_and_fp16_only_without_slopes(
+    card: str, capability: tuple[int, int], without: torch.dtype, slopes: torch.dtype
+) -> None:
+    assert precision(capability, slopes=False) == without
+    assert precision(capability, slopes=True) == slopes
+
+
+def test_a_card_is_asked_for_what_it_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert precision_on(torch.device("cuda")) == torch.float32
+    with torch.no_grad():
+        assert precision_on(torch.device("cuda")) == torch.float16
+
+
+def test_a_cpu_computes_in_fp32() -> None:
+    with autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
