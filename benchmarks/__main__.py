@@ -24,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios within one run, on real photographs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; all of them if none is named")
     parser.add_argument("--quick", action="store_true", help="fewer rows; memory with 2,000 and 20,000 rows in place of 10,000 and 100,000")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the benchmarks that start no Ray")
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="a folder of Parquet files with an `image` column")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     asked = parser.parse_args()
@@ -43,6 +44,7 @@ def run(name: str, asked: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
         command = [sys.executable, "-m", "benchmarks.alone", name, str(result), "--photos", str(asked.photos.resolve())]
+        command += ["--device", asked.device]
         ended = subprocess.run([*command, *(["--quick"] if asked.quick else [])], cwd=ROOT, check=False)
         about |= {"seconds": round(time.monotonic() - began, 1), "machine": machine()}
         if ended.returncode:

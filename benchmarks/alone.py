@@ -8,6 +8,8 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from benchmarks.measure import Bench, Measure
 from ray_ue.engine.environment import prepare
 
@@ -20,11 +22,12 @@ def main() -> int:
     parser.add_argument("result", type=Path)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     asked = parser.parse_args()
     prepare()  # before anything imports Ray
     found: list[Measure] = []
     with tempfile.TemporaryDirectory(prefix=f"ray-ue-bench-{asked.name}-") as scratch:
-        bench = Bench(scratch=Path(scratch), photos=asked.photos, quick=asked.quick)
+        bench = Bench(scratch=Path(scratch), photos=asked.photos, quick=asked.quick, device=torch.device(asked.device))
         found += import_module(f"benchmarks.{asked.name}").measure(bench)
     asked.result.write_text(json.dumps([plain(one) for one in found]))
     return 0

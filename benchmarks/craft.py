@@ -73,7 +73,7 @@ def speed(recipe: Recipe, bench: Bench) -> Iterator[Measure]:
 
 def sampled(recipe: Recipe, bench: Bench) -> View:
     """Small photographs with an untrained default surrogate and clusters by turns: the same work as with trained ones."""
-    spec, device = specs.parse(recipe.surrogate), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    spec, device = specs.parse(recipe.surrogate), bench.device
     fresh = backbone(spec.arch, image_size=recipe.image_size, seed=0).state_dict()
     surrogate = surrogates.load(spec, device=device, image_size=recipe.image_size, weights=fresh)
     found = thumbnails(photos(bench.photos, count=64))

@@ -24,12 +24,12 @@ GOAL = 0.95
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
-    gpu = torch.cuda.is_available()
+    gpu = bench.device.type == "cuda"
     rows = CHUNKS * (64 if bench.quick else 128) * (4 if gpu else 1)
     blobs = photos(bench.photos, count=rows)
     source = as_shards(iter(blobs), bench.scratch / "photos", rows=rows, per_shard=rows // CHUNKS)
     recipe = Recipe(image_size=224, craft_sample=2)  # the default surrogate, at the side of photographs
-    device = torch.device("cuda" if gpu else "cpu")
+    device = bench.device
     surrogate = load(parse(recipe.surrogate), device=device, weights={}, image_size=recipe.image_size)
     with job(source, bench.scratch, recipe=recipe) as run:
         actors, _ = run.machines.encoder(run.resources)

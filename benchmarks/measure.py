@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from ray_ue.version import installed
 
 PACKAGES = ("ray-ue", "ray", "torch", "torchvision", "open_clip_torch", "pillow", "pyarrow", "numpy", "safetensors")
@@ -37,11 +39,12 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What a benchmark may use: an empty folder, where photographs may lie, and whether to be quick rather than exact."""
+    """What a benchmark may use: an empty folder, where photographs may lie, whether to be quick rather than exact, and the device."""
 
     scratch: Path
     photos: Path
     quick: bool
+    device: torch.device
 
 
 Measured = Callable[[Bench], Iterator[Measure]]

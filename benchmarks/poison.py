@@ -35,7 +35,7 @@ FEW, MANY = 4_096, 40_960  # batches of 512 in both
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = bench.device
     torch.set_num_threads(cores())
     for network, rows, batch in (GPU if device.type == "cuda" else CPU)[: 1 if bench.quick else 2]:
         yield from pace(network, rows, batch, bench, device=device)

@@ -23,7 +23,7 @@ GPU = (("fast", 50_000, 512), ("resnet18", 50_000, 512))
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = bench.device
     torch.set_num_threads(1)  # one lane of an evaluation, which runs as many lanes as there are cores
     for arch, rows, batch in (GPU if device.type == "cuda" else CPU)[: 1 if bench.quick else 2]:
         ratios, speeds = [], []

@@ -6,9 +6,10 @@ from benchmarks.gpu.rows import Check
 CHECKS: dict[str, Check] = {
     "resnet18": Check(about="a ResNet-18 victim over a bare compiled loop", work=speed.resnet18, seconds=100),
     "fast": Check(about="the fast victim over a bare compiled loop, and how busy the device is", work=speed.fast, seconds=80),
-    "mi-ue": Check(about="MI-UE's sign steps over bare slopes", work=speed.mi_ue, seconds=60),
+    "mi-ue": Check(about="MI-UE's sign steps over bare slopes", work=speed.mi_ue, seconds=120),
     "uc": Check(about="UC through the default surrogate over bare slopes", work=speed.uc, seconds=60),
     "simclr": Check(about="contrastive steps over bare passes", work=speed.simclr, seconds=40),
+    "record": Check(about="a victim of recorded steps (CUDA graphs) and of plain ones", work=numerics.recording, seconds=60),
     "precision": Check(about="mixed precision against fp32", work=numerics.mixed, seconds=60),
     "banks": Check(about="banks of the device against a CPU's", work=numerics.banks, seconds=60),
     "generator": Check(about="UC's generators as measured and as saved", work=numerics.generator, seconds=30),

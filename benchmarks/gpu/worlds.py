@@ -19,6 +19,7 @@ from ray_ue.models.pretrained.surrogates import Surrogate, blank, load
 from ray_ue.perturbations import Poison
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable, pools_for
+from ray_ue.stages.protect.craft import resident_if_it_fits
 from ray_ue.storage.artifacts import Folder
 
 BUDGET = Budget(levels=8)
@@ -56,6 +57,7 @@ def image_view(setting: Setting, folder: Path, *, rows: int, device: torch.devic
     """Pictures with one delta each, in groups by label."""
     pixels, labels = setting.pictures.rows(rows)
     side, groups = pixels.shape[1], setting.pictures.classes
+    table = DeltaTable(home=Folder.at(str(folder)), rows=rows, side=side, pools=pools_for(rows), budget=BUDGET)
     return View(
         pixels=pixels,
         slot_of=np.arange(rows, dtype=np.int32),
@@ -64,7 +66,7 @@ def image_view(setting: Setting, folder: Path, *, rows: int, device: torch.devic
         groups=groups,
         centers=np.zeros((groups, 0), np.float32),
         surrogate=blank(side, device=device),
-        deltas=DeltaTable(home=Folder.at(str(folder)), rows=rows, side=side, pools=pools_for(rows), budget=BUDGET),
+        deltas=resident_if_it_fits(table, device=device, workers=Workers()),
     )
 
 

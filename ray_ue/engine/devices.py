@@ -5,6 +5,8 @@ says nothing about what a process may use.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
 import ray.train.torch
@@ -16,6 +18,17 @@ def assigned_device() -> torch.device:
     if not ray.is_initialized() or not ray.get_gpu_ids() or not torch.cuda.is_available():
         return torch.device("cpu")
     return ray.train.torch.get_device()
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """torch works with `count` threads while the block runs, and afterwards with as many as before: it may run in the driver."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def own_threads(planned: int) -> int:

@@ -65,6 +65,12 @@ class Machines:
             return max(1, self.shares(resources.gpus_per_encoder)), resources.gpus_per_encoder
         return len(self.nodes), 0.0
 
+    def train_workers(self, resources: Resources) -> int:
+        """Ray Train workers of one training, with a GPU each if there are any; 0 means inside the driver."""
+        if resources.workers == "local":
+            return 0
+        return max(1, self.gpus) if resources.workers == "auto" else int(resources.workers)
+
     def beside_readers(self, actors: int) -> float:
         """CPUs that each of `actors` may ask for, so that all of them and their readers fit."""
         return min(BESIDE, round(BESIDE * self.hosts().cpus / actors, 3))

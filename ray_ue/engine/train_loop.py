@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ray_ue.engine.devices import assigned_device
+from ray_ue.engine.devices import assigned_device, torch_threads
 from ray_ue.engine.stage import Run
 from ray_ue.loop import Step, Workers
 from ray_ue.progress import Progress, say
@@ -91,10 +91,7 @@ def restore_sigint() -> Iterator[None]:
 
 def worker_count(run: Run) -> int:
     """Ray Train workers: 0 means inside this process."""
-    workers = run.resources.workers
-    if workers == "local":
-        return 0
-    return max(1, run.machines.gpus) if workers == "auto" else int(workers)
+    return run.machines.train_workers(run.resources)
 
 
 def check_workers(run: Run) -> None:
@@ -123,7 +120,12 @@ def train_worker(config: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
     context, workers = ray.train.get_context(), this_worker()
     # Ray gives each worker one OpenMP thread; the workers of this node share its cores.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size())))
+    with torch_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size()))):
+        follow_loop(config, workers=workers)
+
+
+def follow_loop(config: dict[str, Any], *, workers: Workers) -> None:
+    """Go on from the last checkpoint to the last step, saving on the way."""
     device = assigned_device()
     folder: Folder = config["folder"]
     resume, _ = load_checkpoint(folder)

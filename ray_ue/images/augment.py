@@ -52,7 +52,7 @@ def _places(crops: Crops, *, high: int, wide: int, device: torch.device) -> tupl
 
 
 def pack_pixels(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -> Int32[Tensor, "n H W"]:
-    """A resident set: one word per pixel, so that a crop is one gather of words, not of bytes."""
+    """Rows on a device: one word per pixel, so that a crop is one gather of words, not of bytes."""
     words = np.zeros((*pixels.shape[:3], 4), np.uint8)
     words[..., :3] = pixels
     return torch.from_numpy(words.view(np.int32)[..., 0]).to(device)

@@ -3,14 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from ray_ue.loop import Step, Workers
-from ray_ue.models.pretrained.surrogates import Surrogate
+from ray_ue.models.device_memory import fits, free_bytes
+from ray_ue.models.normalization import floats, scaled
+from ray_ue.models.pretrained.surrogates import Images, Surrogate
 from ray_ue.perturbations import Poison
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
@@ -54,6 +58,21 @@ class View:
             raise ValueError(f"group {top} has no center: there are only {len(self.centers)}")
         if self.pixels.shape[1:3] != (self.surrogate.canvas,) * 2:
             raise ValueError(f"images of {self.pixels.shape[1:3]} do not fill {self.surrogate.name}'s canvas of {self.surrogate.canvas}")
+
+    def images(self, rows: Int[np.ndarray, " B"]) -> Images:
+        """Rows as [0, 1] images on the surrogate's device."""
+        device = self.surrogate.device
+        if len(self._resident):
+            return scaled(self._resident[torch.from_numpy(rows).to(device)])
+        return floats(self.pixels[rows], device=device)
+
+    @cached_property
+    def _resident(self) -> UInt8[Tensor, "n H W 3"]:
+        """All rows on a GPU where they fit, so that no batch waits for a file; empty where batches are read from the file."""
+        device = self.surrogate.device
+        if device.type == "cuda" and fits(self.pixels.nbytes, device=device, free=free_bytes(device)):
+            return torch.from_numpy(np.array(self.pixels)).to(device)
+        return torch.zeros((0, *self.pixels.shape[1:]), dtype=torch.uint8)
 
     @property
     def per(self) -> Per:

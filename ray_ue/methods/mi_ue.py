@@ -92,7 +92,9 @@ class MIUE(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = None if self.uses_surrogate else SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        passes = self.passes(len(view.pixels))
+        made = {"sampler": sampler, "decay": self.decay, "resume": resume, "passes": passes}
+        source = None if self.uses_surrogate else SourceModel.create(self.network, **made)
         trained = sampler.per_epoch(batch=self.batch) if source else 0
         lists = deltas.lists(sampler.pooled(0, batch=self.poison_batch))
         count = partial(self._images, rows=len(view.pixels))

@@ -121,4 +121,4 @@ def _linear_source(sampler: Sampler, *, resume: Mapping[str, Tensor]) -> SourceM
     optimiser = torch.optim.SGD(net.parameters(), lr=1.0, momentum=MOMENTUM)
     if resume:
         restore_optimiser(net, optimiser, resume)
-    return SourceModel(net=net, optimiser=optimiser, workers=sampler.workers, seed=sampler.seed)
+    return SourceModel(net=net, body=net["body"], optimiser=optimiser, workers=sampler.workers, seed=sampler.seed)

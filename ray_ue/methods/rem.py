@@ -76,7 +76,7 @@ class REM(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume, passes=self.passes(len(view.pixels)))
         rows, descent = len(view.pixels), len(view.pixels) * self.steps * self._passes_per_step()
         training = Training(
             steps=self.training_steps,

@@ -54,7 +54,7 @@ class TAP(NetworkMethod):
     def craft(self, view: View, *, budget: Budget, aim: Aimed, seed: int, workers: Workers, resume: Mapping[str, Tensor]) -> Iterator[Step]:
         deltas = open_deltas(view, budget=budget, workers=workers, resume=resume)
         sampler = Sampler(view=view, workers=workers, seed=seed)
-        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume)
+        source = SourceModel.create(self.network, sampler=sampler, decay=self.decay, resume=resume, passes=self.passes(len(view.pixels)))
         aimed = torch.from_numpy(aim.astype(np.int64)).to(view.surrogate.device)
         training = Training(
             steps=self.epochs * sampler.per_epoch(batch=self.batch),

@@ -15,7 +15,6 @@ from ray_ue.images.processing import Draws, draw_processes, parse_processes, pro
 from ray_ue.loop import Step, Workers, read_loss, to_cpu
 from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.base import Aimed, Method, View
-from ray_ue.models.normalization import floats
 from ray_ue.models.pretrained.surrogates import Images, Surrogate
 from ray_ue.objectives.anchor import LOSSES
 from ray_ue.perturbations import Additive, Poison
@@ -140,16 +139,22 @@ class UC(Method):
             _adam(memory, batch.slots, gradient, rate=self.rate(step), decay=parameterization.decay, floor=parameterization.floor)
             images += len(batch.rows)
             memory |= {"step": torch.tensor(step + 1), "images": torch.tensor(images)}
+            if step + 1 == self.steps:  # here, where it is measured: another device would round a generator's convolutions otherwise
+                memory["rendered"] = self._rendered(memory, budget=budget)
             loss_of = read_loss(loss, what=f"the UC loss at step {step}", advice=f"try a learning rate below {self.learning_rate}")
             yield Step(step=step + 1, steps=self.steps, loss_of=loss_of, images=images, state=partial(to_cpu, memory))
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
-        """The deltas as they were last measured, in whole levels; one slot is rendered at a time."""
+        """The deltas as the device that crafted them shows them, in whole levels; before the last step, as this one does."""
+        rendered = state["rendered"] if "rendered" in state else self._rendered(state, budget=budget)
+        return Additive(bank=budget.quantise(rendered.cpu().numpy()), budget=budget)
+
+    @torch.no_grad()
+    def _rendered(self, state: Mapping[str, Tensor], *, budget: Budget) -> Float[Tensor, "S 3 h w"]:
+        """The deltas of all slots in the computer's memory; one is rendered at a time."""
         parameterization = PARAMETERIZATIONS[self.parameterization]
-        with torch.no_grad():
-            pairs = zip(state["params"].split(1), state["latent"].split(1), strict=True)
-            rendered = [parameterization.render(params, latent, budget=budget).cpu().numpy() for params, latent in pairs]
-        return Additive(bank=budget.quantise(np.concatenate(rendered)), budget=budget)
+        pairs = zip(state["params"].split(1), state["latent"].split(1), strict=True)
+        return torch.cat([parameterization.render(params, latent, budget=budget).cpu() for params, latent in pairs])
 
     def _draw(self, surrogate: Surrogate, *, members: list[Rows], seed: int, turn: int) -> Batch:
         """The same on every worker. With more slots than a batch has room for, slots take turns."""
@@ -183,7 +188,7 @@ class UC(Method):
             active_slots = slots[torch.from_numpy(local).to(slots.device)]
             params = memory["params"][active_slots].requires_grad_()
             deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][active_slots], budget=budget)
-            images = floats(view.pixels[batch.rows[own]], device=targets.device)
+            images = view.images(batch.rows[own])
             shown = AUGMENT_ORDERS[self.augment].show(images, deltas[torch.from_numpy(which).to(slots.device)], batch.crops.of(own))
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
             seen = process(shown, batch.processes.of(own))

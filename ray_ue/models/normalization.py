@@ -15,4 +15,9 @@ def normalise(images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
 
 def floats(pixels: UInt8[np.ndarray, "B h w 3"], *, device: torch.device) -> Float[Tensor, "B 3 h w"]:
     """uint8 rows as [0, 1] images on the device, channels last in memory."""
-    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float().div(255)
+    return scaled(torch.from_numpy(np.array(pixels)).to(device))
+
+
+def scaled(pixels: UInt8[Tensor, "B h w 3"]) -> Float[Tensor, "B 3 h w"]:
+    """uint8 rows of a device as [0, 1] images there, channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float().div(255)

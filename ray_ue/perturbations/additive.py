@@ -120,7 +120,7 @@ class Streamed(Poison):
     def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         self.check(slot)
         height, width = pixels.shape[:2]
-        entry = self.budget.quantise(self.deltas.read(self.turn, np.array([slot]))[0].numpy())
+        entry = self.budget.quantise(self.deltas.read(self.turn, np.array([slot]))[0].cpu().numpy())
         delta = extend_delta(resize_delta(entry, min(height, width)), height=height, width=width)
         return self.budget.apply(pixels, delta)
 

@@ -135,7 +135,7 @@ class DeltaTable:
     def _save(self, turn: int, pool: int) -> None:
         self._side(turn, pool, fresh=False).flush()
         if not self.home.local:
-            with self.home.writing(_name(turn, pool)) as file:
+            with self.home.writing(file_name(turn, pool)) as file:
                 file.write(self._path(turn, pool).read_bytes())
 
     def levels(self, turn: int) -> Iterator[Int8[np.ndarray, "_ 3 h w"]]:
@@ -143,14 +143,14 @@ class DeltaTable:
         size = max(1, BLOCK // (12 * self.side**2))
         for begin in range(0, self.rows, size):
             rows = np.arange(begin, min(begin + size, self.rows))
-            yield self.budget.quantise(self.read(turn, rows).numpy())
+            yield self.budget.quantise(self.read(turn, rows).cpu().numpy())
 
     def bytes(self) -> int:
         """What both sides take on disk, over all workers."""
         return SIDES * self.rows * 3 * self.side**2
 
     def _path(self, turn: int, pool: int) -> Path:
-        name = _name(turn, pool)
+        name = file_name(turn, pool)
         if self.home.local:
             return Path(self.home.path(name))
         if not self._scratch:
@@ -165,8 +165,8 @@ class DeltaTable:
         shape = (len(self.members(pool)), 3, self.side, self.side)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.home.local and self.home.exists(_name(turn, pool)):
-                path.write_bytes(self.home.read(_name(turn, pool)))
+            if not self.home.local and self.home.exists(file_name(turn, pool)):
+                path.write_bytes(self.home.read(file_name(turn, pool)))
             elif not fresh:
                 raise FileNotFoundError(f"{path} is gone, and with it the perturbations of {len(self.members(pool)):,} images; start over")
             else:
@@ -195,7 +195,8 @@ class Scratch:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def _name(turn: int, pool: int) -> str:
+def file_name(turn: int, pool: int) -> str:
+    """The file of a pool's side that a round writes."""
     return f"side-{turn % SIDES}/pool-{pool:05d}.npy"
 
 

@@ -28,12 +28,12 @@ def setting(tmp_path: Path) -> Setting:
 def test_the_command_runs_checks_on_a_cpu_and_keeps_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["gpu", "generator,kmeans", "--device", "cpu", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["gpu", "kmeans,record", "--device", "cpu", "--out", str(tmp_path)])
     assert gpu.main() == 0
     kept = json.loads((tmp_path / "gpu.json").read_text())
-    assert list(kept["checks"]) == ["generator", "kmeans"]
+    assert list(kept["checks"]) == ["kmeans", "record"]
     assert all(result["rows"] and not result["error"] for result in kept["checks"].values())
-    assert "generator: largest change between what is measured and what is saved | 0 levels" in capsys.readouterr().out
+    assert "record: recorded against plain steps, accuracy | 0 points" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["banks", "precision", "fast", "simclr"])

@@ -6,7 +6,7 @@ import ray.train.torch
 import torch
 
 from ray_ue.engine import devices
-from ray_ue.engine.devices import assigned_device, own_threads
+from ray_ue.engine.devices import assigned_device, own_threads, torch_threads
 from ray_ue.engine.session import describe_node
 
 
@@ -40,6 +40,13 @@ def test_a_process_that_never_joined_ray_has_no_gpu(monkeypatch: pytest.MonkeyPa
 def test_a_plan_for_larger_nodes_takes_no_more_threads_than_this_one_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices.os, "cpu_count", lambda: 4)
     assert [own_threads(planned) for planned in (0, 1, 4, 32)] == [1, 1, 4, 4]
+
+
+def test_threads_of_a_loop_in_the_driver_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with torch_threads(before + 3):
+        assert torch.get_num_threads() == before + 3
+    assert torch.get_num_threads() == before
 
 
 def test_a_node_elsewhere_has_the_cores_that_ray_says_and_this_one_those_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from benchmarks.gpu.rows import Setting
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
-LAWS = ("precision", "banks", "generator", "resume", "kmeans", "compile", "uc-victims", "mi-ue-victims", "doctor")
+LAWS = ("precision", "banks", "generator", "resume", "kmeans", "record", "compile", "uc-victims", "mi-ue-victims", "doctor")
 
 
 @pytest.fixture(scope="session")

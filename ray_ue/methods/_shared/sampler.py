@@ -11,7 +11,6 @@ from torch import Tensor
 from ray_ue.loop import Workers
 from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import View
-from ray_ue.models.normalization import floats
 from ray_ue.random_streams import STREAMS
 from ray_ue.types import Rng
 
@@ -77,7 +76,7 @@ class Sampler:
 
     def images(self, rows: Rows) -> Images:
         """Rows as [0, 1] images on the device."""
-        return floats(self.view.pixels[rows], device=self.view.surrogate.device)
+        return self.view.images(rows)
 
     def targets(self, rows: Rows) -> list[Int[Tensor, " B"]]:
         """The groups of these rows, one tensor per grouping: the targets of the source network."""

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ray_ue.loop import Workers, optimiser_state, read_loss, restore_optimiser, seeded, seeded_weights, sum_in_place
 from ray_ue.methods._shared.sampler import Images, Sampler
+from ray_ue.models.acceleration import CompiledNet, worth_compiling
 from ray_ue.models.classifiers import classifier
 from ray_ue.models.heads import remove_head
 from ray_ue.models.names import NETS
 from ray_ue.models.normalization import normalise
 from ray_ue.models.precision import autocast
 from ray_ue.models.sync_batchnorm import with_sync_batchnorm
+from ray_ue.progress import say
 from ray_ue.random_streams import STREAMS
 from ray_ue.registry import unknown
 
@@ -53,10 +55,13 @@ def cosine_rate(done: float, *, lr: float, floor: float) -> float:
 class SourceModel:
     """A network in two parts, features and one linear head per grouping, trained by SGD on the sum of all workers' slopes.
 
+    `body` is the first part of `net`, or what computes the same faster.
+
     What it drops out depends on `seed`, the worker and how many steps it has taken, which is the buffer `taken` of `net`.
     """
 
     net: nn.ModuleDict
+    body: Callable[[Tensor], Tensor]
     optimiser: torch.optim.SGD
     workers: Workers
     seed: int
@@ -70,10 +75,11 @@ class SourceModel:
         decay: float,
         resume: Mapping[str, Tensor],
         heads: Callable[[int], nn.ModuleList] | Literal["groups"] = "groups",
+        passes: int = 0,
     ) -> "SourceModel":
         """Weights are a function of `seed` (and of the first images, for a network that looks at them); `resume` puts others in.
 
-        `heads` makes what stands on features of a width, else there is a linear one for each grouping.
+        `heads` makes what stands on features of a width, else there is a linear one for each grouping. Many `passes` are worth compiling.
         """
         view, seed, workers = sampler.view, sampler.seed, sampler.workers
         device = view.surrogate.device
@@ -88,12 +94,14 @@ class SourceModel:
         optimiser = torch.optim.SGD(weights, lr=1.0, momentum=MOMENTUM, weight_decay=decay)
         if resume:
             restore_optimiser(net, optimiser, resume)
-        return cls(net=net, optimiser=optimiser, workers=workers, seed=seed)
+        compiled = worth_compiling(passes, device=device, world=workers.world)
+        run = CompiledNet(net=net["body"], tell=say) if compiled else net["body"]
+        return cls(net=net, body=run, optimiser=optimiser, workers=workers, seed=seed)
 
     def features(self, images: Images) -> Float[Tensor, "B D"]:
         """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
         with autocast(images.device):
-            return self.net["body"](normalise(images)).float()
+            return self.body(normalise(images)).float()
 
     def logits(self, images: Images) -> list[Float[Tensor, "B _"]]:
         """One row of logits per head."""

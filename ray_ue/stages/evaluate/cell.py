@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +17,9 @@ from ray_ue.exploiter.dataset import Block, Training
 from ray_ue.exploiter.defenses.registry import acts_on_test, defend, prepare_test
 from ray_ue.exploiter.supervised import predict
 from ray_ue.loop import Workers
+from ray_ue.models.acceleration import worth_compiling
 from ray_ue.random_streams import STREAMS
+from ray_ue.stages.evaluate.blocks import Blocks, Rows
 from ray_ue.stages.evaluate.checkpoint import load_checkpoint, save_checkpoint
 from ray_ue.stages.evaluate.labels import open_labels
 from ray_ue.stages.evaluate.rows import open_match
@@ -27,7 +28,6 @@ from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, fini
 from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 2
-COMPILED_IMAGES = 2_000_000  # image passes from which a victim on a GPU is compiled
 MIXED = ("protected", "clean-part")
 
 
@@ -139,11 +139,12 @@ def breaks_device(error: RuntimeError) -> bool:
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-@lru_cache(maxsize=4)
-def block(pixels: PixelSet) -> Block:
+BLOCKS = Blocks()  # of this process: the cells of a lane mostly share their pixels
+
+
+def block(pixels: PixelSet) -> Rows:
     """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
-    views, places = open_views(pixels.views)[0], pixels.places()
-    return views if len(places) == len(views) and (places == np.arange(len(views))).all() else views[places]
+    return BLOCKS.take(pixels, open_views(pixels.views)[0], pixels.places())
 
 
 def training_of(job: CellJob) -> Training:
@@ -174,10 +175,9 @@ def _train(
     began, saved = time.monotonic(), time.monotonic()
     training = training_of(job)
     net = train.build_victim(victim, training, size=job.size, seed=job.seed)
-    # Compiling takes about a minute: only long trainings win it back.
-    compiled = device.type == "cuda" and job.schedule.epochs * len(training.labels) >= COMPILED_IMAGES
+    compiled = worth_compiling(job.schedule.epochs * len(training.labels), device=device, world=workers.world)
     setting = train.TrainSetting(
-        schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled
+        schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled, tell=told
     )
     tests = {"accuracy": _test(job.test, job), **({"perturbed": _test(job.perturbed, job)} if job.perturbed else {})}
     resume, curves, spent = load_checkpoint(folder)

@@ -8,18 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ray_ue.config.recipe import Recipe
+from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.config.stages import FURTHER
+from ray_ue.engine.machines import Machines
 from ray_ue.engine.stage import Run, stage
 from ray_ue.engine.train_loop import run_loop, worker_count
 from ray_ue.grouping.kmeans import NO_SLOT
 from ray_ue.loop import Step, Workers
 from ray_ue.methods import View
-from ray_ue.methods.requirements import requirements_of
+from ray_ue.methods.requirements import Requirements, requirements_of
+from ray_ue.models.device_memory import fits, free_bytes
 from ray_ue.models.pretrained.surrogates import blank
 from ray_ue.objectives.aims import AIMS
 from ray_ue.perturbations import Poison, open_poison_file
 from ray_ue.perturbations.delta_table import DeltaTable, pools_for
+from ray_ue.perturbations.resident_table import ResidentDeltaTable
 from ray_ue.stages.protect.cluster import open_groups
 from ray_ue.stages.protect.embed import fetchable, open_surrogate
 from ray_ue.stages.protect.views import open_views
@@ -48,10 +51,7 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
 
 def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Folder) -> dict:
     recipe, needs = run.recipe, requirements_of(run.recipe)
-    if needs.per == "group" and not needs.method.passes(views.facts["rows"]):
-        run = replace(run, resources=replace(run.resources, workers="local"))  # done before a worker has started
-    elif (needs.method.single_worker or needs.method.trains_proxies) and worker_count(run) > 1:
-        run = replace(run, resources=replace(run.resources, workers="1"))
+    run = replace(run, resources=fitting_resources(run.resources, needs, rows=views.facts["rows"], machines=run.machines))
     table = deltas_of(recipe, rows=views.facts["rows"], side=views.facts["canvas"], folder=folder)
     if needs.per == "image" and (count := worker_count(run)) > table.pools:
         raise ValueError(f"--workers {count} is too many: {table.rows:,} images make {table.pools} pool(s) for one worker each at least")
@@ -68,6 +68,15 @@ def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Fold
     }
 
 
+def fitting_resources(resources: Resources, needs: Requirements, *, rows: int, machines: Machines) -> Resources:
+    """The resources with no more workers than the method can use on `rows` views."""
+    if needs.per == "group" and not needs.method.passes(rows):
+        return replace(resources, workers="local")  # done before a worker has started
+    if (needs.method.single_worker or needs.method.trains_proxies) and machines.train_workers(resources) > 1:
+        return replace(resources, workers="1")
+    return resources
+
+
 def uc_passes(clusters: int, rows: int) -> int:
     """Image passes that the UC authors' code would spend: clusters x 50 epochs x all rows."""
     return clusters * 50 * rows
@@ -76,6 +85,13 @@ def uc_passes(clusters: int, rows: int) -> int:
 def deltas_of(recipe: Recipe, *, rows: int, side: int, folder: Folder) -> DeltaTable:
     """The table that a method keeps one perturbation per image in; nothing is written before the method writes."""
     return DeltaTable(home=folder.child("deltas"), rows=rows, side=side, pools=pools_for(rows), budget=recipe.levels())
+
+
+def resident_if_it_fits(table: DeltaTable, *, device: torch.device, workers: Workers) -> DeltaTable:
+    """A worker's part of the table on its GPU, if there is one and it has room; else the table in its files."""
+    if device.type == "cuda" and fits(table.bytes() // workers.world, device=device, free=free_bytes(device)):
+        return ResidentDeltaTable.of(table, device=device, workers=workers)
+    return table
 
 
 def craft_loop(
@@ -98,6 +114,7 @@ def craft_loop(
     slots_of = [grouping.slot_of[ids] for grouping in groupings]
     assert all((slots >= 0).all() for slots in slots_of), "a sampled view was read, so its row has a group"
     side, centers = pixels.shape[1], groupings[0].centers
+    table = deltas_of(recipe, rows=len(ids), side=side, folder=folder)
     view = View(
         pixels=pixels,
         slot_of=slots_of[0] if shared else np.arange(len(ids), dtype=np.int32),
@@ -108,7 +125,7 @@ def craft_loop(
         surrogate=open_surrogate(recipe.surrogate, weights=weights, image_size=recipe.image_size, device=device)
         if method.uses_surrogate
         else blank(side, device=device),
-        deltas=deltas_of(recipe, rows=len(ids), side=side, folder=folder),
+        deltas=table if shared else resident_if_it_fits(table, device=device, workers=workers),
         also=tuple(slots_of[1:]),
     )
     aim = AIMS[recipe.aim](centers, np.random.default_rng(recipe.seed))

@@ -93,9 +93,16 @@ class Encoder:
 
     def features(self, views: np.ndarray) -> np.ndarray:
         """The features `n D` of views `n H W 3`, all at once."""
+        return self.begin(views).cpu().numpy()
+
+    def begin(self, views: np.ndarray) -> torch.Tensor:
+        """Ask for the features `n D` of views `n H W 3`, all at once; to read them waits for the device, this does not."""
+        host = torch.from_numpy(np.ascontiguousarray(views))
+        if self.surrogate.device.type == "cuda":
+            host = host.pin_memory()  # from pinned memory the copy goes on while the next batch is decoded
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(views)).to(self.surrogate.device).permute(0, 3, 1, 2).float() / 255
-            return self.surrogate.features(pixels).float().cpu().numpy()
+            pixels = host.to(self.surrogate.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+            return self.surrogate.features(pixels).float()
 
 
 class Embedder(Encoder):
@@ -111,7 +118,7 @@ class Embedder(Encoder):
         keys, labels = chunk["key"][0].values, chunk["label"][0].values
         blobs = [blob.as_buffer() for blob in chunk["data"][0].values]
         kept: list[int] = []
-        vectors = [np.zeros((0, self.surrogate.width), np.float32)]
+        asked: list[torch.Tensor] = []
         reasons: dict[int, str] = {}
         ready: list[np.ndarray] = []
         for row, view in enumerate(self.pool.map(self.view, blobs)):
@@ -121,15 +128,15 @@ class Embedder(Encoder):
             kept.append(row)
             ready.append(view)
             if len(ready) == self.batch:
-                vectors.append(self.features(np.stack(ready)))
+                asked.append(self.begin(np.stack(ready)))
                 ready = []
         if ready:
-            vectors.append(self.features(np.stack(ready)))
+            asked.append(self.begin(np.stack(ready)))
         if reasons:
             bad = np.array(list(reasons))
             write_rejected(self.folder, chunk_name(number), ids=first + bad, keys=keys.take(bad), reasons=list(reasons.values()))
         good = np.array(kept, np.int64)
-        flat = np.concatenate(vectors)
+        flat = np.concatenate([np.zeros((0, self.surrogate.width), np.float32), *(vectors.cpu().numpy() for vectors in asked)])
         write_vectors(self.folder, number, ids=first + good, keys=keys.take(good), labels=labels.take(good), vectors=flat)
         return pa.table({"number": [number], "rows": [len(blobs)], "rejected": [len(reasons)]})
 

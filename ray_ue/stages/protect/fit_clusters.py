@@ -33,10 +33,15 @@ class Fit:
 
 def fit_clusters(embedded: Artifact, sample: Places, *, clusters: int, restarts: int, seed: int, machines: Machines) -> Fit:
     """Fit `clusters` (0: chosen) on the readable rows `sample`; whoever fits them reads them, so a driver holds no large sample."""
-    if len(sample) <= HERE:
+    if fits_here(len(sample)):
         return fit(embedded, sample, clusters, restarts, seed)
     task = ray.remote(num_cpus=1, num_gpus=min(1, machines.gpus))(fit_with_all_cores)
     return ray.get(task.remote(embedded, sample, clusters, restarts, seed))
+
+
+def fits_here(rows: int) -> bool:
+    """Whether so many rows are clustered in the driver."""
+    return rows <= HERE
 
 
 def fit_with_all_cores(embedded: Artifact, sample: Places, clusters: int, restarts: int, seed: int) -> Fit:
