@@ -30,6 +30,8 @@ class ProtectArguments:
     """Remove pictures from a finished copy that are no longer in the source."""
     dry_run: bool = False
     """Only print the plan, and what the run would refuse: rows, passes, disk, devices."""
+    nodes: str = ""
+    """With --dry-run: nodes to plan for, as 8x32+1 (eight of 32 CPUs and a GPU) or cluster.yaml; says which stage runs where."""
     preview: int = 0
     """Craft on a few images only, and show this many of them before and after in OUTPUT.preview.html; no copy is written."""
 
@@ -59,6 +61,8 @@ class EvaluateArguments:
     resources: OmitArgPrefixes[Resources] = field(default_factory=Resources)
     dry_run: bool = False
     """Only print the plan: cells, schedules, controls."""
+    nodes: str = ""
+    """With --dry-run: nodes to plan for, as 8x32+1 (eight of 32 CPUs and a GPU) or cluster.yaml; says where victims train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,3 +173,9 @@ class DoctorArguments:
 class CompletionArguments:
     shell: Positional[Literal["bash", "zsh"]]
     """The shell of the script."""
+
+
+def refuse_undescribed(arguments: object) -> None:
+    """A run plans for the nodes that are there; only a dry run can plan for described ones."""
+    if isinstance(arguments, ProtectArguments | EvaluateArguments) and arguments.nodes and not arguments.dry_run:
+        raise ValueError(f"--nodes {arguments.nodes} describes nodes for a plan: give it together with --dry-run, or leave it out")

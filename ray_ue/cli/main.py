@@ -19,6 +19,7 @@ from ray_ue.cli.arguments import (
     ReportArguments,
     SweepArguments,
     VerifyArguments,
+    refuse_undescribed,
 )
 from ray_ue.cli.exchange import convert_copy, export_perturbations, join_leaderboard
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(words: list[str]) -> int:
     name = words[0]
     arguments = commands.parse_arguments(name, words[1:])
+    refuse_undescribed(arguments)
     match arguments:
         case VerifyArguments():
             return verify_copy(arguments, words)
@@ -116,7 +118,8 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
         prune=arguments.prune,
     )
     if arguments.dry_run:
-        print_plan(words, protect.describe(job), uris=(arguments.source, arguments.output, arguments.recipe.embeddings))
+        uris = (arguments.source, arguments.output, arguments.recipe.embeddings)
+        print_plan(words, protect.describe(job, nodes=arguments.nodes), uris=uris)
         found = list(problems(job))
         print("".join(f"ray-ue: {problem}\n" for problem in found), end="", file=sys.stderr)
         return USER_ERROR if found else 0
@@ -161,7 +164,7 @@ def evaluate_copies(arguments: EvaluateArguments, words: Sequence[str]) -> int:
     )
     if arguments.dry_run:
         uris = (*arguments.copies, arguments.clean, arguments.test, arguments.results, *arguments.grid.purified_folders())
-        return print_plan(words, evaluate.describe(job), uris=uris)
+        return print_plan(words, evaluate.describe(job, nodes=arguments.nodes), uris=uris)
     return print_evaluation(evaluate.run(job))
 
 

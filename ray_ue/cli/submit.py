@@ -52,11 +52,22 @@ def check_upload(folder: Path) -> Upload:
 
 def submit_line(verb: str, words: Sequence[str], *, address: str, folder: Path) -> str:
     """The shell command that runs `ray-ue VERB WORDS` as a Ray job. A folder is uploaded only if it holds our code."""
-    arguments = [word for word in words if word.replace("_", "-") not in ("--dry-run", "--no-dry-run")]
+    arguments = without_planning(words)
     job = Path("jobs", f"{verb}.py")
     call = [str(job)] if (folder / job).is_file() else ["-m", "ray_ue", verb]
     upload = ["--working-dir", "." if folder.absolute() == Path.cwd() else str(folder)] if holds_code(folder) else []
     return shlex.join(["ray", "job", "submit", "--address", address, *upload, "--", "python", *call, *arguments])
+
+
+def without_planning(words: Sequence[str]) -> list[str]:
+    """The words of the command without the flags that only plan."""
+    kept: list[str] = []
+    for place, word in enumerate(words):
+        after_nodes = place > 0 and words[place - 1] == "--nodes"
+        if after_nodes or word.replace("_", "-") in ("--dry-run", "--no-dry-run", "--nodes") or word.startswith("--nodes="):
+            continue
+        kept.append(word)
+    return kept
 
 
 def describe_submission(verb: str, words: Sequence[str], *, uris: Sequence[str], folder: Path) -> str:

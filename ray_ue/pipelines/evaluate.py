@@ -12,6 +12,7 @@ from ray_ue.config.grid import Grid, GridCell, grid_cells
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.pace import device_here
 from ray_ue.pipelines.planning import count, median_side
 from ray_ue.pipelines.protect import CLAIM, is_copy, work_of
 from ray_ue.pipelines.values import word
@@ -128,8 +129,8 @@ def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
                 )
 
 
-def describe(job: EvaluationJob) -> str:
-    """The plan of a run, for people."""
+def describe(job: EvaluationJob, *, nodes: str = "") -> str:
+    """The plan of a run, for people; for the nodes that `nodes` describes also where victims train."""
     grid = job.grid
     relabels = grid.relabel_names(classes=10)
     patterned = [number for number, copy in enumerate(job.copies) if has_groups(copy)]
@@ -149,6 +150,12 @@ def describe(job: EvaluationJob) -> str:
         f"defenses   {', '.join(grid.defense_names())}",
         f"time       {time_line(job, cells)}",
     ]
+    if nodes:
+        from ray_ue.pipelines.placement import describe_machines, described_cluster, evaluate_placement
+
+        machines = described_cluster(nodes)
+        placed = [f"{name:9}  {where}" for name, where in evaluate_placement(job.resources, machines, cells=len(cells)).items()]
+        lines += [f"nodes      {describe_machines(machines)}", *placed]
     if any(victims.parse_victim(name).how in victims.CONTRASTIVE for name in grid.victim_names()):
         lines.append("note       contrastive victims make no supervised steps: defenses that change steps are marked failed for them")
     return "\n".join(lines)
@@ -164,15 +171,14 @@ def time_line(job: EvaluationJob, cells: list[GridCell]) -> str:
 
 def victims_time(cells: Sequence[GridCell], grid: Grid, *, rows: int, side: int, resources: Resources) -> str:
     """What victims take on this machine, timed now, on `rows` images of the shorter side `side`."""
-    import torch
-
     from ray_ue.stages.evaluate.data import seen_size
     from ray_ue.stages.evaluate.times import describe_time, loads_of
 
     loads = loads_of(cells, grid, rows=min(rows, grid.train_rows or rows))
-    cores, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    device, gpus = device_here(resources)
+    cores = os.cpu_count() or 1
     lanes = 1 if resources.workers == "local" else max(1, min(len(cells), gpus or cores))
-    threads, device = max(1, cores // lanes), torch.device("cuda" if gpus else "cpu")
+    threads = max(1, cores // lanes)
     return describe_time(loads, size=grid.image_size or seen_size(side), lanes=lanes, threads=threads, device=device)
 
 

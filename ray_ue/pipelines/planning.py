@@ -5,26 +5,20 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ray_ue.config.recipe import SIDES, Recipe
+from ray_ue.config.recipe import SIDES, Recipe, Resources
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.models.pretrained import specs
-from ray_ue.progress import duration, format_bytes
+from ray_ue.pipelines.pace import device_here, pace_lines
+from ray_ue.progress import format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from ray_ue.methods import Method
-
-SEEN = 64  # random images that a network which looks at some before it is trained is shown, to tell its speed
 LOOKED_AT = 24  # images that are decoded to tell how large the copy will be
 # What stands for the surrogate where there is none: without given vectors, and with them.
 NONE = (
@@ -91,13 +85,11 @@ def check_room(plan: Estimate, *, output: Folder) -> None:
         )
 
 
-def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, work: Folder) -> str:
+def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, work: Folder, resources: Resources) -> str:
     """The plan as text, a line per fact."""
-    import torch
-
     from ray_ue.methods.requirements import requirements_of
 
-    needs = requirements_of(recipe)
+    needs, (device, gpus) = requirements_of(recipe), device_here(resources)
     method, per = needs.method, needs.per
     rows = plan.rows if per == "image" else min(recipe.craft_sample, plan.rows)
     images = method.passes(rows)
@@ -119,43 +111,11 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
-        **(pace_lines(recipe, method, rows=rows, images=images) if method.source_arch or method.uses_surrogate else {}),
+        **(pace_lines(recipe, method, rows=rows, images=images, device=device) if method.source_arch or method.uses_surrogate else {}),
         "disk": f"copy about {format_bytes(plan.copy)} ({recipe.image_format}), work folder about {format_bytes(plan.work)}{free}",
-        "devices": f"{os.cpu_count()} cores, {torch.cuda.device_count()} GPUs here; RAY_ADDRESS joins a running Ray cluster",
+        "devices": f"{os.cpu_count()} cores, {gpus} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
-
-
-def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int) -> dict[str, str]:
-    """What the passes take, in time and memory, at the pace that is measured here, now, on one worker."""
-    import torch
-
-    from ray_ue.methods._shared.throughput import pace
-    from ray_ue.perturbations.delta_table import pools_for
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, net, side = passed(recipe, method)
-    pace_measured = pace(net, side=side, device=device)
-    count = method.peak_batch(rows, pools=pools_for(rows))
-    memory, kind = pace_measured.bytes * count / 2**30, "GPU memory" if device.type == "cuda" else "memory"
-    least = f", without the {method.unplanned_model}" if method.unplanned_model else ""
-    return {
-        "time": f"crafting {'at least' if least else 'about'} {duration(images / pace_measured.images)} on one worker like this one "
-        f"({pace_measured.images:,.{0 if pace_measured.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
-        "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, without network and page cache{least}",
-    }
-
-
-def passed(recipe: Recipe, method: "Method") -> tuple[str, "nn.Module", int]:
-    """What the images of crafting pass through, by name, with random weights, and the side at which it sees them."""
-    if method.source_arch:
-        from ray_ue.models.classifiers import classifier
-
-        side = recipe.image_size
-        pixels = np.random.default_rng(0).integers(0, 256, (SEEN, side, side, 3), dtype=np.uint8)  # some networks look at images first
-        return method.source_arch, classifier(method.source_arch, side=side, classes=10, sample=pixels, seed=0), side
-    spec, size = specs.parse(recipe.surrogate), recipe.geometry()[1]
-    return spec.arch, specs.family(spec.kind).bare(spec.arch, size), size
 
 
 def given_line(recipe: Recipe) -> str:

@@ -110,10 +110,17 @@ def refuse_overlap(job: Job) -> None:
             raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
 
 
-def describe(job: Job) -> str:
-    """The plan of a run, for people."""
+def describe(job: Job, *, nodes: str = "") -> str:
+    """The plan of a run, for people; for the nodes that `nodes` describes also where each stage runs."""
     plan = estimate(job.source, recipe=job.recipe)
-    return estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work)
+    text = estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work, resources=job.resources)
+    if not nodes:
+        return text
+    from ray_ue.pipelines.placement import describe_machines, described_cluster, protect_placement
+
+    machines, shards = described_cluster(nodes), len(job.source.shards())
+    lines = protect_placement(job.recipe, job.resources, machines, rows=plan.rows, shards=shards)
+    return "\n".join([text, f"{'nodes':>9}  {describe_machines(machines)}", *(f"{name:>9}  {where}" for name, where in lines.items())])
 
 
 def run(job: Job, *, until: str) -> dict[str, Artifact]:

@@ -1,0 +1,120 @@
+"""Where each stage of a run would work on a described Ray cluster: how many tasks, actors and workers, on what, with how many threads."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.engine.machines import Machines, Node
+
+KIND = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
+EXAMPLE = "8x32+1 (eight nodes of 32 CPUs and a GPU), 2x32+1,4x16 (of two kinds) or cluster.yaml"
+MOST = 10_000  # nodes of one kind
+
+
+def described_cluster(text: str) -> Machines:
+    """The nodes that a text or the file of a `ray up` describes; a `ValueError` says what would have worked.
+
+    Of a file all nodes count that may start: as many as `max_workers` allows, those with the highest priority first.
+    """
+    nodes = nodes_of_file(Path(text)) if text.endswith((".yaml", ".yml")) else nodes_of_text(text)
+    if not nodes:
+        raise ValueError(f"--nodes {text} has no node with a CPU, so that nothing could run; write for example {EXAMPLE}")
+    return Machines(nodes=nodes)
+
+
+def nodes_of_text(text: str) -> tuple[Node, ...]:
+    """`COUNTxCPUS+GPUS`, several kinds divided by commas."""
+    nodes: list[Node] = []
+    for part in text.replace(" ", "").split(","):
+        if (found := KIND.fullmatch(part)) is None or int(found[1]) > MOST:
+            raise ValueError(f"--nodes {text}: {part!r} describes no nodes; write for example {EXAMPLE}")
+        count, cpus, gpus = int(found[1]), int(found[2]), int(found[3] or 0)
+        nodes += [Node(cpus=cpus, gpus=gpus, cores=cpus)] * (count if cpus else 0)
+    return tuple(nodes)
+
+
+def nodes_of_file(path: Path) -> tuple[Node, ...]:
+    """The nodes that the file of a `ray up` may start."""
+    try:
+        config = yaml.safe_load(path.read_text())
+        kinds, head, most = config["available_node_types"], config["head_node_type"], int(config["max_workers"])
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"--nodes {path} is no file of ray up ({type(error).__name__}: {error}); write for example {EXAMPLE}") from error
+    nodes, left = [described_node(path, head, kinds[head])], most
+    for name in sorted((name for name in kinds if name != head), key=lambda name: -kinds[name].get("priority", 0)):
+        count = min(left, int(kinds[name].get("max_workers", most)))
+        nodes += [described_node(path, name, kinds[name])] * count
+        left -= count
+    return tuple(node for node in nodes if node.cpus)
+
+
+def described_node(path: Path, name: str, kind: dict) -> Node:
+    """One node of a kind. Without stated CPUs Ray looks them up by instance type, which needs the cloud."""
+    resources = kind.get("resources") or {}
+    if "CPU" not in resources:
+        raise ValueError(f"--nodes {path}: the node type {name} states no CPUs; write its resources, as {{CPU: 32, GPU: 1}}")
+    return Node(cpus=int(resources["CPU"]), gpus=int(resources.get("GPU", 0)), cores=int(resources["CPU"]))
+
+
+def describe_machines(machines: Machines) -> str:
+    kinds: dict[Node, int] = {}
+    for node in machines.nodes:
+        kinds[node] = kinds.get(node, 0) + 1
+    each = [f"{count} of {node.cpus} CPUs and {node.gpus or 'no'} GPU{'s' if node.gpus > 1 else ''}" for node, count in kinds.items()]
+    return f"{len(machines.nodes)}: {', '.join(each)}"
+
+
+def protect_placement(recipe: Recipe, resources: Resources, machines: Machines, *, rows: int, shards: int) -> dict[str, str]:
+    """{stage: where it runs} of a protected copy; the numbers come from the functions that the stages themselves ask."""
+    from ray_ue.methods.requirements import requirements_of
+    from ray_ue.stages.protect.craft import fitting_resources
+    from ray_ue.stages.protect.fit_clusters import fits_here
+
+    needs, part = requirements_of(recipe), machines.part(resources.part)
+    chunks = max(1, shards)
+    actors, share = part.encoder(resources)
+    lines = {"index": tasks_line(part, min(chunks, part.slots()), threads=1)}
+    lines["sample"] = tasks_line(part, tasks := min(chunks, part.slots()), threads=part.threads(resources, tasks=tasks))
+    if needs.surrogate and recipe.surrogate.startswith("ssl:"):
+        lines["surrogate"] = workers_line(part, resources)
+    if needs.embeds:
+        threads = part.hosts().threads(resources, tasks=actors)
+        lines["embed"] = f"up to {actors} actor(s) {on(part, share)}, {threads} threads each that decode, beside {actors + 1} readers"
+    if needs.embeds or recipe.embeddings:
+        fit = "in the driver" if fits_here(min(rows, recipe.fit_sample)) else f"in one task {on(part, float(min(1, part.gpus)))}"
+        lines["cluster"] = f"k-means {fit}; then {tasks_line(part, part.slots(), threads=1)}"
+    lines["craft"] = workers_line(part, fitting_resources(resources, needs, rows=rows, machines=part))
+    lines["export"] = tasks_line(part, tasks, threads=part.threads(resources, tasks=tasks))
+    lines["verify"] = tasks_line(part, part.slots(), threads=part.threads(resources, tasks=part.cores))
+    return lines
+
+
+def evaluate_placement(resources: Resources, machines: Machines, *, cells: int) -> dict[str, str]:
+    """{stage: where it runs} of an evaluation's victims."""
+    if resources.workers == "local":
+        return {"lanes": "one after the other in the driver, on its CPU"}
+    from ray_ue.engine.lanes import Lanes
+
+    lanes = Lanes.plan(machines.part(resources.part), resources, cells=cells)
+    kind = on(machines, lanes.gpus)
+    return {"lanes": f"{lanes.count} lane(s) of {lanes.workers} worker(s) {kind}, {lanes.threads} threads each"}
+
+
+def tasks_line(machines: Machines, tasks: int, *, threads: int) -> str:
+    return f"up to {tasks} task(s) at a time on {len(machines.nodes)} node(s), {threads} thread{'s' if threads > 1 else ''} each"
+
+
+def workers_line(machines: Machines, resources: Resources) -> str:
+    """Of a loop under Ray Train."""
+    if not (count := machines.train_workers(resources)):
+        return "in the driver, on its CPU"
+    return f"{count} worker(s) {on(machines, float(min(1, machines.gpus)))}"
+
+
+def on(machines: Machines, share: float) -> str:
+    """What a task, an actor or a worker holds, and on which nodes it can."""
+    hosts = machines.hosts() if share else machines
+    held = f"with {share:g} GPU each" if share else "on CPUs"
+    return f"{held} on {len(hosts.nodes)} node(s)"
