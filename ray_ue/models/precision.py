@@ -1,4 +1,6 @@
-"""The number format in which a network runs on a device: one choice, by what the card can do."""
+"""The number format in which a network runs on a device: one choice, by what the card or the processor can do."""
+
+from functools import cache
 
 import torch
 
@@ -15,15 +17,24 @@ def precision(capability: tuple[int, int], *, slopes: bool) -> torch.dtype:
     return torch.float16 if capability >= VOLTA and not slopes else torch.float32
 
 
-def precision_on(device: torch.device) -> torch.dtype:
-    """The number format of networks on a device, here and now: fp32 on a CPU, which is slower in anything else."""
+def precision_on(device: torch.device, *, tiles: bool = False) -> torch.dtype:
+    """The number format of networks on a device, here and now; on a CPU fp32, or with `tiles` bf16 where the processor has AMX."""
     if device.type != "cuda":
-        return torch.float32
+        return torch.bfloat16 if tiles and multiplies_bf16() else torch.float32
     return precision(torch.cuda.get_device_capability(device), slopes=torch.is_grad_enabled())
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """The context in which networks run on a device."""
-    dtype = precision_on(device)
+def autocast(device: torch.device, *, tiles: bool = False) -> torch.autocast:
+    """The context in which networks run on a device.
+
+    `tiles` is for victims, which are trained anew wherever they are wanted; copies should not depend on the processor more than they must.
+    """
+    dtype = precision_on(device, tiles=tiles)
     mixed = dtype != torch.float32
-    return torch.autocast("cuda", dtype=dtype if mixed else torch.bfloat16, enabled=mixed)
+    return torch.autocast(device.type, dtype=dtype if mixed else torch.bfloat16, enabled=mixed)
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether this processor has tiles for bf16 (AMX): networks run at nearly twice the speed there. AVX-512 alone gains little."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import ray_ue.models.precision
 from ray_ue.models.precision import autocast, precision, precision_on
 
 
@@ -30,6 +31,12 @@ def test_a_card_is_asked_for_what_it_computes_in(monkeypatch: pytest.MonkeyPatch
         assert precision_on(torch.device("cuda")) == torch.float16
 
 
-def test_a_cpu_computes_in_fp32() -> None:
-    with autocast(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+@pytest.mark.parametrize(
+    ("has", "asked", "dtype"), [(True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32)]
+)
+def test_a_cpu_computes_in_bf16_where_that_is_asked_and_it_has_tiles(
+    has: bool, asked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_ue.models.precision, "multiplies_bf16", lambda: has)
+    with autocast(torch.device("cpu"), tiles=asked):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
