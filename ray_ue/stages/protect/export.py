@@ -136,8 +136,8 @@ class Writer:
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb, kept = poison.apply(clean.rgb, slot, key=item.key), strip_exif(clean.exif, strip=self.strip)
-        picture = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc)
-        data, notes = encode(picture, format=self.image_format), [*kept.notes, *clean.notes]
+        picture, notes = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc), [*kept.notes, *clean.notes]
+        data = encode(picture, format=self.image_format)
         if self.image_format in LOSSY:  # what a reader decodes is another picture
             picture = decode(data, limits=self.limits)
             notes += ["transparency dropped"] if clean.alpha is not None else []

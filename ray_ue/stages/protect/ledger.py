@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.codec import Picture
@@ -45,8 +46,11 @@ def live(lines: pa.Table, *, replaced: Set[str]) -> pa.Table:
 
 def digest_of(picture: Picture) -> str:
     """A checksum of what a reader sees, whatever the file says besides: colours, and how opaque they are."""
-    opaque = b"" if picture.alpha is None else picture.alpha.tobytes()
-    return hashlib.sha256(f"{picture.rgb.shape}".encode() + picture.rgb.tobytes() + opaque).hexdigest()
+    total = hashlib.sha256(f"{picture.rgb.shape}".encode())
+    for channels in (picture.rgb, picture.alpha):
+        if channels is not None:
+            total.update(np.ascontiguousarray(channels).data)
+    return total.hexdigest()
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:
