@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, cast
 
 import pyarrow as pa
@@ -21,6 +22,8 @@ from ray_ue.progress import say
 
 # Seconds without a result, once a node is lost, after which a stream is given up.
 STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
+
+RETRIES = 10  # of a call whose process died: more often that is no accident, but a lack of memory
 
 
 @contextmanager
@@ -130,7 +133,7 @@ def describe_node(resources: dict[str, float], *, own: bool) -> Node:
     """A node by what Ray says of it; of this machine the cores are known, and Ray may have been given more logical CPUs than that."""
     cpus = int(resources["CPU"])
     cores = min(cpus, os.cpu_count() or 1) if own else cpus
-    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cores)
+    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cores, memory=resources.get("memory", inf))
 
 
 def gpu_here() -> bool:
@@ -166,8 +169,8 @@ def stream(
 
     `work` is a class (its instances are `actors` long-lived actors, built from `arguments`) or a generator function that is
     called with `arguments` in tasks, at most `tasks` at a time. Each call gets a table of one item. A failed call is retried
-    elsewhere when its process died; an error in it ends the stream with that error. `block_bytes` of 1 passes every table that
-    `work` yields on at once, which is what live progress needs.
+    elsewhere when its process died, `RETRIES` times; an error in it ends the stream with that error. `block_bytes` of 1 passes every
+    table that `work` yields on at once, which is what live progress needs.
     """
     if not items:
         return
@@ -181,10 +184,11 @@ def stream(
         data = data.map_batches(read, compute=readers, num_cpus=READER, **one_item)
     if isinstance(work, type):
         pool = ActorPoolStrategy(size=actors)
-        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, num_gpus=gpus or None, **one_item)
+        lives: dict[str, Any] = {"max_restarts": RETRIES, "max_task_retries": RETRIES, "num_gpus": gpus or None}
+        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, **lives, **one_item)
     else:
         limit = TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None
-        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, **one_item)
+        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, max_retries=RETRIES, **one_item)
     batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     for batch in watch(batches, trouble=lost_since(alive()), seconds=STALLED):
         yield from cast(pa.Table, batch).to_pylist()

@@ -11,7 +11,7 @@ import numpy as np
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.broken import Rejected, remedy
-from ray_ue.images.codec import check_header
+from ray_ue.images.codec import count_pixels
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.planning import check_room, estimate
 from ray_ue.sources import Shard
@@ -99,7 +99,7 @@ def headers(job: Job, shard: Shard) -> Iterator[tuple[str, str]]:
     rows = job.source.rows(shard)
     for key, data in zip(rows["key"].to_pylist(), job.source.read(shard, rows), strict=True):
         try:
-            check_header(data, limits=job.recipe.limits())
+            count_pixels(data, limits=job.recipe.limits())
         except Rejected as reason:
             yield key, str(reason)
         else:

@@ -139,9 +139,7 @@ def test_the_cache_never_changes_an_answer_and_never_grows_beyond_its_limit(monk
 
 @pytest.mark.parametrize(("height", "width"), [(400, 700), (700, 400), (500, 500)])
 @pytest.mark.parametrize("kind", POISONS)
-def test_a_large_picture_is_changed_in_parts_as_it_is_at_once(
-    kind: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_is_changed_in_parts_as_it_is_at_once(kind: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = POISONS[kind].apply(picture(height, width), 1, key="a")
     whole = partial(stripes, pixels=2**30)
     for module in (fitting, waves, filter):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.codec import Picture
+from ray_ue.storage.artifacts import Folder
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -42,6 +43,17 @@ def live(lines: pa.Table, *, replaced: Set[str]) -> pa.Table:
     """The ledger's lines of images that are in the copy as this generation wrote them."""
     good = lines.filter(lines["reason"].is_null())
     return good.filter(pa.array([key not in replaced for key in good["key"].to_pylist()], pa.bool_())) if replaced else good
+
+
+def largest_of(exported: Folder) -> int:
+    """The pixels of the largest picture that an export has written."""
+    areas = [0]
+    for name in exported.names("ledger"):
+        table = exported.read_table(f"ledger/{name}", columns=("height", "width"))
+        areas.append(
+            int((table["height"].fill_null(0).to_numpy().astype(np.int64) * table["width"].fill_null(0).to_numpy()).max(initial=0))
+        )
+    return max(areas)
 
 
 def digest_of(picture: Picture) -> str:
