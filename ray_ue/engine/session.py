@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
 from ray_ue.engine.machines import READER, Machines, Node
+from ray_ue.engine.session_folders import claim, discard
+from ray_ue.engine.session_folders import sweep as sweep_sessions
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
 
@@ -36,21 +39,36 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
         yield measure().part(part)
         return
     joining, cores, on_termination = joins_a_cluster(), os.cpu_count() or 1, signal.getsignal(signal.SIGTERM)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
-        if joining:
-            refuse_silent_address()
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        else:
-            start_local(cores)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
+            if joining:
+                refuse_silent_address()
+                ray.init(logging_level=logging.WARNING, log_to_driver=False)
+            else:
+                start_local(cores)
+    except SystemExit:  # how Ray answers SIGTERM while it starts
+        if callable(on_termination):
+            on_termination(signal.SIGTERM, None)
+        raise
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # Ray's core has put a handler of its own there, which prints addresses
+    mark = None if joining else claim(session_folder())
     try:
         yield measure().part(part)
     finally:
         with undisturbed():
             ray.shutdown()
+    if mark:
+        discard(mark)  # after an error it stays for who wants to read the logs, until the next session starts
+
+
+def session_folder() -> Path:
+    """Where the local Ray keeps its logs and sockets; older ones of ours, whose processes are gone, are removed from beside it."""
+    folder = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
+    sweep_sessions(folder.parent)
+    return folder
 
 
 @contextmanager
