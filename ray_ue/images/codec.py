@@ -104,6 +104,14 @@ def count_pixels(data: bytes, *, limits: Limits) -> int:
         raise rejection(error) from error
 
 
+def check_pixels(data: bytes, *, limits: Limits) -> None:
+    """Raise `Rejected` where `decode` would, for the header or for what follows it; nothing is converted."""
+    try:
+        _open(data, limits=limits).load()
+    except BROKEN as error:
+        raise rejection(error) from error
+
+
 def decode(data: bytes, *, limits: Limits) -> Picture:
     """All pixels at native size, turned upright; of an animation or a multi-page file the first. Raises `Rejected`."""
     try:
