@@ -23,7 +23,7 @@ from ray_ue.cli.arguments import (
 )
 from ray_ue.cli.exchange import convert_copy, export_perturbations, join_leaderboard
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
-from ray_ue.cli.stopping import Terminated, leave, watch_for_termination
+from ray_ue.cli.stopping import answer
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
 from ray_ue.pipelines.rehearsal import problems
@@ -33,13 +33,7 @@ from ray_ue.storage.artifacts import Folder
 from ray_ue.sweeps import request as sweep_request
 from ray_ue.version import PACKAGES, installed_or_empty
 
-USER_ERROR, VERIFY_ERROR, INTERRUPTED, TERMINATED = 2, 1, 130, 143
-
-
-def run() -> None:
-    """The command `ray-ue`: one line on Ctrl+C and SIGTERM, and an exit that no thread of Ray can turn into a crash."""
-    watch_for_termination()
-    leave(main(), at_once=(INTERRUPTED, TERMINATED))
+USER_ERROR, VERIFY_ERROR = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
-        print("\nray-ue: stopped; the same command continues", file=sys.stderr)
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        return answer(stop)
     except Exception as error:
         if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
@@ -236,7 +229,3 @@ def find_unreachable_store(words: Sequence[str]) -> Exception | None:
     """The error of the first object store in a command that does not answer: a client may report that as "no such file"."""
     values = (word.rpartition("=")[2] if word.startswith("--") else word for word in words)
     return next((error for uri in values if "://" in uri and (error := unanswered(uri))), None)
-
-
-if __name__ == "__main__":
-    run()

@@ -12,6 +12,7 @@ from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import some
 from ray_ue.storage.artifacts import Artifact, Folder
 
+ORDER = "these files as they are: resize first, protect then, publish without loss; what is done to them later removes protection"
 PROVED = "names, labels, checksums, perturbations and the budget hold"
 
 
@@ -67,6 +68,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
         lines.append(f"verified        {verified_line(job.recipe, artifacts['export'].folder.read_json('verified.json'))}")
+    lines += [f"publish         {ORDER}"]
     lines += [f"warning         {warning}" for warning in facts["warnings"]]
     print("\n".join(map(printed, lines)))
     return 0

@@ -1,28 +1,59 @@
-"""How a command ends when it is told to: SIGTERM as an exception, and an exit that no thread of Ray can turn into a crash."""
+"""How a command ends when it is told to: one exception for many signals, and an exit that no thread of Ray can turn into a crash."""
 
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import FrameType
+
+PATIENCE = 10.0  # seconds in which further signals change nothing: the first is being answered
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: the run ends as after Ctrl+C, with another exit code."""
 
 
-def watch_for_termination() -> None:
-    """From now on SIGTERM raises `Terminated` in the main thread."""
-    signal.signal(signal.SIGTERM, _raise)
+@dataclass
+class Stop:
+    """Raises `KeyboardInterrupt` for Ctrl+C and `Terminated` for SIGTERM, once in `PATIENCE` seconds: people press Ctrl+C twice, and
+    service managers repeat SIGTERM, which must not interrupt the end that the first one began."""
+
+    clock: Callable[[], float] = time.monotonic
+    _quiet_until: float = field(default=0.0, init=False)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if (now := self.clock()) < self._quiet_until:
+            return
+        self._quiet_until = now + PATIENCE
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def watch_for_signals() -> None:
+    """From now on Ctrl+C and SIGTERM raise in the main thread."""
+    stop = Stop()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
+            signal.signal(number, stop)
 
 
-def leave(code: int, *, at_once: tuple[int, ...]) -> None:
-    """Exit with `code`; for those of `at_once` without the interpreter's own end, where threads of Ray that were stopped may crash."""
+def answer(stop: KeyboardInterrupt) -> int:
+    """Say that the command was stopped; returns its exit code."""
+    sys.stderr.write("\nray-ue: stopped; the same command continues\n")
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+
+
+def leave(code: int) -> None:
+    """Exit with `code`; once stopped without the interpreter's own end, where threads of Ray that were stopped may crash."""
+    stopped = code in (INTERRUPTED, TERMINATED)
+    if stopped:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
-    if code in at_once:
+    if stopped:
         os._exit(code)
     sys.exit(code)

@@ -5,6 +5,7 @@ import secrets
 import socket
 import sys
 
+OOM_RETRIES = 5  # of a task that Ray ends because memory runs out; Ray's own number has no end
 ANSWER = 8.0  # seconds that a cluster has to accept a connection
 
 # A local Ray starts for one person on one machine: fast polls, few processes, and nothing that outlives it.
@@ -28,8 +29,11 @@ def joins_a_cluster() -> bool:
 
 
 def prepare() -> None:
-    """Set up a local Ray before its import. What the user has set stays; joining a cluster changes nothing."""
-    if joins_a_cluster() or "ray" in sys.modules:
+    """Set up a local Ray before its import. What the user has set stays; joining a cluster changes nothing but what is ours to say."""
+    if "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_task_oom_retries", str(OOM_RETRIES))
+    if joins_a_cluster():
         return
     for name, value in LOCAL.items():
         os.environ.setdefault(name, value)

@@ -6,6 +6,16 @@ from collections.abc import Iterator
 
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 CONTINUES = "fix that, then run the same command again; it continues"
+# Errors of Ray, which takes seconds to import, by name: what remains after it has tried the same again several times.
+DEATHS = {
+    "OutOfMemoryError": "the memory of a machine did not suffice: Ray ended the same work there again and again",
+    "WorkerCrashedError": "the process of the same piece of work died again and again, most likely because memory did not suffice",
+    "ActorDiedError": "a worker died again and again, most likely because memory did not suffice",
+}
+LESS_MEMORY = (
+    "end other programs, do less side by side (--part 0.5), or leave the largest pictures out (--max-pixels), "
+    "then run the same command again; it continues"
+)
 # What clients of object stores raise, after their own retries, if the store does not answer.
 UNREACHABLE = re.compile(
     r"\b(EndpointConnectionError|ConnectTimeoutError|ConnectionClosedError|ReadTimeoutError|HTTPClientError|ResponseParserError|"
@@ -57,4 +67,7 @@ def _as_user_error(error: BaseException) -> ValueError | None:
     if (storage := STORAGE_ERROR_IN_TEXT.search(text)) and int(storage[1]) in STORAGE_ERRORS:
         return ValueError(f"{storage[2]}; {CONTINUES}")
     messages = VALUE_ERROR_IN_TEXT.findall(text)
-    return ValueError(messages[-1]) if messages else None
+    if messages:
+        return ValueError(messages[-1])
+    reason = DEATHS.get(type(error).__name__, "") if "creation task" not in text else ""  # there it is an error of ours
+    return ValueError(f"{reason}; {LESS_MEMORY}") if reason else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from ray_ue.config.recipe import Resources
 
@@ -13,11 +13,13 @@ READER, BESIDE = 0.05, 0.89
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What one node offers: the logical CPUs and the GPUs that Ray hands out, and the real cores that its processes share."""
+    """What one node offers: the logical CPUs, the GPUs and the bytes of memory that Ray hands out, and the real cores that its processes
+    share."""
 
     cpus: int
     gpus: int
     cores: int
+    memory: float = inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,11 @@ class Machines:
     @property
     def cores(self) -> int:
         return sum(node.cores for node in self.nodes)
+
+    @property
+    def memory(self) -> float:
+        """The bytes of the node that has most."""
+        return max(node.memory for node in self.nodes)
 
     def facts(self) -> dict[str, object]:
         """What a result says of the machines that made it."""
@@ -84,11 +91,12 @@ class Machines:
             return Machines(nodes=tuple(nodes[i * len(nodes) // whole] for i in range(whole)))
         largest = nodes[0]
         gpus = max(min(1, largest.gpus), int(largest.gpus * count))
-        return Machines(nodes=(Node(cpus=max(1, int(largest.cpus * count)), gpus=gpus, cores=max(1, int(largest.cores * count))),))
+        cpus, cores = max(1, int(largest.cpus * count)), max(1, int(largest.cores * count))
+        return Machines(nodes=(Node(cpus=cpus, gpus=gpus, cores=cores, memory=largest.memory * count),))
 
-    def slots(self) -> int:
-        """Tasks that fill the cores, which may be fewer than the logical CPUs that Ray was given."""
-        return self.cores
+    def slots(self, *, memory: float = 0.0) -> int:
+        """Tasks that fill the cores, which may be fewer than the logical CPUs that Ray was given, and that have `memory` bytes each."""
+        return sum(int(min(node.cores, node.memory / memory if memory else inf)) for node in self.nodes)
 
     def threads(self, resources: Resources, *, tasks: int) -> int:
         """Threads of one task, so that `tasks` of them fill the cores of all nodes; none has more than its node's."""

@@ -8,6 +8,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
+from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
@@ -16,11 +18,15 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
 from ray_ue.engine.machines import READER, Machines, Node
+from ray_ue.engine.session_folders import claim, discard
+from ray_ue.engine.session_folders import sweep as sweep_sessions
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
 
 # Seconds without a result, once a node is lost, after which a stream is given up.
 STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
+
+RETRIES = 10  # of a call whose process died: more often that is no accident, but a lack of memory
 
 
 @contextmanager
@@ -33,21 +39,36 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
         yield measure().part(part)
         return
     joining, cores, on_termination = joins_a_cluster(), os.cpu_count() or 1, signal.getsignal(signal.SIGTERM)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
-        if joining:
-            refuse_silent_address()
-            ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        else:
-            start_local(cores)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
+            if joining:
+                refuse_silent_address()
+                ray.init(logging_level=logging.WARNING, log_to_driver=False)
+            else:
+                start_local(cores)
+    except SystemExit:  # how Ray answers SIGTERM while it starts
+        if callable(on_termination):
+            on_termination(signal.SIGTERM, None)
+        raise
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # Ray's core has put a handler of its own there, which prints addresses
+    mark = None if joining else claim(session_folder())
     try:
         yield measure().part(part)
     finally:
         with undisturbed():
             ray.shutdown()
+    if mark:
+        discard(mark)  # after an error it stays for who wants to read the logs, until the next session starts
+
+
+def session_folder() -> Path:
+    """Where the local Ray keeps its logs and sockets; older ones of ours, whose processes are gone, are removed from beside it."""
+    folder = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
+    sweep_sessions(folder.parent)
+    return folder
 
 
 @contextmanager
@@ -130,7 +151,7 @@ def describe_node(resources: dict[str, float], *, own: bool) -> Node:
     """A node by what Ray says of it; of this machine the cores are known, and Ray may have been given more logical CPUs than that."""
     cpus = int(resources["CPU"])
     cores = min(cpus, os.cpu_count() or 1) if own else cpus
-    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cores)
+    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cores, memory=resources.get("memory", inf))
 
 
 def gpu_here() -> bool:
@@ -166,8 +187,8 @@ def stream(
 
     `work` is a class (its instances are `actors` long-lived actors, built from `arguments`) or a generator function that is
     called with `arguments` in tasks, at most `tasks` at a time. Each call gets a table of one item. A failed call is retried
-    elsewhere when its process died; an error in it ends the stream with that error. `block_bytes` of 1 passes every table that
-    `work` yields on at once, which is what live progress needs.
+    elsewhere when its process died, `RETRIES` times; an error in it ends the stream with that error. `block_bytes` of 1 passes every
+    table that `work` yields on at once, which is what live progress needs.
     """
     if not items:
         return
@@ -181,10 +202,11 @@ def stream(
         data = data.map_batches(read, compute=readers, num_cpus=READER, **one_item)
     if isinstance(work, type):
         pool = ActorPoolStrategy(size=actors)
-        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, num_gpus=gpus or None, **one_item)
+        lives: dict[str, Any] = {"max_restarts": RETRIES, "max_task_retries": RETRIES, "num_gpus": gpus or None}
+        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, **lives, **one_item)
     else:
         limit = TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None
-        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, **one_item)
+        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, max_retries=RETRIES, **one_item)
     batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     for batch in watch(batches, trouble=lost_since(alive()), seconds=STALLED):
         yield from cast(pa.Table, batch).to_pylist()

@@ -1,7 +1,6 @@
 """Decodes image bytes safely and encodes pixels losslessly."""
 
 import io
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -22,7 +21,9 @@ from PIL import (
 )
 
 from ray_ue.images.broken import BROKEN, NO_HEIF, Rejected, rejection
-from ray_ue.images.metadata import ORIENTATION, losses, read_exif, read_profile
+from ray_ue.images.conversion import upright_image, upright_pixels
+from ray_ue.images.metadata import losses, read_exif, read_profile
+from ray_ue.images.png import write_png
 from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS, _format, foreign_format
 from ray_ue.types import Pixels
@@ -49,15 +50,6 @@ OPENERS: dict[str, Opener] = {
     "tiff": TiffImagePlugin.TiffImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
     "heif": open_heif,
-}
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -103,51 +95,21 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
     return image
 
 
-def check_header(data: bytes, *, limits: Limits) -> None:
-    """Raise `Rejected` for bytes whose header shows that `decode` would; no pixel is decoded."""
+def count_pixels(data: bytes, *, limits: Limits) -> int:
+    """Of the picture, by its header; raises `Rejected` where that shows that `decode` would. No pixel is decoded."""
     try:
-        _open(data, limits=limits)
+        width, height = _open(data, limits=limits).size
+        return width * height
     except BROKEN as error:
         raise rejection(error) from error
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The loaded image as RGB, and its alpha when some pixel is not opaque."""
-    if image.mode.startswith("I;16"):
-        return _from_16_bit(image)
-    if image.mode in ("I", "F"):
-        raise Rejected(f"32-bit {'integer' if image.mode == 'I' else 'floating-point'} pixels")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        full = image.convert("RGBA")
-        alpha = full.getchannel("A")
-        return full.convert("RGB"), None if alpha.getextrema() == (255, 255) else alpha
-    return (image if image.mode == "RGB" else image.convert("RGB")), None
-
-
-def _from_16_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Pillow would clip 16-bit grey at 255; the high byte is the same picture."""
-    wide = np.asarray(image).astype(np.uint16)
-    grey = Image.fromarray((wide >> 8).astype(np.uint8))
-    clear = image.info.get("transparency")
-    alpha = Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)) if isinstance(clear, int) else None
-    return grey.convert("RGB"), alpha
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """The EXIF orientation; unreadable EXIF does not cost a readable picture."""
+def check_pixels(data: bytes, *, limits: Limits) -> None:
+    """Raise `Rejected` where `decode` would, for the header or for what follows it; nothing is converted."""
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except BROKEN:
-        return 1
-
-
-def _upright(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]:
-    """The loaded image as `_to_rgb` gives it, turned as its EXIF says."""
-    orientation = _orientation(image)
-    rgb, alpha = _to_rgb(image)
-    if orientation not in TURNS:
-        return rgb, alpha
-    return rgb.transpose(TURNS[orientation]), alpha.transpose(TURNS[orientation]) if alpha else None
+        _open(data, limits=limits).load()
+    except BROKEN as error:
+        raise rejection(error) from error
 
 
 def decode(data: bytes, *, limits: Limits) -> Picture:
@@ -155,8 +117,7 @@ def decode(data: bytes, *, limits: Limits) -> Picture:
     try:
         image = _open(data, limits=limits)
         image.load()
-        upright, mask = _upright(image)
-        rgb, alpha = np.array(upright), np.array(mask) if mask else None
+        rgb, alpha = upright_pixels(image)
         exif, icc = read_exif(image), read_profile(image)
         return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=losses(image))  # which goes to the last frame and back
     except BROKEN as error:
@@ -170,7 +131,7 @@ def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
         # JPEG can decode at 1/2, 1/4 or 1/8 for little; twice the target is left so that the resize below still does the filtering
         image.draft(None, (2 * size, 2 * size))
         image.load()
-        return np.array(_square(_upright(image)[0], size=size))
+        return np.array(_square(upright_image(image), size=size))
     except BROKEN as error:
         raise rejection(error) from error
 
@@ -197,11 +158,8 @@ def _square(image: Image.Image, *, size: int) -> Image.Image:
 
 def _save(image: Image.Image, picture: Picture, *, format: str) -> bytes:
     out = io.BytesIO()
-    if format == "png":
-        # Noise does not compress by repetition: run-length entropy coding is 1.5 times faster than level 1 and no larger.
-        image.save(out, "PNG", compress_level=1, compress_type=zlib.Z_RLE, exif=picture.exif, icc_profile=picture.icc)
-    elif format == "webp":
-        # `exact` keeps the RGB under alpha 0; method 0 is the fastest lossless search, on perturbed photos 3 times faster than PNG
+    if format == "webp":
+        # `exact` keeps the RGB under alpha 0; method 0 is the fastest lossless search, on perturbed photos 3 times faster than Pillow's PNG
         image.save(out, "WEBP", lossless=True, exact=True, method=0, quality=0, exif=picture.exif, icc_profile=picture.icc)
     else:
         # 4:4:4, as halving the chroma planes would erase more of the perturbation than quality 95 does
@@ -217,6 +175,8 @@ def encode(picture: Picture, *, format: str) -> bytes:
     height, width, _ = picture.rgb.shape
     if max(height, width) > most:
         raise Rejected(f"{width}x{height} is over the {most} pixels a side that {format} can hold")
+    if format == "png":
+        return write_png(picture.rgb, picture.alpha, exif=picture.exif, icc=picture.icc)
     if picture.alpha is None or format == "jpeg":
         return _save(Image.fromarray(picture.rgb), picture, format=format)
     return _save(Image.fromarray(np.dstack([picture.rgb, picture.alpha])), picture, format=format)

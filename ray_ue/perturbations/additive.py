@@ -12,7 +12,7 @@ from jaxtyping import Int8
 from ray_ue.perturbations.base import LENGTH, Poison, read_header
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
-from ray_ue.perturbations.fitting import Delta, Entry, Square, SquareCache, extend_delta, resize_delta
+from ray_ue.perturbations.fitting import Delta, Entry, Scaled, SquareCache, assembled, fitted
 from ray_ue.types import Bank, Pixels
 
 READ = 64 * 2**20  # bytes of a bank that are in memory at a time when it is copied
@@ -60,10 +60,12 @@ class Additive(Poison):
         A victim that scales the shorter side and crops the centre sees the crafted square at any aspect ratio.
         """
         self.check(slot)
-        return extend_delta(self._square(slot, min(height, width)), height=height, width=width)
+        return assembled(fitted(self._square(slot, min(height, width)), height=height, width=width), height=height, width=width)
 
     def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
-        return self.budget.apply(pixels, self.delta(slot, height=pixels.shape[0], width=pixels.shape[1]))
+        self.check(slot)
+        height, width = pixels.shape[:2]
+        return self.budget.apply_parts(pixels, fitted(self._square(slot, min(height, width)), height=height, width=width))
 
     def save(self, path: Path) -> None:
         write_bank(path, self.blocks(), slots=self.slots, side=self.side, budget=self.budget)
@@ -77,10 +79,10 @@ class Additive(Poison):
             raise ValueError(f"{path} has {path.stat().st_size:,} bytes where its header promises {size:,}; copy it again")
         return cls(bank=np.memmap(path, np.int8, mode="r", offset=begin, shape=shape), budget=Budget(levels=levels))
 
-    def _square(self, slot: int, side: int) -> Square:
-        if side == self.side:
-            return resize_delta(self._entry(slot), side)  # nothing to scale, so nothing to keep
-        return self._squares.get_or_make((slot, side), lambda: resize_delta(self._entry(slot), side))
+    def _square(self, slot: int, side: int) -> Scaled:
+        if side == self.side or not self._squares.holds(side):  # nothing to scale, or too large: nothing to keep
+            return Scaled.of(self._entry(slot), side)
+        return self._squares.get_or_make((slot, side), lambda: Scaled.of(self._entry(slot), side).whole())
 
     def _entry(self, slot: int) -> Entry:
         entry = np.asarray(self.bank[slot])
@@ -121,8 +123,7 @@ class Streamed(Poison):
         self.check(slot)
         height, width = pixels.shape[:2]
         entry = self.budget.quantise(self.deltas.read(self.turn, np.array([slot]))[0].cpu().numpy())
-        delta = extend_delta(resize_delta(entry, min(height, width)), height=height, width=width)
-        return self.budget.apply(pixels, delta)
+        return self.budget.apply_parts(pixels, fitted(Scaled.of(entry, min(height, width)), height=height, width=width))
 
     def save(self, path: Path) -> None:
         write_bank(path, self.blocks(), slots=self.slots, side=self.side, budget=self.budget)

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from safetensors.numpy import load_file, save_file
 
 from ray_ue.perturbations.base import Poison
+from ray_ue.stripes import stripes
 from ray_ue.types import Pixels
 
 Kernels = Float32[np.ndarray, "S k k"]
@@ -42,13 +43,14 @@ class Filter(Poison):
 
     def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
         self.check(slot)
-        height, width = pixels.shape[:2]
-        image, total = pixels.astype(np.float32), np.zeros(pixels.shape, np.float32)
-        for (down, right), weight in self._taps(slot, scale=max(1, min(height, width) / self.side)):
-            rows, columns = _overlap(down, height), _overlap(right, width)
-            total[rows[1], columns[1]] += weight * image[rows[0], columns[0]]
-        brightest = float(total.max())
-        return np.rint(total * (255 / brightest)).astype(np.uint8) if brightest > 0 else pixels.copy()
+        taps = list(self._taps(slot, scale=max(1, min(pixels.shape[:2]) / self.side)))
+        brightest = max(float(total.max()) for _, total in _filtered(pixels, taps))
+        if brightest <= 0:
+            return pixels.copy()
+        changed = np.empty_like(pixels)
+        for rows, total in _filtered(pixels, taps):  # again: to keep it all would take four bytes a channel
+            changed[rows] = np.rint(total * (255 / brightest))
+        return changed
 
     def save(self, path: Path) -> None:
         save_file({"kernels": np.ascontiguousarray(self.kernels)}, path, metadata={"poison": f"{self.kind} {self.side}"})
@@ -63,6 +65,20 @@ class Filter(Poison):
         steps = [round((i - len(kernel) // 2) * scale) for i in range(len(kernel))]
         for (i, j), weight in np.ndenumerate(kernel):
             yield (steps[i], steps[j]), weight
+
+
+def _filtered(pixels: Pixels, taps: list[tuple[tuple[int, int], np.float32]]) -> Iterator[tuple[slice, Float32[np.ndarray, "_ W 3"]]]:
+    """Some rows at a time, with what the taps make of them."""
+    height, width = pixels.shape[:2]
+    for rows in stripes(height, width):
+        total = np.zeros((rows.stop - rows.start, width, 3), np.float32)
+        for (down, right), weight in taps:
+            read, added = _overlap(right, width)
+            first, last = max(0, rows.start + down), min(height, rows.stop + down)
+            if first < last:
+                begin = first - down - rows.start
+                total[begin : begin + last - first, added] += weight * pixels[first:last, read].astype(np.float32)
+        yield rows, total
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:

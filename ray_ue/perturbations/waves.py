@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16
+from jaxtyping import Float32, Float64
 from safetensors.numpy import load_file, save_file
 
 from ray_ue.perturbations.base import Poison
-from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.budget import Budget, Parts
+from ray_ue.perturbations.fitting import Delta, assembled
+from ray_ue.stripes import stripes
 from ray_ue.types import Pixels
 
 SHORTEST = 3.0  # pixels of a period at least: a shorter one would alias
@@ -51,24 +53,34 @@ class Waves(Poison):
     def most(self) -> int:
         return self.budget.levels
 
-    def delta(self, slot: int, *, height: int, width: int, key: str) -> Int16[np.ndarray, "height width 3"]:
+    def delta(self, slot: int, *, height: int, width: int, key: str) -> Delta:
         """What is added to the picture called `key`, in whole levels."""
+        return assembled(self._parts(slot, height=height, width=width, key=key), height=height, width=width)
+
+    def _parts(self, slot: int, *, height: int, width: int, key: str) -> Parts:
         self.check(slot)
         side = min(height, width)
         cycles = self.cycles[slot].astype(np.float64)
         cycles *= min(1.0, side / (SHORTEST * np.abs(cycles).max()))
         right, down = (_places(length, side=side) + shift for length, shift in zip((width, height), self._shift(key)))
-        total = np.zeros((height, width, 3), np.float32)
-        for (across, along), colour, phase in zip(cycles, self.colours[slot], self.phases[slot]):
-            x, y = 2 * np.pi * across * right, 2 * np.pi * along * down + phase
-            wave = np.multiply.outer(np.cos(y), np.cos(x)) - np.multiply.outer(np.sin(y), np.sin(x))
-            total += wave.astype(np.float32)[:, :, None] * colour
+        angles = [
+            (2 * np.pi * along * down + phase, 2 * np.pi * across * right) for (across, along), phase in zip(cycles, self.phases[slot])
+        ]
+        turns = [(np.cos(y), np.cos(x), np.sin(y), np.sin(x)) for y, x in angles]
         power = float((self.colours[slot].astype(np.float64) ** 2).mean(1).sum()) / 2  # of a sum of waves, over whole periods
-        scale = self.budget.levels * self.gain / max(power**0.5, 1e-12)
-        return np.rint(np.clip(total * np.float32(scale), -self.budget.levels, self.budget.levels)).astype(np.int16)
+        scale = np.float32(self.budget.levels * self.gain / max(power**0.5, 1e-12))
+        for rows in stripes(height, width):
+            total = np.zeros((3, rows.stop - rows.start, width), np.float32)
+            for (cos_y, cos_x, sin_y, sin_x), colour in zip(turns, self.colours[slot]):
+                wave = np.multiply.outer(cos_y[rows], cos_x)
+                wave -= np.multiply.outer(sin_y[rows], sin_x)
+                total += wave.astype(np.float32) * colour[:, None, None]
+            total *= scale
+            levels = np.rint(np.clip(total, -self.budget.levels, self.budget.levels, out=total), out=total)
+            yield (rows, slice(None)), levels.astype(np.int8).transpose(1, 2, 0)
 
     def apply(self, pixels: Pixels, slot: int, *, key: str = "") -> Pixels:
-        return self.budget.apply(pixels, self.delta(slot, height=pixels.shape[0], width=pixels.shape[1], key=key))
+        return self.budget.apply_parts(pixels, self._parts(slot, height=pixels.shape[0], width=pixels.shape[1], key=key))
 
     def save(self, path: Path) -> None:
         arrays = {

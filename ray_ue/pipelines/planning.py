@@ -16,6 +16,7 @@ from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.progress import format_bytes
 from ray_ue.sources import Shard, Source
+from ray_ue.stages.protect.memory import WRITING
 from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
 
@@ -30,12 +31,14 @@ SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is sc
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run will take: rows, how many of the `looked` at were `bad`, bytes of the copy and of the private work folder."""
+    """What a run will take: rows, how many of the `looked` at were `bad`, pixels of the largest of them, bytes of the copy and of the
+    private work folder."""
 
     rows: int
     counted: bool
     looked: int
     bad: int
+    largest: int
     copy: float
     work: float
 
@@ -44,10 +47,10 @@ def estimate(source: Source, *, recipe: Recipe) -> Estimate:
     """From a listing and a few decoded images."""
     shards = source.shards()
     rows, counted = count(source, shards)
-    pixels, looked, bad = look_at_some(source, shards, recipe.limits())
-    area = recipe.resize**2 if recipe.resize else pixels
-    copy = rows * area * 3 * per_byte(recipe.image_format)
-    return Estimate(rows=rows, counted=counted, looked=looked, bad=bad, copy=copy, work=work_bytes(recipe, rows=rows))
+    areas, bad = look_at_some(source, shards, recipe.limits())
+    area = recipe.resize**2 if recipe.resize else float(np.mean(areas or [0]))
+    copy, work = rows * area * 3 * per_byte(recipe.image_format), work_bytes(recipe, rows=rows)
+    return Estimate(rows=rows, counted=counted, looked=len(areas) + bad, bad=bad, largest=max(areas, default=0), copy=copy, work=work)
 
 
 def work_bytes(recipe: Recipe, *, rows: int) -> float:
@@ -112,6 +115,8 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **(pace_lines(recipe, method, rows=rows, images=images, device=device) if method.source_arch or method.uses_surrogate else {}),
+        "pictures": f"the largest of {plan.looked} looked at has {plan.largest / 1e6:,.1f} megapixels; each that is worked on at a time "
+        f"takes about {format_bytes(WRITING[recipe.image_format] * plan.largest)} of memory",
         "disk": f"copy about {format_bytes(plan.copy)} ({recipe.image_format}), work folder about {format_bytes(plan.work)}{free}",
         "devices": f"{os.cpu_count()} cores, {gpus} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
@@ -143,8 +148,8 @@ def count(source: Source, shards: list[Shard]) -> tuple[int, bool]:
     return loose + (round(rows * whole / read_bytes) if read_bytes else 0), len(read) == len(packed)
 
 
-def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[float, int, int]:
-    """(mean pixels per image, images looked at, how many of them cannot be used) from the first, middle and last shard."""
+def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[list[int], int]:
+    """(pixels of each image, how many more cannot be used) of some images of the first, middle and last shard."""
     areas, bad = [], 0
     for data in _some_images(source, shards):
         try:
@@ -152,7 +157,7 @@ def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[f
             areas.append(height * width)
         except Rejected:
             bad += 1
-    return (float(np.mean(areas)) if areas else 0.0), len(areas) + bad, bad
+    return areas, bad
 
 
 def _some_images(source: Source, shards: list[Shard]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.broken import Rejected, remedy
-from ray_ue.images.codec import check_header
+from ray_ue.images.codec import Limits, check_pixels, count_pixels
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.planning import check_room, estimate
 from ray_ue.sources import Shard
@@ -20,6 +20,7 @@ from ray_ue.storage.artifacts import Folder
 
 PACKED = 8  # shards at most that a dry run reads to count rows
 LOOKED_AT = 5000  # images at most, whose headers a dry run reads
+PIXELS = 300_000_000  # that it decodes, in the order of the images: some seconds
 SHOWN = 3
 
 
@@ -78,13 +79,14 @@ def refuse_source(job: Job) -> None:
 
 
 def refuse_rejected(job: Job) -> None:
-    """Refuse more unusable images than `max_rejected` allows, by their headers."""
-    found, rows = [], 0
+    """Refuse more unusable images than `max_rejected` allows: of the first `PIXELS` pixels by all that the files hold, else by headers."""
+    found, rows, pixels = [], 0, 0
     for shard in job.source.shards():
         if rows >= LOOKED_AT:
             break
-        for key, reason in headers(job, shard):
-            rows += 1
+        for key, data in images(job, shard):
+            reason, area = examined(data, limits=job.recipe.limits(), whole=pixels < PIXELS)
+            rows, pixels = rows + 1, pixels + area
             found += [(key, reason)] if reason else []
     if len(found) > allowed(rows, job.recipe.max_rejected) or len(found) == rows:
         named = "; ".join(f"{key}: {reason}" for key, reason in found[:SHOWN])
@@ -94,16 +96,22 @@ def refuse_rejected(job: Job) -> None:
         )
 
 
-def headers(job: Job, shard: Shard) -> Iterator[tuple[str, str]]:
-    """Each image of a shard, and why its header shows that it cannot be used, or nothing."""
+def images(job: Job, shard: Shard) -> Iterator[tuple[str, bytes]]:
+    """Each image of a shard."""
     rows = job.source.rows(shard)
-    for key, data in zip(rows["key"].to_pylist(), job.source.read(shard, rows), strict=True):
-        try:
-            check_header(data, limits=job.recipe.limits())
-        except Rejected as reason:
-            yield key, str(reason)
-        else:
-            yield key, ""
+    yield from zip(rows["key"].to_pylist(), job.source.read(shard, rows), strict=True)
+
+
+def examined(data: bytes, *, limits: Limits, whole: bool) -> tuple[str, int]:
+    """(why an image cannot be used, or nothing; its pixels), by its header or by all of it."""
+    area = 0
+    try:
+        area = count_pixels(data, limits=limits)
+        if whole:
+            check_pixels(data, limits=limits)
+    except Rejected as reason:
+        return str(reason), area
+    return "", area
 
 
 def refuse_room(job: Job) -> None:

@@ -1,12 +1,15 @@
 """A user's error is found in every form in which Ray passes it on."""
 
 import errno
+import os
+import signal
 from typing import Any
 
 import pytest
 import ray
 from ray.exceptions import RayTaskError
 
+from ray_ue.engine import session
 from ray_ue.engine.errors import find_user_error
 
 FULL = "No space left on device: '/disk/copy'; fix that"
@@ -47,6 +50,36 @@ def test_a_cause_of_which_only_the_text_is_left_is_found() -> None:
 def test_an_object_store_that_does_not_answer_is_named() -> None:
     text = "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL"
     assert "does not answer (EndpointConnectionError)" in str(find_user_error(RuntimeError(text)))
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [
+        (
+            ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory."),
+            "the memory of a machine did not suffice",
+        ),
+        (ray.exceptions.WorkerCrashedError(), "died again and again, most likely because memory did not suffice"),
+        (ray.exceptions.ActorDiedError(), "a worker died again and again"),
+    ],
+)
+def test_work_that_dies_again_and_again_is_one_sentence_that_says_what_helps(error: Exception, phrase: str) -> None:
+    message = str(find_user_error(error))
+    assert phrase in message
+    assert "--part 0.5" in message
+    assert "\n" not in message
+
+
+@pytest.mark.ray
+def test_a_task_that_always_dies_ends_the_stream(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(batch: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+    monkeypatch.setattr(session, "RETRIES", 1)
+    with pytest.raises(ray.exceptions.RayError) as caught:
+        list(session.stream([{"x": 1}], work=die, arguments={}, cpus=1))
+    assert "died again and again" in str(find_user_error(caught.value))
 
 
 @pytest.mark.ray

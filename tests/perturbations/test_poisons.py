@@ -1,12 +1,14 @@
 """Poisons: exact where nothing is scaled, centred where something is, inside their bound, and the same from a file as from memory."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+import torch.nn.functional as F
 
 from ray_ue.images.quality import deviation
 from ray_ue.loop import Workers
@@ -17,14 +19,17 @@ from ray_ue.perturbations import (
     Poison,
     Streamed,
     Waves,
+    filter,
     fitting,
     open_poison_file,
     reflected_positions,
+    waves,
     write_bank,
 )
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 from ray_ue.storage.artifacts import Folder
+from ray_ue.stripes import stripes
 
 BUDGET = Budget(levels=16)
 BANK = np.random.default_rng(0).integers(-16, 17, (3, 3, 32, 32), dtype=np.int8)
@@ -90,7 +95,7 @@ def test_the_centre_of_any_shape_is_the_scaled_square(height: int, width: int) -
     delta, side = POISON.delta(0, height=height, width=width), min(height, width)
     top, left = round((height - side) / 2), round((width - side) / 2)
     assert delta.shape == (height, width, 3)
-    assert delta.dtype == np.int16
+    assert delta.dtype == np.int8
     assert (delta[top : top + side, left : left + side] == POISON.delta(0, height=side, width=side)).all()
 
 
@@ -125,11 +130,28 @@ def test_the_cache_never_changes_an_answer_and_never_grows_beyond_its_limit(monk
     for slot in range(3):
         for side in range(30, 70):
             poison.delta(slot, height=side, width=side)
-            assert poison._squares.bytes == sum(entry.nbytes for entry in poison._squares.entries.values()) <= 200_000
+            assert poison._squares.bytes == sum(entry.wide.nbytes for entry in poison._squares.entries.values()) <= 200_000
     assert (0, 32) not in poison._squares.entries, "an entry at its own size is only read"
     assert (poison.delta(0, height=50, width=60) == first).all()
     poison.delta(0, height=400, width=400)
-    assert not poison._squares.entries, "an entry beyond the limit is not kept"
+    assert (0, 400) not in poison._squares.entries, "an entry that would take too much of it is not kept"
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 700), (700, 400), (500, 500)])
+@pytest.mark.parametrize("kind", POISONS)
+def test_a_large_picture_is_changed_in_parts_as_it_is_at_once(kind: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = POISONS[kind].apply(picture(height, width), 1, key="a")
+    whole = partial(stripes, pixels=2**30)
+    for module in (fitting, waves, filter):
+        monkeypatch.setattr(module, "stripes", lambda length, across, pixels=0: whole(length, across))
+    assert (parts == POISONS[kind].apply(picture(height, width), 1, key="a")).all()
+
+
+@pytest.mark.parametrize("side", [20, 333, 900])
+def test_columns_scaled_by_themselves_are_those_of_the_whole(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "KEPT", 0)
+    whole = F.interpolate(torch.from_numpy(BANK[:1].astype(np.float32)), (side, side), mode="bilinear", antialias=True)[0].round().numpy()
+    assert (Additive(bank=BANK, budget=BUDGET).delta(0, height=side, width=side) == whole.transpose(1, 2, 0)).all()
 
 
 def test_a_saved_bank_is_what_safetensors_writes_and_reads(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from conftest import image_bytes
 
 from ray_ue.cli.main import main
 from ray_ue.config.recipe import AUTOMATIC, Recipe
-from ray_ue.pipelines import protect
+from ray_ue.pipelines import protect, rehearsal
 from ray_ue.pipelines.rehearsal import problems
 
 
@@ -43,6 +43,18 @@ def test_what_a_run_would_refuse_is_found(case: str, tmp_path: Path) -> None:
     told = found(write(tmp_path / "in", names, bad=bad), tmp_path / "out", **fields)
     assert any(re.search(phrase, problem) for problem in told), told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seen", ["whole", "header"])
+def test_files_that_are_cut_off_are_found_as_far_as_pixels_are_decoded(seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (source := write(tmp_path / "in", NAMES), *NAMES)[1:5]:
+        (source / name).write_bytes((source / name).read_bytes()[:-400])
+    if seen == "header":
+        monkeypatch.setattr(rehearsal, "PIXELS", 0)
+    told = found(source, tmp_path / "out", clusters=2)
+    assert [("4 of 8 images cannot be used" in problem, "cats/0.png: truncated" in problem) for problem in told] == (
+        [(True, True)] if seen == "whole" else []
+    )
 
 
 def test_a_run_that_works_has_no_problem(tmp_path: Path) -> None:

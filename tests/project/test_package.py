@@ -73,5 +73,5 @@ def test_the_metadata_is_valid_and_what_pyproject_says(built: dict[str, Path]) -
 def test_the_command_is_there_and_its_function_too(built: dict[str, Path]) -> None:
     scripts = configparser.ConfigParser()
     scripts.read_string(contents(built["wheel"])[f"{ABOUT}/entry_points.txt"].decode())
-    assert dict(scripts["console_scripts"]) == {"ray-ue": "ray_ue.cli.main:run"}
+    assert dict(scripts["console_scripts"]) == {"ray-ue": "ray_ue.cli.start:run"}
     assert callable(EntryPoint(name="ray-ue", value=scripts["console_scripts"]["ray-ue"], group="console_scripts").load())

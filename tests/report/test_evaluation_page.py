@@ -294,6 +294,15 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         assert said in words
 
 
+def test_what_voids_the_protection_of_a_copy_stands_on_its_page_too(tmp_path: Path) -> None:
+    run = Folder.at(str(tmp_path))
+    run.write_json("run.json", about(facts={"warnings": ["9 of 10 clusters are empty <i>"]}))
+    RESULTS.write(run, [row("uc", "protected", "small", "identity", "none", 0)])
+    written = report(run)
+    assert "uc: 9 of 10 clusters are empty <i>." in check_page(Path(written.page).read_text()).words
+    assert "**Warning.** uc: 9 of 10 clusters are empty" in Path(written.text).read_text()
+
+
 def spoil(name: str, data: bytes) -> Callable[[Folder], None]:
     return lambda looks: looks.write(name, data)
 

@@ -1,9 +1,13 @@
 """A copy over time: new pictures join, damaged files are written again, removed ones leave if asked, and verify needs no source."""
 
+import io
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes
 from PIL import Image
@@ -154,3 +158,49 @@ def test_metadata_may_be_stripped_from_a_copy_afterwards(tmp_path: Path) -> None
 def test_one_image_is_protected_where_it_has_a_pattern_of_its_own(tmp_path: Path) -> None:
     write(tmp_path / "in", ["cats/0.png"])
     assert facts(run(tmp_path, **OWN))["images"] == 1
+
+
+def parquet(path: Path, numbers: range) -> None:
+    images = [{"bytes": image_bytes(number), "path": f"{number}.png"} for number in numbers]
+    pq.write_table(pa.table({"image": images, "label": [number % 2 for number in numbers]}), path)
+
+
+def tar(path: Path, numbers: range) -> None:
+    with tarfile.open(path, "w") as shard:
+        for number in numbers:
+            for suffix, data in ((".png", image_bytes(number)), (".cls", str(number % 2).encode())):
+                member = tarfile.TarInfo(f"{number:04d}{suffix}")
+                member.size = len(data)
+                shard.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(("write_shard", "suffix"), [(parquet, "parquet"), (tar, "tar")])
+@pytest.mark.parametrize("kind", ["own", "labels"])
+def test_a_shard_of_new_pictures_joins_and_the_others_stay_as_they_are(kind: str, write_shard: Any, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_shard(tmp_path / f"in/00000.{suffix}", range(8))
+    run(tmp_path, **KINDS[kind])
+    before = snapshot(tmp_path / "out")
+    write_shard(tmp_path / f"in/00001.{suffix}", range(8, 12))
+    done = run(tmp_path, **KINDS[kind])
+    after = snapshot(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {f"00001.{suffix}"}
+    assert done["export"].facts["images"] == 4
+    assert facts(done)["images"] == facts(done)["originals"] == 12
+    assert facts(run(tmp_path, **KINDS[kind]))["images"] == 12
+    assert snapshot(tmp_path / "out") == after
+
+
+@pytest.mark.parametrize(("write_shard", "suffix"), [(parquet, "parquet"), (tar, "tar")])
+def test_a_shard_that_grew_is_protected_again_as_a_whole(write_shard: Any, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_shard(tmp_path / f"in/00000.{suffix}", range(8))
+    write_shard(tmp_path / f"in/00001.{suffix}", range(8, 12))
+    run(tmp_path, **OWN)
+    untouched = (tmp_path / f"out/00000.{suffix}").read_bytes()
+    write_shard(tmp_path / f"in/00001.{suffix}", range(8, 15))
+    done = run(tmp_path, **OWN)
+    assert (tmp_path / f"out/00000.{suffix}").read_bytes() == untouched
+    assert done["export"].facts["images"] == 7
+    assert facts(done)["images"] == 15

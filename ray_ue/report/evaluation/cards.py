@@ -3,14 +3,15 @@
 from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
-from ray_ue.report.evaluation.words import crafting_spread, doubts, two_headlines, verdict, warnings
+from ray_ue.report.evaluation.words import copy_warnings, crafting_spread, doubts, two_headlines, verdict, warnings
 from ray_ue.results.evaluation import UNDEFENDED, Headline
 
 Mark = tuple[str, str, float]  # name, text, accuracy
 
 
 def cards(evaluation: EvaluationFolder) -> dict[str, Any]:
-    return {"warnings": warnings(evaluation.lines), "cards": [card_values(evaluation, copy) for copy in evaluation.names]}
+    said = [*warnings(evaluation.lines), *copy_warnings(evaluation.run)]
+    return {"warnings": said, "cards": [card_values(evaluation, copy) for copy in evaluation.names]}
 
 
 def card_values(evaluation: EvaluationFolder, copy: str) -> dict[str, Any]:

@@ -138,6 +138,11 @@ def _worst_without_clean_images(head: Headline) -> str:
     return ""
 
 
+def copy_warnings(run: Mapping) -> list[str]:
+    """What was said of each copy when it was made: what weakens or voids its protection."""
+    return [f"{about['name']}: {warning}." for about in run["copies"] for warning in (about.get("facts") or {}).get("warnings", [])]
+
+
 def warnings(lines: Iterable[ResultLine]) -> list[str]:
     """Copies whose numbers are suspect because random noise alone lowers accuracy much; names the worst line."""
     suspicious = [
@@ -191,7 +196,7 @@ def informative_columns(lines: Iterable[ResultLine]) -> list[str]:
 def markdown(table: pa.Table, run: Mapping) -> str:
     """The headline of each copy, then all lines: percent, mean ± standard deviation over seeds (n)."""
     lines = summary(table)
-    text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in warnings(lines))]
+    text = [f"# {escape_markdown(run['title'])}", "", *(f"**Warning.** {line}\n" for line in [*warnings(lines), *copy_warnings(run)])]
     for copy in copy_names(table, run):
         worst = headline(lines, copy)
         leads = (*two_headlines(lines, copy), *crafting_spread(lines, run, copy))

@@ -59,16 +59,21 @@ class Checker:
         if same and before is None:
             return Finding(most=line["most"])
         try:
+            clean = None if before is None else self.original(before)
             decoded = decode(after, limits=self.limits)
-            if not same and digest_of(decoded) != line.get("pixels"):
-                return Finding(fault="its pixels are not those that were written")
-            if before is None:
-                return Finding(most=line["most"], saved_anew=not same)
-            clean = decode(before, limits=self.limits)
         except Rejected as reason:
             return Finding(fault=f"it cannot be read back: {reason}")
-        fault, most = self.compare(line, resized(clean, size=self.resize) if self.resize else clean, decoded)
+        if not same and digest_of(decoded) != line.get("pixels"):
+            return Finding(fault="its pixels are not those that were written")
+        if clean is None:
+            return Finding(most=line["most"], saved_anew=not same)
+        fault, most = self.compare(line, clean, decoded)
         return Finding(fault=fault, most=most, saved_anew=not same)
+
+    def original(self, data: bytes) -> Picture:
+        """The pixels that were protected."""
+        clean = decode(data, limits=self.limits)
+        return resized(clean, size=self.resize) if self.resize else clean
 
     def compare(self, line: dict, clean: Picture, decoded: Picture) -> tuple[str, int]:
         """(what is wrong with the pixels, or nothing; their largest change in levels)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.progress import Progress, say
 from ray_ue.stages.protect.index import chunks, listed_source
+from ray_ue.stages.protect.memory import READING, largest_picture, share_out
 from ray_ue.stages.protect.read import Reader, pack_chunks
 from ray_ue.stages.protect.rejected import Column, gather_rejected, read_rejected, refuse_too_many, write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -47,8 +49,11 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     actors, share, arguments = encoders(run, weights)
     if waiting:
         say(f"    embed  {actors} encoder(s) on {'the GPU' if share else 'the CPU'}, {arguments['threads']} threads each")
-    arguments |= {"limits": run.recipe.limits(), "folder": folder}
-    reader = Reader(source=listed_source(run, index), index=index.folder)
+    reader, limits = Reader(source=listed_source(run, index), index=index.folder), run.recipe.limits()
+    largest = partial(largest_picture, reader.source, index, limits=limits)
+    decoders = max(2, run.machines.hosts().threads(run.resources, tasks=actors))
+    together, _ = share_out(run.machines, run.resources, tasks=actors * decoders, per_pixel=READING, limits=limits, largest=largest)
+    arguments |= {"limits": limits, "folder": folder, "decoders": max(1, min(decoders, together // max(1, actors)))}
     items = pack_chunks(waiting, reader.source)
     cpus, actors = run.machines.beside_readers(actors), min(actors, len(items))
     for result in stream(items, read=reader, work=Embedder, arguments=arguments, cpus=cpus, gpus=share, actors=actors):
@@ -106,12 +111,12 @@ class Encoder:
 
 
 class Embedder(Encoder):
-    """An actor that decodes in threads, embeds in batches, and writes each chunk's vectors in one move."""
+    """An actor that decodes in up to `decoders` threads, embeds in batches, and writes each chunk's vectors in one move."""
 
-    def __init__(self, *, limits: Limits, folder: Folder, threads: int, **encoder: Any) -> None:
-        super().__init__(threads=threads, **encoder)
+    def __init__(self, *, limits: Limits, folder: Folder, decoders: int, **encoder: Any) -> None:
+        super().__init__(**encoder)
         self.limits, self.folder = limits, folder
-        self.pool = ThreadPoolExecutor(max(own_threads(threads), 2), thread_name_prefix="decode")
+        self.pool = ThreadPoolExecutor(min(decoders, max(own_threads(decoders), 2)), thread_name_prefix="decode")
 
     def __call__(self, chunk: pa.Table) -> pa.Table:
         number, first = chunk["number"][0].as_py(), chunk["first_id"][0].as_py()

@@ -22,6 +22,7 @@ from ray_ue.sources.image_files import EXTENSIONS, LOSSY
 from ray_ue.stages.protect.craft import open_poison, open_slots
 from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
 from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
+from ray_ue.stages.protect.memory import WRITING, largest_picture, share_out
 from ray_ue.stages.protect.summary import beside, summarise, warnings_of
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder
 from ray_ue.types import SlotOf
@@ -60,8 +61,15 @@ def build(
     waiting = [shard for shard in shards if ledger_name(shard.number) not in written]
     progress = Progress(stage="export", total=index.facts["rows"])
     progress.skip(index.facts["rows"] - sum(first[shard.number][1] for shard in waiting))
-    tasks = min(len(waiting), run.machines.slots())
     recipe = run.recipe
+    tasks, threads = share_out(
+        run.machines,
+        run.resources,
+        tasks=len(waiting),
+        per_pixel=WRITING[recipe.image_format],
+        limits=recipe.limits(),
+        largest=lambda: largest_picture(source, index, limits=recipe.limits()),
+    )
     writer = Writer(
         source=source,
         output=run.output.uri,
@@ -73,7 +81,7 @@ def build(
         strip=recipe.strip,
         limits=recipe.limits(),
         ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
-        threads=run.machines.threads(run.resources, tasks=tasks),
+        threads=threads,
     )
     items = []
     for shard in waiting:
@@ -136,8 +144,8 @@ class Writer:
         if self.resize:
             clean = resized(clean, size=self.resize)
         rgb, kept = poison.apply(clean.rgb, slot, key=item.key), strip_exif(clean.exif, strip=self.strip)
-        picture = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc)
-        data, notes = encode(picture, format=self.image_format), [*kept.notes, *clean.notes]
+        picture, notes = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc), [*kept.notes, *clean.notes]
+        data = encode(picture, format=self.image_format)
         if self.image_format in LOSSY:  # what a reader decodes is another picture
             picture = decode(data, limits=self.limits)
             notes += ["transparency dropped"] if clean.alpha is not None else []

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.codec import Picture
+from ray_ue.storage.artifacts import Folder
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -43,10 +45,24 @@ def live(lines: pa.Table, *, replaced: Set[str]) -> pa.Table:
     return good.filter(pa.array([key not in replaced for key in good["key"].to_pylist()], pa.bool_())) if replaced else good
 
 
+def largest_of(exported: Folder) -> int:
+    """The pixels of the largest picture that an export has written."""
+    areas = [0]
+    for name in exported.names("ledger"):
+        table = exported.read_table(f"ledger/{name}", columns=("height", "width"))
+        areas.append(
+            int((table["height"].fill_null(0).to_numpy().astype(np.int64) * table["width"].fill_null(0).to_numpy()).max(initial=0))
+        )
+    return max(areas)
+
+
 def digest_of(picture: Picture) -> str:
     """A checksum of what a reader sees, whatever the file says besides: colours, and how opaque they are."""
-    opaque = b"" if picture.alpha is None else picture.alpha.tobytes()
-    return hashlib.sha256(f"{picture.rgb.shape}".encode() + picture.rgb.tobytes() + opaque).hexdigest()
+    total = hashlib.sha256(f"{picture.rgb.shape}".encode())
+    for channels in (picture.rgb, picture.alpha):
+        if channels is not None:
+            total.update(np.ascontiguousarray(channels).data)
+    return total.hexdigest()
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], tasks: Iterable[A], *, ahead: int) -> Iterator[B]:

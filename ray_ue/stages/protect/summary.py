@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.config.recipe import Recipe
+from ray_ue.images.platforms import shrinking
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import group, some
@@ -22,7 +23,8 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
     tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
     why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
     size, psnr, ssim, bad, notes = 0, [np.zeros(0)], [np.zeros(0)], [], Counter[str]()
-    most, keys = [np.zeros(0, int)], []
+    most, keys, large = [np.zeros(0, int)], [], []
+    sites: dict[tuple[int, int], list[str]] = {}
     for name in names:
         ledger = folder.read_table(f"ledger/{name}")
         for line in ledger.filter(ledger["reason"].is_valid()).to_pylist():
@@ -31,6 +33,9 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
         size += sum(good["bytes"].to_pylist())
         most.append(np.asarray(good["most"].to_pylist(), int))
         keys += [key for key, change in zip(good["key"].to_pylist(), most[-1].tolist()) if change < WEAK * budget]
+        for key, *size_of in zip(*(good[column].to_pylist() for column in ("key", "height", "width"))):
+            place = (size_of[0], size_of[1])
+            large += [key] if sites.setdefault(place, shrinking(*place)) else []
         notes.update(note for listed in good["notes"].to_pylist() for note in listed)
         psnr.append(np.asarray(good["psnr"].to_pylist(), float))
         ssim.append(np.asarray(good["ssim"].to_pylist(), float))
@@ -50,6 +55,7 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
         "ssim_images": len(similar),
         "notes": dict(notes),
         "weak": group(keys),
+        "large": group(large) | {"sites": sorted({site for names in sites.values() for site in names})},
     }
 
 
@@ -95,6 +101,16 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
         warnings.append(
             f"{weak['count']:,} images change by less than half of the budget and are hardly protected, "
             f"such as {some(weak)}: they are very thin, tiny, or nearly black and white"
+        )
+    if (large := facts["large"])["count"]:
+        advice = (
+            f"--resize {recipe.resize} is more than they keep"
+            if recipe.resize
+            else "make them smaller first, or crop squares with --resize"
+        )
+        warnings.append(
+            f"{large['count']:,} images, such as {some(large)}, are larger than web sites keep ({', '.join(large['sites'])}): "
+            f"each that scales them down removes a part of the perturbation; {advice}"
         )
     if recipe.image_format in LOSSY:
         warnings.append(

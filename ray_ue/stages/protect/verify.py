@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
 from ray_ue.stages.protect.index import listed_source
-from ray_ue.stages.protect.ledger import ledger_name, live
+from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
+from ray_ue.stages.protect.memory import READING, share_out
 from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
@@ -50,9 +52,8 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
 
     Returns and stores (in the last export's folder) how many images were compared and the largest change that was found.
     """
-    threads = run.machines.threads(run.resources, tasks=run.machines.cores)
     copy = open_written(run, parts)
-    places = Locations.of(copy, threads=max(threads, LISTED_AT_ONCE))
+    places = Locations.of(copy, threads=LISTED_AT_ONCE)
     work = [(part, *match(part, places)) for part in parts]
     refuse_missing(work)
     count, some = places.unclaimed()
@@ -61,11 +62,19 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _, _ in work for _, _, positions in tasks))
     facts, faults, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], defaultdict(set)
     for part, tasks, _, _ in work:
+        side_by_side, threads = share_out(
+            run.machines,
+            run.resources,
+            tasks=len(tasks),
+            per_pixel=READING,
+            limits=run.recipe.limits(),
+            largest=partial(largest_of, part.exported.folder),
+        )
         checker = checker_of(run, part, copy=copy, threads=threads)
         shards = checker.source.shards()
         is_here = {number: is_there(shards[number], there, replaced=part.replaced) for number, _, _ in tasks}
         items = [pack(places.shards, shards[number], begin, places.at[at], there=is_here[number]) for number, begin, at in tasks]
-        for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=run.machines.slots()):
+        for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=side_by_side):
             faults += result["faults"]
             damage[part.exported.fingerprint] |= {result["shard"]} if result["faults"] else set()
             facts["most_levels"] = max(facts["most_levels"], result["most"])

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +20,7 @@ from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.progress import Progress, format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
+from ray_ue.stages.protect.memory import READING, largest_picture, share_out
 from ray_ue.stages.protect.read import pack_chunks, read_rows
 from ray_ue.stages.protect.rejected import write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -62,8 +64,9 @@ def read_views(
     waiting = [(chunk, ids) for chunk, ids in picked if part_name(chunk.number) not in done]
     progress = Progress(stage=name, total=len(wanted))
     progress.skip(len(wanted) - sum(len(ids) for _, ids in waiting))
-    tasks = run.machines.slots()
-    threads = run.machines.threads(run.resources, tasks=min(len(waiting), tasks))
+    limits = run.recipe.limits()
+    largest = partial(largest_picture, source, index, limits=limits)
+    tasks, threads = share_out(run.machines, run.resources, tasks=len(waiting), per_pixel=READING, limits=limits, largest=largest)
     arguments = {"source": source, "index": index.folder, "folder": folder, "canvas": canvas, "view": view, "threads": threads}
     items = [item | {"ids": ids.tolist()} for item, (_, ids) in zip(pack_chunks([chunk for chunk, _ in waiting], source), waiting)]
     for result in stream(items, work=write_views, arguments=arguments, cpus=1, tasks=tasks):

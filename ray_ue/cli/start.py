@@ -1,0 +1,19 @@
+"""The command `ray-ue`: it listens for signals before anything large is imported, and ends as the first of them asks."""
+
+from ray_ue.cli.stopping import answer, leave, watch_for_signals
+
+
+def run() -> None:
+    """One line on Ctrl+C and SIGTERM, also while modules are imported, and an exit that no thread of Ray can turn into a crash."""
+    watch_for_signals()
+    try:
+        from ray_ue.cli.main import main
+
+        code = main()
+    except KeyboardInterrupt as stop:
+        code = answer(stop)
+    leave(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,75 @@
+"""Stopping: however often a command is told to end, it ends once, in one line, with the exit code of the first signal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import photo
+from PIL import Image
+
+from ray_ue.cli.stopping import PATIENCE, Stop, Terminated
+
+LINE = "ray-ue: stopped; the same command continues"
+QUICK = ("--method", "noise", "--per", "image", "--workers", "local")
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_raises_once_and_again_only_if_nothing_came_of_it(number: int, error: type[BaseException]) -> None:
+    now = [100.0]
+    stop = Stop(clock=lambda: now[0])
+    with pytest.raises(error):
+        stop(number, None)
+    for further in (signal.SIGINT, signal.SIGTERM):
+        stop(further, None)
+    now[0] += PATIENCE
+    with pytest.raises(Terminated):
+        stop(signal.SIGTERM, None)
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ray_ue", *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes)
+
+
+def stopped_twice(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    """(exit code, what it said) of a process that gets a signal twice."""
+    for _ in range(2):
+        os.kill(process.pid, number)
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_command_that_is_stopped_while_it_imports_ends_in_one_line(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")  # `-m` looks in the folder first
+    process = started(tmp_path, "methods")
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    code, said = stopped_twice(process, number)
+    assert (code, said.strip()) == (CODES[number], LINE)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("moment", ["starting locally", "  export"])
+def test_a_run_that_is_stopped_twice_ends_in_one_line_whatever_it_does(number: signal.Signals, moment: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(12):
+        Image.fromarray(photo(index)).save(tmp_path / f"photos/{index}.png")
+    process = started(tmp_path, "protect", "photos", "copy", *QUICK)
+    assert process.stderr
+    assert any(moment in line for line in process.stderr), "the run ended before that"
+    code, said = stopped_twice(process, number)
+    assert code == CODES[number]
+    assert LINE in said
+    assert "Traceback" not in said
+    assert "Error" not in said

@@ -1,0 +1,73 @@
+"""Folders of Ray sessions: ours go once their process is gone; those in use, and those of others, stay."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from ray_ue.engine.session_folders import MARK, claim, discard, sweep
+
+
+def folder(root: Path, name: str) -> Path:
+    (path := root / name / "logs").mkdir(parents=True)
+    (path / "raylet.out").write_text("…")
+    return path.parent
+
+
+def test_only_our_dead_sessions_are_removed(tmp_path: Path) -> None:
+    dead, foreign, living = (folder(tmp_path, f"session_{name}") for name in ("dead", "foreign", "living"))
+    (dead / MARK).touch()
+    mark = claim(living)
+    (tmp_path / "session_latest").symlink_to(dead)
+    assert sweep(tmp_path) == 1
+    assert not dead.exists()
+    assert foreign.exists()
+    assert living.exists()
+    assert mark
+    discard(mark)
+    assert not living.exists()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    treasure = folder(tmp_path / "home", "treasure")
+    (treasure / MARK).touch()
+    (tmp_path / "session_x").symlink_to(treasure)
+    assert sweep(tmp_path) == 0
+    assert treasure.exists()
+
+
+def test_a_session_whose_process_was_killed_is_dead(tmp_path: Path) -> None:
+    left = folder(tmp_path, "session_killed")
+    code = "import pathlib, time; from ray_ue.engine.session_folders import claim"
+    code += f"; mark = claim(pathlib.Path({str(left)!r})); print('x', flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(60)"], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline()
+    assert sweep(tmp_path) == 0
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert sweep(tmp_path) == 1
+
+
+def test_a_folder_that_is_gone_or_claimed_is_not_ours(tmp_path: Path) -> None:
+    assert claim(tmp_path / "nowhere") is None
+    mark = claim(folder(tmp_path, "session_ours"))
+    assert claim(tmp_path / "session_ours") is None
+    assert mark
+    mark.close()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_run_leaves_no_session_behind() -> None:
+    code = "from ray_ue.engine.session import session, session_folder\nwith session():\n    print(session_folder())"
+    with TemporaryDirectory() as root:  # a short path, as that of a socket has at most 107 characters
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"RAY_TMPDIR": root}, stdout=subprocess.PIPE, check=True)
+        left = Path(done.stdout.decode().strip())
+        assert left.name.startswith("session_")
+        assert left.is_relative_to(root)
+        assert not left.exists()
