@@ -3,9 +3,8 @@
 The generator sees the image alone, no label: once trained it perturbs new images of the kind in one pass.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -111,7 +110,7 @@ class GUE(NetworkMethod):
 
     def _loss_after_training(self, source: SourceModel, perturbed: Images, targets: Tensor) -> Callable[[Images], Tensor]:
         """The loss of a clone that has learnt this batch for a while, as a function of the batch."""
-        clone = replace(source, net=copy.deepcopy(source.net))
+        clone = source.clone()
         adam = torch.optim.Adam([value for value in clone.net.parameters() if value.requires_grad], lr=self.inner_rate)
         for _ in range(self.inner):
             adam.zero_grad()

@@ -1,9 +1,10 @@
 """The source network that a method trains together with its perturbations; it is the same on any number of workers."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -97,6 +98,11 @@ class SourceModel:
         compiled = worth_compiling(passes, device=device, world=workers.world)
         run = CompiledNet(net=net["body"], tell=say) if compiled else net["body"]
         return cls(net=net, body=run, optimiser=optimiser, workers=workers, seed=seed)
+
+    def clone(self) -> "SourceModel":
+        """A copy of the network as it is, to be trained elsewhere; the optimiser is still this one's."""
+        net = copy.deepcopy(self.net)
+        return replace(self, net=net, body=net["body"])
 
     def features(self, images: Images) -> Float[Tensor, "B D"]:
         """Penultimate features of images in [0, 1], in fp32; the network's mode is the caller's."""
