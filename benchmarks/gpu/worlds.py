@@ -49,7 +49,8 @@ def group_view(setting: Setting, *, rows: int, net: Surrogate) -> View:
     groups = setting.pictures.classes
     with torch.inference_mode():
         features = torch.cat([net.features(floats(large[i : i + 64], device=net.device)).cpu() for i in range(0, rows, 64)]).numpy()
-    centers = np.stack([features[labels == group].mean(0) for group in range(groups)]).astype(np.float32)
+    kept = [labels == group if (labels == group).any() else np.ones(rows, bool) for group in range(groups)]  # few rows may miss a label
+    centers = np.stack([features[which].mean(0) for which in kept]).astype(np.float32)
     return by_group(large, group_of=labels.astype(np.int32), centers=centers, surrogate=net, budget=BUDGET)
 
 
