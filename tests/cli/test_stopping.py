@@ -34,8 +34,9 @@ def test_a_signal_raises_once_and_again_only_if_nothing_came_of_it(number: int, 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ray_ue", *words]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def stopped_twice(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from ray_ue.engine import session
 from ray_ue.engine.errors import find_user_error
@@ -56,11 +56,11 @@ def test_an_object_store_that_does_not_answer_is_named() -> None:
     ("error", "phrase"),
     [
         (
-            ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory."),
+            OutOfMemoryError("Task was killed due to the node running low on memory."),
             "the memory of a machine did not suffice",
         ),
-        (ray.exceptions.WorkerCrashedError(), "died again and again, most likely because memory did not suffice"),
-        (ray.exceptions.ActorDiedError(), "a worker died again and again"),
+        (WorkerCrashedError(), "died again and again, most likely because memory did not suffice"),
+        (ActorDiedError(), "a worker died again and again"),
     ],
 )
 def test_work_that_dies_again_and_again_is_one_sentence_that_says_what_helps(error: Exception, phrase: str) -> None:
@@ -77,7 +77,7 @@ def test_a_task_that_always_dies_ends_the_stream(ray_session: None, monkeypatch:
         yield batch
 
     monkeypatch.setattr(session, "RETRIES", 1)
-    with pytest.raises(ray.exceptions.RayError) as caught:
+    with pytest.raises(RayError) as caught:
         list(session.stream([{"x": 1}], work=die, arguments={}, cpus=1))
     assert "died again and again" in str(find_user_error(caught.value))
 

@@ -104,7 +104,7 @@ def test_a_run_ends_with_the_order_that_protects_and_then_its_warnings(tmp_path:
     facts = facts_of(tmp_path, {}) | {"carried": nothing, "left_out": {}, "renamed": nothing, "warnings": ["it is weak"]}
     manifest = Manifest(stage="export", fingerprint="0", fields={}, inputs={}, facts=facts, versions={})
     artifact = Artifact(folder=Folder(str(tmp_path / "export")), manifest=manifest)
-    folders = {"output": Folder(str(tmp_path / "copy")), "work": Folder(str(tmp_path / "copy.ray-ue"))}
-    job = Job(source=open_source(str(tmp_path / "photos")), recipe=Recipe(), resources=Resources(), **folders)
+    output, work = Folder(str(tmp_path / "copy")), Folder(str(tmp_path / "copy.ray-ue"))
+    job = Job(source=open_source(str(tmp_path / "photos")), recipe=Recipe(), resources=Resources(), output=output, work=work)
     print_copy(job, {"export": artifact}, "export")
     assert capsys.readouterr().out.splitlines()[-2:] == [f"publish         {ORDER}", "warning         it is weak"]
