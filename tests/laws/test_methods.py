@@ -81,7 +81,7 @@ def stops(steps: list[Step]) -> list[int]:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_any_number_of_workers_makes_the_same_poison(world: World, number: int) -> None:
-    """Up to one level here and there: sums in another order differ in their last bits."""
+    """Up to two levels here and there: sums in another order differ in their last bits, and a flipped sign moves a pixel by two steps."""
     if SMALL[world.name].alone:
         with pytest.raises(ValueError, match="ask for --workers 1"):
             world.steps("refused", workers=Workers(rank=0, world=number))
@@ -89,7 +89,7 @@ def test_any_number_of_workers_makes_the_same_poison(world: World, number: int) 
     alone = world.shown(world.poison("alone")).astype(int)
     for poison in world.shared("shared", world=number):
         made = world.shown(poison)
-        assert np.abs(made - alone).max() <= 1
+        assert np.abs(made - alone).max() <= 2
         assert (made != alone).mean() < 0.01
 
 
