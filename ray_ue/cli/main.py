@@ -23,7 +23,7 @@ from ray_ue.cli.arguments import (
 )
 from ray_ue.cli.exchange import convert_copy, export_perturbations, join_leaderboard
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
-from ray_ue.cli.stopping import answer
+from ray_ue.cli.stopping import answer, stop_behind
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
 from ray_ue.pipelines.rehearsal import problems
@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return answer(stop)
     except Exception as error:
+        if (stop := stop_behind(error)) is not None:
+            return answer(stop)
         if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
         print(f"ray-ue: {' '.join(str(user_error).split())}", file=sys.stderr)

@@ -23,21 +23,33 @@ class Stop:
     service managers repeat SIGTERM, which must not interrupt the end that the first one began."""
 
     clock: Callable[[], float] = time.monotonic
+    raised: KeyboardInterrupt | None = field(default=None, init=False)
     _quiet_until: float = field(default=0.0, init=False)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if (now := self.clock()) < self._quiet_until:
             return
         self._quiet_until = now + PATIENCE
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        self.raised = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        raise self.raised
+
+
+STOP = Stop()  # of this process
 
 
 def watch_for_signals() -> None:
     """From now on Ctrl+C and SIGTERM raise in the main thread."""
-    stop = Stop()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
-            signal.signal(number, stop)
+            signal.signal(number, STOP)
+
+
+def stop_behind(error: Exception) -> KeyboardInterrupt | None:
+    """What stopped the command, where `error` is what became of it: compiled code of Ray turns it into a `SystemError`."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, KeyboardInterrupt):
+        chain = chain.__cause__ or chain.__context__
+    return chain if isinstance(chain, KeyboardInterrupt) else STOP.raised
 
 
 def answer(stop: KeyboardInterrupt) -> int:

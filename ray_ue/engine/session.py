@@ -1,5 +1,6 @@
 """The Ray session, and the one way in which stages stream work through Ray Data."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -78,11 +79,24 @@ def undisturbed() -> Iterator[None]:
         yield
         return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep_ignoring, args=(over,), daemon=True)
+    keeper.start()
     try:
         yield
     finally:
+        over.set()
+        keeper.join()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _keep_ignoring(over: threading.Event) -> None:
+    """Ray's core gives SIGTERM its default action back while it ends, which would kill this process half-way: take it away again."""
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    while not over.wait(0.002):
+        libc.signal(signal.SIGTERM, int(signal.SIG_IGN))
 
 
 def answers() -> Machines:

@@ -11,7 +11,7 @@ import pytest
 from conftest import photo
 from PIL import Image
 
-from ray_ue.cli.stopping import PATIENCE, Stop, Terminated
+from ray_ue.cli.stopping import PATIENCE, Stop, Terminated, stop_behind
 
 LINE = "ray-ue: stopped; the same command continues"
 QUICK = ("--method", "noise", "--per", "image", "--workers", "local")
@@ -29,6 +29,13 @@ def test_a_signal_raises_once_and_again_only_if_nothing_came_of_it(number: int, 
     now[0] += PATIENCE
     with pytest.raises(Terminated):
         stop(signal.SIGTERM, None)
+
+
+def test_a_stop_is_found_behind_what_compiled_code_made_of_it() -> None:
+    error = SystemError("CoreWorker.wait returned a result with an exception set")
+    error.__cause__ = Terminated()
+    assert stop_behind(error) is error.__cause__
+    assert stop_behind(ValueError("of another kind")) is None
 
 
 def started(folder: Path, *words: str) -> subprocess.Popen[str]:
