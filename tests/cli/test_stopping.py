@@ -42,8 +42,20 @@ def started(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ray_ue", *words]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=listen,
     )
+
+
+def listen() -> None:
+    """Ctrl+C is heard also where these tests run in the background of a script, which has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stopped_twice(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
