@@ -72,7 +72,7 @@ SMALL: Mapping[str, Small] = {
     "uc": small(UC(steps=3, batch=8)),
     "uc+through": small(UC(steps=3, batch=8, through="none+rrc+flip+jpeg+gray+blur")),
     "mi-ue": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2")),
-    "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
+    "mi-ue+also": small(MIUE(epochs=2, batch=16, poison_batch=2 * BATCH, steps=2, step=2, network="mlp2"), also=(6, 2)),
     "mi-ue+draws": small(MIUE(epochs=2, batch=BATCH, poison_batch=BATCH, steps=2, step=2, network="mlp2", draws=2)),
     "mi-ue+frozen": small(MIUE(epochs=2, poison_batch=BATCH, steps=2, step=2, source="frozen")),
     "em+also": small(EM(rounds=2, batches_per_round=2, batch=BATCH, steps=2, step=2, network="mlp2", learning_rate=0.01), also=(6, 2)),

@@ -81,7 +81,7 @@ def stops(steps: list[Step]) -> list[int]:
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_any_number_of_workers_makes_the_same_poison(world: World, number: int) -> None:
-    """Up to two levels here and there: sums in another order differ in their last bits, and a flipped sign moves a pixel by two steps."""
+    """Up to one level here and there: sums in another order differ in their last bits."""
     if SMALL[world.name].alone:
         with pytest.raises(ValueError, match="ask for --workers 1"):
             world.steps("refused", workers=Workers(rank=0, world=number))
@@ -89,9 +89,8 @@ def test_any_number_of_workers_makes_the_same_poison(world: World, number: int) 
     alone = world.shown(world.poison("alone")).astype(int)
     for poison in world.shared("shared", world=number):
         made = world.shown(poison)
-        assert np.abs(made - alone).max() <= 2
-        # two steps of two levels toward a network of hard thresholds: on one processor a flipped sign moves 5 % of the pixels
-        assert (made != alone).mean() < (0.1 if world.name.startswith("mi-ue+also") else 0.01)
+        assert np.abs(made - alone).max() <= 1
+        assert (made != alone).mean() < 0.01
 
 
 def test_steps_count_up_to_the_last_and_states_are_flat_tensors(world: World) -> None:
