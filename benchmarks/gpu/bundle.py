@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchmarks.gpu.pictures import open_pictures
+from benchmarks.gpu.start import is_installed
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "ray-ue-gpu"
@@ -113,14 +114,6 @@ def requirements(name: str, *, extras: set[str]) -> Iterator[Requirement]:
         asked = marker is None or any(marker.evaluate({**PYTHON, "extra": extra}) for extra in (extras or {""}))
         if asked and is_installed(requirement.name):
             yield requirement
-
-
-def is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def download(pins: list[str], folder: Path) -> None:
