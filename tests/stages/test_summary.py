@@ -53,7 +53,7 @@ def test_a_copy_without_fault_has_no_warning(tmp_path: Path) -> None:
 
 def test_images_that_are_hardly_protected_are_counted_and_named(tmp_path: Path) -> None:
     text = said(tmp_path, {"most": 7}, {"most": 8})
-    assert "1 images change by less than half of the budget" in text
+    assert "1 image changed by less than half of the budget" in text
     assert "1.jpg" in text
 
 
@@ -69,7 +69,7 @@ def test_a_collection_that_has_changed_much_should_be_made_anew(drift: float, wa
 def test_pictures_that_web_sites_make_smaller_are_counted_and_the_sites_named(tmp_path: Path) -> None:
     longest = int(PLATFORMS["social"].longest)
     text = said(tmp_path, {"width": longest + 1}, {"width": longest}, {"height": 4000, "width": 6000})
-    assert "2 images, such as 1.jpg, 3.jpg, are larger than web sites keep (mastodon, social, wordpress)" in text
+    assert "2 images larger than web sites keep (mastodon, social, wordpress), such as 1.jpg, 3.jpg" in text
     assert "--resize" in text
     assert f"--resize {longest + 1} is more than they keep" in said(tmp_path, {"width": 2049}, recipe=Recipe(resize=longest + 1))
 

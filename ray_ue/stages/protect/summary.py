@@ -84,6 +84,10 @@ def beside_lines(source: Source) -> dict[str, str]:
     return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
 
 
+def images(names: dict) -> str:
+    return f"{names['count']:,} image{'s' if names['count'] > 1 else ''}"
+
+
 def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
     """What weakens or voids the protection, a sentence each."""
     warnings = []
@@ -99,8 +103,8 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
         )
     if (weak := facts["weak"])["count"]:
         warnings.append(
-            f"{weak['count']:,} images change by less than half of the budget and are hardly protected, "
-            f"such as {some(weak)}: they are very thin, tiny, or nearly black and white"
+            f"{images(weak)} changed by less than half of the budget, and hardly protected, such as {some(weak)}: "
+            "pictures that are very thin, tiny, or nearly black and white"
         )
     if (large := facts["large"])["count"]:
         advice = (
@@ -109,7 +113,7 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
             else "make them smaller first, or crop squares with --resize"
         )
         warnings.append(
-            f"{large['count']:,} images, such as {some(large)}, are larger than web sites keep ({', '.join(large['sites'])}): "
+            f"{images(large)} larger than web sites keep ({', '.join(large['sites'])}), such as {some(large)}: "
             f"each that scales them down removes a part of the perturbation; {advice}"
         )
     if recipe.image_format in LOSSY:
