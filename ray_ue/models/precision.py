@@ -17,24 +17,25 @@ def precision(capability: tuple[int, int], *, slopes: bool) -> torch.dtype:
     return torch.float16 if capability >= VOLTA and not slopes else torch.float32
 
 
-def precision_on(device: torch.device, *, tiles: bool = False) -> torch.dtype:
-    """The number format of networks on a device, here and now; on a CPU fp32, or with `tiles` bf16 where the processor has AMX."""
+def precision_on(device: torch.device, *, cpu: bool = False) -> torch.dtype:
+    """The number format of networks on a device, here and now; on a CPU fp32, or with `cpu` bf16 where the processor multiplies it."""
     if device.type != "cuda":
-        return torch.bfloat16 if tiles and multiplies_bf16() else torch.float32
+        return torch.bfloat16 if cpu and multiplies_bf16() else torch.float32
     return precision(torch.cuda.get_device_capability(device), slopes=torch.is_grad_enabled())
 
 
-def autocast(device: torch.device, *, tiles: bool = False) -> torch.autocast:
+def autocast(device: torch.device, *, cpu: bool = False) -> torch.autocast:
     """The context in which networks run on a device.
 
-    `tiles` is for victims, which are trained anew wherever they are wanted; copies should not depend on the processor more than they must.
+    `cpu` is for victims, which are trained anew wherever they are wanted; copies should not depend on the processor more than they must.
     """
-    dtype = precision_on(device, tiles=tiles)
+    dtype = precision_on(device, cpu=cpu)
     mixed = dtype != torch.float32
     return torch.autocast(device.type, dtype=dtype if mixed else torch.bfloat16, enabled=mixed)
 
 
 @cache
 def multiplies_bf16() -> bool:
-    """Whether this processor has tiles for bf16 (AMX): networks run at nearly twice the speed there. AVX-512 alone gains little."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    """Whether this processor multiplies bf16 (AMX, or AVX-512's BF16): networks train at nearly twice the speed there."""
+    asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in asked)

@@ -34,9 +34,18 @@ def test_a_card_is_asked_for_what_it_computes_in(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("has", "asked", "dtype"), [(True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32)]
 )
-def test_a_cpu_computes_in_bf16_where_that_is_asked_and_it_has_tiles(
+def test_a_cpu_computes_in_bf16_where_that_is_asked_and_it_multiplies_it(
     has: bool, asked: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_ue.models.precision, "multiplies_bf16", lambda: has)
-    with autocast(torch.device("cpu"), tiles=asked):
+    with autocast(torch.device("cpu"), cpu=asked):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplies"), [("_is_amx_tile_supported", True), ("_is_avx512_bf16_supported", True), ("_is_avx512_supported", False)]
+)
+def test_a_cpu_multiplies_bf16_by_tiles_or_by_avx512(name: str, multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in ("_is_amx_tile_supported", "_is_avx512_bf16_supported", "_is_avx512_supported"):
+        monkeypatch.setattr(torch.cpu, asked, lambda asked=asked: asked == name, raising=False)
+    assert ray_ue.models.precision.multiplies_bf16.__wrapped__() == multiplies
