@@ -12,11 +12,11 @@ from PIL import Image
 from ray_ue.config.recipe import SIDES, Recipe, Resources
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
+from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.progress import format_bytes
 from ray_ue.sources import Shard, Source
-from ray_ue.stages.protect.memory import WRITING
 from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
 

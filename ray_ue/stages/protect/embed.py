@@ -14,11 +14,12 @@ from ray_ue.engine.devices import assigned_device, own_threads
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits, Rejected, decode_square
+from ray_ue.images.memory import READING
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
 from ray_ue.progress import Progress, say
 from ray_ue.stages.protect.index import chunks, listed_source
-from ray_ue.stages.protect.memory import READING, largest_picture, share_out
+from ray_ue.stages.protect.memory import largest_picture, share_out
 from ray_ue.stages.protect.read import Reader, pack_chunks
 from ray_ue.stages.protect.rejected import Column, gather_rejected, read_rejected, refuse_too_many, write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder

@@ -13,6 +13,7 @@ from ray_ue.config.recipe import EXPORT_FIELDS
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
+from ray_ue.images.memory import WRITING
 from ray_ue.images.metadata import Strip, strip_exif
 from ray_ue.images.quality import compare
 from ray_ue.perturbations import Poison
@@ -22,7 +23,7 @@ from ray_ue.sources.image_files import EXTENSIONS, LOSSY
 from ray_ue.stages.protect.craft import open_poison, open_slots
 from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
 from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
-from ray_ue.stages.protect.memory import WRITING, largest_picture, share_out
+from ray_ue.stages.protect.memory import largest_picture, share_out
 from ray_ue.stages.protect.summary import beside, summarise, warnings_of
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder
 from ray_ue.types import SlotOf

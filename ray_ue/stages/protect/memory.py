@@ -12,10 +12,6 @@ from ray_ue.sources import Source
 from ray_ue.stages.protect.index import rows_of, shard_lines
 from ray_ue.storage.artifacts import Artifact
 
-# Bytes a pixel that reading, changing and writing a picture takes at most, by the format of the copy: measured with 24 megapixels,
-# 9 for PNG, 13 for JPEG and 32 for WebP, whose encoder works on the whole picture.
-WRITING = {"png": 16, "jpeg": 16, "webp": 34}
-READING = 16
 PROCESS = 400 * 2**20  # of a worker, with what it imports
 LOOKED_AT, SHARDS = 64, 8  # the files whose headers are read, the largest ones, and the shards that they may lie in
 

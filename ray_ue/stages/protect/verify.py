@@ -10,6 +10,7 @@ import numpy as np
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
+from ray_ue.images.memory import READING
 from ray_ue.progress import Progress
 from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
@@ -18,7 +19,7 @@ from ray_ue.stages.protect.comparison import Checker, check_rows, pack
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
-from ray_ue.stages.protect.memory import READING, share_out
+from ray_ue.stages.protect.memory import share_out
 from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks

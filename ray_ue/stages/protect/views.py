@@ -17,10 +17,11 @@ from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.grouping.sampling import between
 from ray_ue.images.codec import Limits, Rejected, decode_square
+from ray_ue.images.memory import READING
 from ray_ue.progress import Progress, format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.index import Chunk, chunks, listed_source, rows_of
-from ray_ue.stages.protect.memory import READING, largest_picture, share_out
+from ray_ue.stages.protect.memory import largest_picture, share_out
 from ray_ue.stages.protect.read import pack_chunks, read_rows
 from ray_ue.stages.protect.rejected import write_rejected
 from ray_ue.storage.artifacts import Artifact, Folder
