@@ -30,6 +30,7 @@ from ray_ue.storage.artifacts import Artifact
 SIDE = 32  # at which the victims see images
 CROP, TRAIN, TEST = 64, 140, 40  # pixels of a crop; crops of each photograph, from its left part and from its right part
 LEFT = 0.6
+ALBUM = 70  # crops of an album that gets one more
 SEEDS = (0, 1, 2)
 SCHEDULE = Schedule(epochs=12, batch=100, lr=0.2, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1)
 BUDGET = Budget(levels=16)
@@ -141,6 +142,23 @@ def protect_twice(clean: Path, folders: dict[str, Path]) -> dict[str, Artifact]:
     return artifacts
 
 
+def add_a_picture(root: Path) -> str:
+    """Protect an album, add a picture, give the same line again; returns a sentence on what that changed in the copy."""
+    album, copy = root / "album", root / "album-protected"
+    for old in (album, copy, Path(f"{copy}.ray-ue")):
+        shutil.rmtree(old, ignore_errors=True)
+    pixels, labels = cut_crops(count=ALBUM // 10, begin=0, end=1, seed=2)
+    write_folder(album, pixels[:-1], labels[:-1])
+    local = Resources(workers="local")
+    protect(str(album), str(copy), resources=local, **RECIPE)
+    before = {path.relative_to(copy): path.read_bytes() for path in copy.glob("*/*.png")}
+    write_folder(album, pixels, labels)
+    protect(str(album), str(copy), resources=local, **RECIPE)
+    after = {path.relative_to(copy): path.read_bytes() for path in copy.glob("*/*.png")}
+    same = sum(after.get(name) == data for name, data in before.items())
+    return f"{len(after) - len(before)} picture joined {len(before)} by the same line; {same} of these are byte for byte as before"
+
+
 def main(root: Path = Path("demo-out")) -> int:
     """Run the demo in `root`, and print its table."""
     began = time.monotonic()
@@ -167,6 +185,7 @@ def main(root: Path = Path("demo-out")) -> int:
     below = means["clusters"] < min(means[name] for name in ("clean", "noise", "pattern"))
     print(f"\nThe copy protected without labels {'lies below all three controls' if below else 'does NOT lie below all three controls'}.")
     print(CAUTION)
+    print(f"an album grows  {add_a_picture(root)}")
     print(f"protected copy  {folders['clusters']}  (largest change {facts['most_levels']}/255, PSNR {facts['psnr_mean']} dB)")
     print(f"picture         {root / 'before-after.png'}")
     print(f"took            {time.monotonic() - began:.0f} s")

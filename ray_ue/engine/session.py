@@ -214,13 +214,15 @@ def stream(
         # One more reader than encoders keeps them fed; every further process would hold memory for nothing.
         readers = TaskPoolStrategy(size=min(actors + 1, len(items)))
         data = data.map_batches(read, compute=readers, num_cpus=READER, **one_item)
-    if isinstance(work, type):
-        pool = ActorPoolStrategy(size=actors)
-        lives: dict[str, Any] = {"max_restarts": RETRIES, "max_task_retries": RETRIES, "num_gpus": gpus or None}
-        data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, **lives, **one_item)
-    else:
-        limit = TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None
-        data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, max_retries=RETRIES, **one_item)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray 2.64 takes away what bounds retries, and has no other way yet
+        if isinstance(work, type):
+            pool = ActorPoolStrategy(size=actors)
+            lives: dict[str, Any] = {"max_restarts": RETRIES, "max_task_retries": RETRIES, "num_gpus": gpus or None}
+            data = data.map_batches(work, compute=pool, fn_constructor_kwargs=arguments, num_cpus=cpus, **lives, **one_item)
+        else:
+            limit = TaskPoolStrategy(size=min(tasks, len(items))) if tasks else None
+            data = data.map_batches(work, compute=limit, fn_kwargs=arguments, num_cpus=cpus, max_retries=RETRIES, **one_item)
     batches = iter(data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
     for batch in watch(batches, trouble=lost_since(alive()), seconds=STALLED):
         yield from cast(pa.Table, batch).to_pylist()

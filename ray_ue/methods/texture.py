@@ -22,6 +22,7 @@ from ray_ue.random_streams import STREAMS
 COLOURS = np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64)
 DIRECTIONS, FREQUENCIES = 6, 3
 MOST_TRIES = 100
+MOST_BEND = 0.2  # more turns a wave's direction by more than a right angle
 
 Sets = Int[np.ndarray, "_ K"]
 
@@ -32,7 +33,7 @@ class Texture(Method):
 
     Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain` times the waves' root mean square, cut off at the
     budget, is what a picture gets: more is nearer to two-level stripes, stronger and easier to see. A picture's key moves its waves, so
-    that averaging the pictures of a group finds nothing. With an entry per image, each image has its group's waves.
+    that averaging the pictures of a group finds nothing; `bend` bends their crests, so that a picture's spectrum shows no line. With an entry per image, each image has its group's waves.
 
     With `tries` above 1 so many random choices of waves are compared: for each, a small network is trained on some perturbed images and
     tested on clean ones, and the choice that teaches it least is taken. Its labels are the first of
@@ -45,6 +46,7 @@ class Texture(Method):
     slowest: float = 4.5
     fastest: float = 8.0
     gain: float = 1.5
+    bend: float = 0.045
     tries: int = 1
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class Texture(Method):
         if not 0 < self.slowest <= self.fastest < 1000 or not 0 < self.gain < 1000:
             given = f"slowest={self.slowest:g}, fastest={self.fastest:g} and gain={self.gain:g}"
             raise ValueError(f"texture needs 0 < slowest <= fastest and a gain above 0, all below 1000, got {given}")
+        if not 0 <= self.bend <= MOST_BEND:
+            raise ValueError(f"texture's bend is a part of the shorter side from 0 to {MOST_BEND}, got {self.bend:g}")
         if not 1 <= self.tries <= MOST_TRIES:
             raise ValueError(f"tries is a number of choices of waves from 1 to {MOST_TRIES}, got {self.tries}")
 
@@ -62,8 +66,8 @@ class Texture(Method):
         return self.tries > 1
 
     def identity(self) -> dict[str, object]:
-        """Without `tries` where it is 1: banks from before there was this setting keep their names."""
-        return {name: value for name, value in super().identity().items() if (name, value) != ("tries", 1)}
+        """Without `tries` where it is 1 and `bend` where it is 0: banks from before there were these settings keep their names."""
+        return {name: value for name, value in super().identity().items() if (name, value) not in (("tries", 1), ("bend", 0))}
 
     def passes(self, rows: int) -> int:
         return 0 if self.tries == 1 else self.tries * proxy_passes(rows)
@@ -98,7 +102,7 @@ class Texture(Method):
 
     def poison(self, state: Mapping[str, Tensor], *, deltas: DeltaTable, budget: Budget) -> Poison:
         arrays = {name: state[name].cpu().numpy() for name in ("cycles", "colours", "phases")}
-        return Waves(**arrays, gain=self.gain, salt=int(state["salt"]), budget=budget)
+        return Waves(**arrays, gain=self.gain, bend=self.bend, salt=int(state["salt"]), budget=budget)
 
     def _bank(self) -> tuple[Float[np.ndarray, " W"], Float[np.ndarray, " W"], Int[np.ndarray, " W"]]:
         """(direction in radians, periods per shorter side, row of `COLOURS`) of every wave that there is."""

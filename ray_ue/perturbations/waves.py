@@ -22,7 +22,8 @@ REACH = 64.0  # shorter sides that a shift moves the waves by at most
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Waves(Poison):
     """Slot s adds `levels * clip(gain * w)`, where w is the sum of its K waves `colour * cos(2 pi (cycles . place) + phase)` at a root
-    mean square of 1, and clip goes to -1 and 1.
+    mean square of 1, and clip goes to -1 and 1. The place of a pixel sways to the right by `bend * sin(2 pi down)`, and down by
+    `bend * sin(2 pi right)`, all in shorter sides: the crests are bent, and no wave is a line of the spectrum that could be taken out.
 
     `cycles` are periods per shorter side, (right, down), so that a picture that is resized carries the same waves; on a picture too small
     for them all are slowed until none is shorter than three pixels. Each picture's waves are moved by an amount that depends on its key
@@ -36,6 +37,7 @@ class Waves(Poison):
     gain: float
     salt: int
     budget: Budget
+    bend: float = 0.0
 
     def __post_init__(self) -> None:
         shape = self.phases.shape
@@ -44,6 +46,8 @@ class Waves(Poison):
             raise ValueError(f"waves have cycles [slots, K, 2], colours [slots, K, 3] and phases [slots, K], got {shapes}")
         if not all(np.isfinite(values).all() for values in (self.cycles, self.colours, self.phases)) or not self.gain > 0:
             raise ValueError(f"waves are finite numbers and their gain is above 0, got a gain of {self.gain:g}")
+        if not 0 <= self.bend < 1:
+            raise ValueError(f"waves are bent by 0 or more and less than 1 shorter side, got {self.bend:g}")
 
     @property
     def slots(self) -> int:
@@ -61,10 +65,13 @@ class Waves(Poison):
         self.check(slot)
         side = min(height, width)
         cycles = self.cycles[slot].astype(np.float64)
-        cycles *= min(1.0, side / (SHORTEST * np.abs(cycles).max()))
+        fastest = (1 + 2 * np.pi * self.bend) * np.abs(cycles).max()
+        cycles *= min(1.0, side / (SHORTEST * fastest))
         right, down = (_places(length, side=side) + shift for length, shift in zip((width, height), self._shift(key)))
+        to_right, to_down = (self.bend * np.sin(2 * np.pi * places) for places in (down, right))
         angles = [
-            (2 * np.pi * along * down + phase, 2 * np.pi * across * right) for (across, along), phase in zip(cycles, self.phases[slot])
+            (2 * np.pi * (along * down + across * to_right) + phase, 2 * np.pi * (across * right + along * to_down))
+            for (across, along), phase in zip(cycles, self.phases[slot])
         ]
         turns = [(np.cos(y), np.cos(x), np.sin(y), np.sin(x)) for y, x in angles]
         power = float((self.colours[slot].astype(np.float64) ** 2).mean(1).sum()) / 2  # of a sum of waves, over whole periods
@@ -90,6 +97,8 @@ class Waves(Poison):
             "gain": np.array([self.gain], np.float64),
             "salt": np.array([self.salt], np.int64),
         }
+        if self.bend:
+            arrays["bend"] = np.array([self.bend], np.float64)
         save_file(arrays, path, metadata={"poison": f"{self.kind} {self.budget.levels}"})
 
     @classmethod
@@ -102,6 +111,7 @@ class Waves(Poison):
             gain=float(tensors["gain"][0]),
             salt=int(tensors["salt"][0]),
             budget=Budget(levels=levels),
+            bend=float(tensors["bend"][0]) if "bend" in tensors else 0.0,
         )
 
     def _shift(self, key: str) -> tuple[float, float]:

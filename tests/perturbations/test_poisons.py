@@ -46,6 +46,15 @@ POISONS: dict[str, Poison] = {
         salt=7,
         budget=BUDGET,
     ),
+    "bent waves": Waves(
+        cycles=np.random.default_rng(2).uniform(-8, 8, (3, 2, 2)).astype(np.float32),
+        colours=np.random.default_rng(3).uniform(-1, 1, (3, 2, 3)).astype(np.float32),
+        phases=np.zeros((3, 2), np.float32),
+        gain=1.5,
+        salt=7,
+        bend=0.045,
+        budget=BUDGET,
+    ),
     "pixel": Pixel(places=np.array([[0, 0], [31, 31], [4, 9]]), colours=np.array([[0, 0, 0], [255, 0, 255], [1, 2, 3]], np.uint8), side=32),
 }
 SHAPES = [(32, 32), (45, 70), (101, 8), (7, 140), (1, 20), (64, 64)]

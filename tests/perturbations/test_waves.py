@@ -11,13 +11,14 @@ from ray_ue.perturbations.budget import Budget
 BUDGET = Budget(levels=16)
 
 
-def waves(*, gain: float = 1.5, salt: int = 0) -> Waves:
+def waves(*, gain: float = 1.5, salt: int = 0, bend: float = 0.0) -> Waves:
     return Waves(
         cycles=np.array([[[5, 2], [-3, 6]]], np.float32),
         colours=np.array([[[1, 1, 1], [1, -1, 0]]], np.float32),
         phases=np.array([[0.3, 1.0]], np.float32),
         gain=gain,
         salt=salt,
+        bend=bend,
         budget=BUDGET,
     )
 
@@ -31,14 +32,16 @@ def strength(delta: np.ndarray, cycles: tuple[float, float]) -> float:
     return float(np.abs((delta[:, :, 0] * wave).mean()))
 
 
-def test_a_delta_is_the_clipped_sum_of_its_waves() -> None:
-    poison = waves()
+@pytest.mark.parametrize("bend", [0, 0.045])
+def test_a_delta_is_the_clipped_sum_of_its_waves(bend: float) -> None:
+    poison = waves(bend=bend)
     delta = poison.delta(0, height=40, width=60, key="a.jpg")
     assert delta.shape == (40, 60, 3)
     assert np.abs(delta).max() == 16
     right, down = poison._shift("a.jpg")
     for row, column in ((0, 0), (17, 41), (39, 59)):
         u, v = (column + 0.5 - 30) / 40 + right, (row + 0.5 - 20) / 40 + down
+        u, v = u + bend * np.sin(2 * np.pi * v), v + bend * np.sin(2 * np.pi * u)
         grey, red = np.cos(2 * np.pi * (5 * u + 2 * v) + 0.3), np.cos(2 * np.pi * (-3 * u + 6 * v) + 1.0)
         scale = 16 * 1.5 / np.sqrt((1 + 2 / 3) / 2)
         wanted = np.rint(np.clip([(grey + red) * scale, (grey - red) * scale, grey * scale], -16, 16))
@@ -71,6 +74,14 @@ def test_a_picture_that_is_resized_carries_the_same_waves(side: int) -> None:
     assert np.corrcoef(small.ravel(), made.ravel())[0, 1] > 0.95
 
 
+def test_bent_waves_have_no_line_in_the_spectrum_and_their_strength() -> None:
+    straight, bent = (waves(gain=0.4, bend=bend).delta(0, height=224, width=224, key="a").astype(float) for bend in (0, 0.045))
+    assert strength(bent, (5, 2)) < 0.8 * strength(straight, (5, 2))
+    highest = [np.sort((np.abs(np.fft.fft2(delta[:, :, 0])) ** 2).ravel())[-4:].sum() / (224 * delta[:, :, 0]).var() for delta in (straight, bent)]
+    assert highest[1] < 0.6 * highest[0], "two waves are four lines of the spectrum; bent, they are many"
+    assert np.sqrt((bent**2).mean()) == pytest.approx(np.sqrt((straight**2).mean()), rel=0.02)
+
+
 @pytest.mark.parametrize("side", [4, 8, 12])
 def test_waves_slow_down_where_they_would_alias(side: int) -> None:
     delta = waves(gain=0.5).delta(0, height=side, width=400, key="a").astype(float)
@@ -81,3 +92,9 @@ def test_waves_slow_down_where_they_would_alias(side: int) -> None:
 def test_a_gain_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="gain is above 0, got a gain of 0"):
         waves(gain=0)
+
+
+@pytest.mark.parametrize("bend", [-0.1, 1, float("nan")])
+def test_a_bend_that_is_none_is_refused(bend: float) -> None:
+    with pytest.raises(ValueError, match="less than 1 shorter side, got"):
+        waves(bend=bend)
