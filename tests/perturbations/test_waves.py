@@ -77,7 +77,9 @@ def test_a_picture_that_is_resized_carries_the_same_waves(side: int) -> None:
 def test_bent_waves_have_no_line_in_the_spectrum_and_their_strength() -> None:
     straight, bent = (waves(gain=0.4, bend=bend).delta(0, height=224, width=224, key="a").astype(float) for bend in (0, 0.045))
     assert strength(bent, (5, 2)) < 0.8 * strength(straight, (5, 2))
-    highest = [np.sort((np.abs(np.fft.fft2(delta[:, :, 0])) ** 2).ravel())[-4:].sum() / (224 * delta[:, :, 0]).var() for delta in (straight, bent)]
+    highest = [
+        np.sort((np.abs(np.fft.fft2(delta[:, :, 0])) ** 2).ravel())[-4:].sum() / (224 * delta[:, :, 0]).var() for delta in (straight, bent)
+    ]
     assert highest[1] < 0.6 * highest[0], "two waves are four lines of the spectrum; bent, they are many"
     assert np.sqrt((bent**2).mean()) == pytest.approx(np.sqrt((straight**2).mean()), rel=0.02)
 

@@ -14,9 +14,11 @@ from PIL import Image
 
 from ray_ue.config.recipe import Resources
 from ray_ue.pipelines import protect as pipeline
+from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
+from ray_ue.results.tables import RESULTS
 from ray_ue.stages.protect.verify import VerifyError
-from ray_ue.storage.artifacts import Artifact
+from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 LOCAL = Resources(workers="local")
@@ -62,6 +64,21 @@ def test_new_pictures_join_and_the_others_stay_as_they_are(kind: str, tmp_path: 
     assert snapshot(tmp_path / "out") == after
     assert facts(run(tmp_path, **KINDS[kind]))["images"] == 14  # the same line again changes nothing
     assert snapshot(tmp_path / "out") == after
+
+
+@pytest.mark.parametrize(("kind", "patterned"), [("labels", True), ("own", False)])
+def test_a_copy_that_has_grown_keeps_its_control_of_patterns(kind: str, patterned: bool, tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **KINDS[kind])
+    write(tmp_path / "in", ["cats/new.png", "dogs/new.png"], first=50)
+    run(tmp_path, **KINDS[kind])
+    write(tmp_path / "test", NAMES, first=100)
+    grid: dict[str, Any] = {"victims": "linear", "relabels": "identity", "defenses": "none", "seeds": 1, "epochs": 1, "batch": 4}
+    results = evaluate(tmp_path / "out", clean=tmp_path / "in", test=tmp_path / "test", results=tmp_path / "r", resources=LOCAL, **grid)
+    trained = {row["data"] for row in RESULTS.read(results).to_pylist() if row["status"] == "done"}
+    assert trained == {"clean", "noise", "protected"} | ({"pattern"} if patterned else set())
+    found = [Folder.at(str(path)).read_table("slots.parquet")["slot"].to_pylist() for path in (tmp_path / "r").glob("groups-*")]
+    assert found == ([[0] * 7 + [1] * 7] if patterned else [])
 
 
 def test_changed_pictures_are_protected_again_and_a_taken_name_is_not_used_twice(tmp_path: Path) -> None:

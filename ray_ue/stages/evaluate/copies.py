@@ -1,6 +1,7 @@
 """A protected copy and the artifacts in its private work folder; a copy made by another tool has its images alone."""
 
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +17,17 @@ WORK = ".ray-ue"  # after a copy's name: the folder that must not be published
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectedCopy:
-    """A protected copy. `recipe` and `artifacts` (by stage name) are empty for one that was not made here or whose work folder is gone."""
+    """A protected copy. `recipe` and `artifacts` (by stage name) are empty for one that was not made here or whose work folder is gone.
+
+    They are also empty for one that has grown, as no one index has all its rows; `exports` are those of its
+    generations, oldest first, if its images are in groups.
+    """
 
     name: str
     uri: str
     recipe: Recipe | None = None
     artifacts: dict[str, Artifact] = field(default_factory=dict)
+    exports: tuple[Artifact, ...] = ()
 
     @property
     def resize(self) -> int:
@@ -50,10 +56,12 @@ def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
 def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     work = Folder(uri + WORK)
     names = [child for child in work.names() if child.startswith("export-") and finished(work.child(child))]
-    if not names or not work.exists(CLAIM) or generations(work) > 1:  # no one index has the rows of several generations
+    if not names or not work.exists(CLAIM):
         return ProtectedCopy(name=name, uri=uri)
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
+    if len(generations(work)) > 1:
+        return ProtectedCopy(name=name, uri=uri, exports=tuple(exports_in_groups(work, shared)))
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
     exports = [opened(work.child(child)) for child in names]
     wanted = recipe.values(EXPORT_FIELDS)
@@ -67,12 +75,21 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
                 home = work if STAGES[kind].per_copy else shared
                 artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
-    return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts)
+    return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts, exports=(export,))
 
 
-def generations(work: Folder) -> int:
-    """How many runs have written into a copy."""
-    return len(work.read_json(GENERATIONS)["generations"]) if work.exists(GENERATIONS) else 1
+def exports_in_groups(work: Folder, shared: Folder) -> Iterator[Artifact]:
+    """The exports of a grown copy, oldest first; none if its images are in no groups."""
+    for line in generations(work):
+        if line["export"] and finished(folder := work.child(f"export-{line['export']}")):
+            export = opened(folder)
+            if opened(shared.child(f"cluster-{export.manifest.inputs['groups']}")).facts["by"] != "none":
+                yield export
+
+
+def generations(work: Folder) -> list[dict]:
+    """What each run has written into a copy, or removed from it."""
+    return work.read_json(GENERATIONS)["generations"] if work.exists(GENERATIONS) else []
 
 
 def shared_by(work: Folder, claim: dict) -> Folder:
@@ -103,6 +120,16 @@ def slots(copy: ProtectedCopy) -> np.ndarray:
 def group_slots(groups: Folder) -> np.ndarray:
     """The same from the folder of a groups artifact."""
     return groups.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy().astype(np.int32)
+
+
+def slots_by_name(copy: ProtectedCopy) -> dict[str, int]:
+    """From the key of each image in the copy's ledgers to its group; later generations wrote over earlier ones."""
+    slot_of: dict[str, int] = {}
+    for export in copy.exports:
+        for name in export.folder.names("ledger"):
+            lines = export.folder.read_table(f"ledger/{name}", columns=("key", "slot"))
+            slot_of |= dict(zip(lines["key"].to_pylist(), lines["slot"].to_pylist(), strict=True))
+    return slot_of
 
 
 def has_groups(copy: ProtectedCopy) -> bool:

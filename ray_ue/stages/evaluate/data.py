@@ -5,15 +5,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
+import pyarrow as pa
 
 from ray_ue.config.grid import Grid
-from ray_ue.engine.stage import Run
+from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits
 from ray_ue.images.quality import deviation
 from ray_ue.progress import say
-from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, open_copy
+from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, open_copy, slots_by_name
 from ray_ue.stages.evaluate.job import EvaluationJob
-from ray_ue.stages.evaluate.pairing import Pairs, pair
+from ray_ue.stages.evaluate.pairing import Pairs, keys_of, pair
 from ray_ue.stages.evaluate.preprocessing import ControlView, PatternView, Preprocessing
 from ray_ue.stages.evaluate.rows import match, refuse_shared, sampled, split
 from ray_ue.stages.evaluate.sources import Ids, IndexedSource
@@ -134,17 +135,32 @@ def copy_data(
 
 def pattern_views(data: EvaluationData, copy: ProtectedCopy, path: Preprocessing, wanted: Ids) -> Artifact | None:
     """The clean rows with a random pattern for each group of the copy, with the copy's energy; None where the groups are unknown."""
-    if not data.knows_clusters_of(copy) or not (strength := energy(copy)):
+    groups = copy.artifacts["cluster"] if data.knows_clusters_of(copy) else groups_by_name(data.clean, copy)
+    if groups is None or not (strength := energy(copy)):
         return None
-    groups = copy.artifacts["cluster"]
     view = PatternView(path=path, groups=groups.folder, levels=strength, seed=0)
     identity = {"pattern": {"path": asdict(path), "groups": groups.fingerprint, "levels": strength, "seed": 0}}
     return data.clean.views(wanted, view=view, canvas=data.canvas, identity=identity, name="pattern")
 
 
+def groups_by_name(clean: IndexedSource, copy: ProtectedCopy) -> Artifact | None:
+    """`slots.parquet`: the group of every clean row that the copy's ledgers name, -1 for others; None for a copy without groups."""
+    if not copy.exports or (copy.artifacts and not has_groups(copy)):
+        return None
+    inputs = {f"export-{number}": export for number, export in enumerate(copy.exports)} | {"index": clean.index}
+
+    def build(folder: Folder) -> dict:
+        slot_of = slots_by_name(copy)
+        slots = np.array([slot_of.get(key, -1) for key in keys_of(clean.index)], np.int32)
+        folder.write_table("slots.parquet", pa.table({"slot": slots}))
+        return {"rows": len(slots), "named": int((slots >= 0).sum())}
+
+    return stage(clean.run, "groups", version=1, fields={"by": "name"}, inputs=inputs, build=build)
+
+
 def energy(copy: ProtectedCopy) -> int:
-    """The root mean square of the copy's changes in levels, from the PSNR that its export measured; 0 if that is unknown."""
-    psnr = copy.artifacts["export"].facts.get("psnr_mean")
+    """The root mean square of the copy's changes in levels, from the PSNR that its first export measured; 0 if that is unknown."""
+    psnr = copy.exports[0].facts.get("psnr_mean")
     return max(1, round(255 / 10 ** (psnr / 20))) if psnr else 0
 
 
