@@ -21,8 +21,9 @@ from PIL import (
 )
 
 from ray_ue.images.broken import BROKEN, NO_HEIF, Rejected, rejection
-from ray_ue.images.conversion import upright_image, upright_pixels
-from ray_ue.images.metadata import losses, read_exif, read_profile
+from ray_ue.images.conversion import Alpha, upright_image, upright_pixels
+from ray_ue.images.metadata import FRAMES_DROPPED, losses, read_exif, read_profile
+from ray_ue.images.motion import Motion, count_frames, read_motion
 from ray_ue.images.png import write_png
 from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS, _format, foreign_format
@@ -65,10 +66,15 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     rgb: Pixels
-    alpha: UInt8[np.ndarray, "H W"] | None  # None: opaque
+    alpha: Alpha
     exif: bytes
     icc: bytes
     notes: tuple[str, ...] = ()  # what the file held that no copy of it does
+    motion: Motion | None = None  # what follows the first frame of an animation
+
+    def frames(self) -> tuple[Pixels, ...]:
+        """The pixels of all frames."""
+        return (self.rgb, *(rgb for rgb, _ in (self.motion.frames if self.motion else ())))
 
 
 def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
@@ -98,8 +104,9 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
 def count_pixels(data: bytes, *, limits: Limits) -> int:
     """Of the picture, by its header; raises `Rejected` where that shows that `decode` would. No pixel is decoded."""
     try:
-        width, height = _open(data, limits=limits).size
-        return width * height
+        image = _open(data, limits=limits)
+        width, height = image.size
+        return width * height * count_frames(image, max_pixels=limits.max_pixels)
     except BROKEN as error:
         raise rejection(error) from error
 
@@ -112,14 +119,22 @@ def check_pixels(data: bytes, *, limits: Limits) -> None:
         raise rejection(error) from error
 
 
-def decode(data: bytes, *, limits: Limits) -> Picture:
-    """All pixels at native size, turned upright; of an animation or a multi-page file the first. Raises `Rejected`."""
+def decode(data: bytes, *, limits: Limits, moving: bool = False) -> Picture:
+    """All pixels at native size, turned upright; of several frames or pages the first. Raises `Rejected`.
+
+    With `moving` an animation's further frames are its `motion`, if they can be read and all its pixels are within the limits.
+    """
     try:
         image = _open(data, limits=limits)
         image.load()
         rgb, alpha = upright_pixels(image)
         exif, icc = read_exif(image), read_profile(image)
-        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=losses(image))  # which goes to the last frame and back
+        notes = losses(image)  # which goes to the last frame and back
+        if moving and (motion := read_motion(image, max_pixels=limits.max_pixels)):
+            return Picture(
+                rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=tuple(note for note in notes if note != FRAMES_DROPPED), motion=motion
+            )
+        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=notes)
     except BROKEN as error:
         raise rejection(error) from error
 
@@ -143,8 +158,16 @@ def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
 
 def resized(picture: Picture, *, size: int) -> Picture:
     """The same picture as a size x size square: shorter side to `size`, centre crop."""
-    alpha = None if picture.alpha is None else np.array(_square(Image.fromarray(picture.alpha), size=size))
-    return replace(picture, rgb=square_view(picture.rgb, size=size), alpha=alpha)
+    motion = picture.motion
+    if motion:
+        motion = replace(
+            motion, frames=tuple((square_view(rgb, size=size), _square_mask(alpha, size=size)) for rgb, alpha in motion.frames)
+        )
+    return replace(picture, rgb=square_view(picture.rgb, size=size), alpha=_square_mask(picture.alpha, size=size), motion=motion)
+
+
+def _square_mask(alpha: Alpha, *, size: int) -> UInt8[np.ndarray, "side side"] | None:
+    return None if alpha is None else np.array(_square(Image.fromarray(alpha), size=size))
 
 
 def _square(image: Image.Image, *, size: int) -> Image.Image:
@@ -169,14 +192,17 @@ def _save(image: Image.Image, picture: Picture, *, format: str) -> bytes:
 
 
 def encode(picture: Picture, *, format: str) -> bytes:
-    """The picture as a file. "png" and "webp" keep every pixel; "jpeg" changes them and has no alpha."""
+    """The picture as a file. "png" and "webp" keep every pixel; "jpeg" changes them and has no alpha.
+
+    Only "png" holds `motion`; the others hold the first frame.
+    """
     pick(EXTENSIONS, format, what="image format")
     most = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}[format]
     height, width, _ = picture.rgb.shape
     if max(height, width) > most:
         raise Rejected(f"{width}x{height} is over the {most} pixels a side that {format} can hold")
     if format == "png":
-        return write_png(picture.rgb, picture.alpha, exif=picture.exif, icc=picture.icc)
+        return write_png(picture.rgb, picture.alpha, exif=picture.exif, icc=picture.icc, motion=picture.motion)
     if picture.alpha is None or format == "jpeg":
         return _save(Image.fromarray(picture.rgb), picture, format=format)
     return _save(Image.fromarray(np.dstack([picture.rgb, picture.alpha])), picture, format=format)

@@ -14,6 +14,7 @@ ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 UNSAFE = frozenset((0x014A, 0x02BC, 0x0201, 0x0202, 0x501B, 0x83BB, 0x8649, 0x8773, 0x927C, 0xA005, 0xA40B, 0xC4A5, 0xC634, 0xEA1C))
 MOST_BYTES = 2048  # of one value: more words than a caption has, fewer than a picture of the picture
 FRAMES = GifImagePlugin.GifImageFile | TiffImagePlugin.TiffImageFile | WebPImagePlugin.WebPImageFile | PngImagePlugin.PngImageFile
+FRAMES_DROPPED = "further frames or pages dropped"
 DENSITY = (ORIENTATION, 0x011A, 0x011B, 0x0128, 0x0213, 0x0103, 0x0106, 0x0100, 0x0101)  # and size: they tell nothing of anybody
 
 
@@ -62,7 +63,7 @@ def losses(image: ImageFile.ImageFile) -> tuple[str, ...]:
         "dpi dropped": "dpi" in info and info.get("jfif_unit", 1) != 0,
         "gamma dropped": "gamma" in info,
         "16 bits made 8": image.mode.startswith("I;16"),
-        "further frames or pages dropped": has_frames(image),
+        FRAMES_DROPPED: has_frames(image),
     }
     return tuple(note for note, holds in dropped.items() if holds)
 

@@ -3,10 +3,13 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 from jaxtyping import UInt8
 
+from ray_ue.images.conversion import Alpha
+from ray_ue.images.motion import Motion
 from ray_ue.stripes import stripes
 from ray_ue.types import Pixels
 
@@ -18,25 +21,44 @@ AVERAGE = 3
 EXIF_MARK = b"Exif\0\0"  # before the block in a JPEG, never in a PNG
 
 
-def write_png(rgb: Pixels, alpha: UInt8[np.ndarray, "H W"] | None, *, exif: bytes, icc: bytes) -> bytes:
-    """The picture as a PNG file with 8 bits a channel."""
+def write_png(rgb: Pixels, alpha: Alpha, *, exif: bytes, icc: bytes, motion: Motion | None = None) -> bytes:
+    """The picture as a PNG file with 8 bits a channel; with `motion` an animated one (APNG) of whole frames."""
     height, width, _ = rgb.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR if alpha is None else COLOUR_AND_ALPHA, 0, 0, 0)
+    frames = ((rgb, alpha), *(motion.frames if motion else ()))
+    opaque = all(mask is None for _, mask in frames)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR if opaque else COLOUR_AND_ALPHA, 0, 0, 0)
     parts = [SIGNATURE, *_chunk(b"IHDR", header)]
     if icc:
         parts += _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
     if exif:
         parts += _chunk(b"eXIf", exif.removeprefix(EXIF_MARK))
+    if motion:
+        parts += _chunk(b"acTL", struct.pack(">II", len(frames) - motion.poster, motion.plays))
+    order = count()  # of the chunks that only an animation has
+    for number, (pixels, mask) in enumerate(frames):
+        if motion and not (motion.poster and number == 0):
+            shown = (motion.durations[number], 1000, 0, 0)  # in ms; the next frame stands in place of this one, also where it is clear
+            parts += _chunk(b"fcTL", struct.pack(">IIIIIHHBB", next(order), width, height, 0, 0, *shown))
+        for packed in _packed(pixels, None if opaque else _mask(mask, shape=(height, width))):
+            parts += _chunk(b"fdAT", struct.pack(">I", next(order)) + packed) if number else _chunk(b"IDAT", packed)
+    return b"".join([*parts, *_chunk(b"IEND", b"")])
+
+
+def _mask(alpha: Alpha, *, shape: tuple[int, int]) -> Alpha:
+    return np.full(shape, 255, np.uint8) if alpha is None else alpha
+
+
+def _packed(rgb: Pixels, alpha: Alpha) -> Iterator[bytes]:
+    """A frame's lines, compressed some at a time."""
     # run-length entropy coding: level 1 alone searches for repetitions, is slower and gains nothing
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     for lines in _filtered(rgb, alpha):
         if packed := packer.compress(lines.data):
-            parts += _chunk(b"IDAT", packed)
-    parts += _chunk(b"IDAT", packer.flush())
-    return b"".join([*parts, *_chunk(b"IEND", b"")])
+            yield packed
+    yield packer.flush()
 
 
-def _filtered(rgb: Pixels, alpha: UInt8[np.ndarray, "H W"] | None) -> Iterator[UInt8[np.ndarray, "_ bytes"]]:
+def _filtered(rgb: Pixels, alpha: Alpha) -> Iterator[UInt8[np.ndarray, "_ bytes"]]:
     """Some lines at a time as they are packed: each begins with the number of its filter."""
     height, width, _ = rgb.shape
     channels = 3 if alpha is None else 4

@@ -33,7 +33,8 @@ class Texture(Method):
 
     Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain` times the waves' root mean square, cut off at the
     budget, is what a picture gets: more is nearer to two-level stripes, stronger and easier to see. A picture's key moves its waves, so
-    that averaging the pictures of a group finds nothing; `bend` bends their crests, so that a picture's spectrum shows no line. With an entry per image, each image has its group's waves.
+    that averaging the pictures of a group finds nothing; `bend` bends their crests, so that a picture's spectrum shows no line. With an
+    entry per image, each image has its group's waves.
 
     With `tries` above 1 so many random choices of waves are compared: for each, a small network is trained on some perturbed images and
     tested on clean ones, and the choice that teaches it least is taken. Its labels are the first of

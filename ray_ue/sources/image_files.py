@@ -3,6 +3,7 @@
 from typing import Literal
 
 EXTENSIONS = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
+MOVING = ("png",)  # of these: an animation keeps its frames (APNG)
 LOSSY = ("jpeg",)  # of these: a reader decodes other pixels than were written
 
 # Names of pictures, whether or not this module can decode them: what it cannot decode must be rejected by name, never copied unprotected.

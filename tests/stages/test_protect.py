@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes, write_photos
+from PIL import Image
 from shared_work import UC
 
 from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Limits, decode, encode
+from ray_ue.images.metadata import FRAMES_DROPPED
 from ray_ue.images.quality import deviation
 from ray_ue.perturbations import Additive
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.protect import protect
 from ray_ue.stages.protect.cluster import open_groups
+from ray_ue.stages.protect.craft import open_poison
 from ray_ue.stages.protect.ledger import LEDGER
+from ray_ue.stages.protect.verify import VerifyError
 from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -203,6 +208,43 @@ def test_too_many_bad_images_end_the_run_with_their_reasons(photos: Path, tmp_pa
 def test_resizing_gives_squares_of_that_side(photos: Path, tmp_path: Path) -> None:
     done = run(photos, tmp_path / "out", resize=24)
     assert {(line["height"], line["width"]) for line in ledger(done)} == {(24, 24)}
+
+
+@pytest.mark.parametrize("image_format", ["png", "webp"])
+def test_every_frame_of_an_animation_is_protected_or_told_as_dropped(image_format: Any, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    frames = [Image.fromarray(np.random.default_rng(number).integers(20, 236, (32, 40, 3), np.uint8)) for number in range(3)]
+    moving = {"cats/a.gif": "GIF", "cats/b.webp": "WEBP", "dogs/c.png": "PNG"}
+    for name, kind in moving.items():
+        frames[0].save(photos / name, kind, save_all=True, append_images=frames[1:], duration=80, loop=0)
+    options: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label", "image_format": image_format}
+    for _ in range(2):  # the second run verifies alone
+        done = protect(photos, tmp_path / "out", resources=LOCAL, **options)
+    poison = open_poison(done["craft"].folder)
+    lines = {line["key"]: line for line in ledger(done)}
+    for name in moving:
+        line = lines[name]
+        clean = decode((photos / name).read_bytes(), limits=Limits(), moving=True)
+        copied = decode((tmp_path / "out" / line["name"]).read_bytes(), limits=Limits(), moving=True)
+        assert (FRAMES_DROPPED in line["notes"]) == (image_format != "png")
+        assert len(copied.frames()) == (3 if image_format == "png" else 1)
+        for before, after in zip(clean.frames(), copied.frames()):
+            assert (poison.apply(before, line["slot"], key=name) == after).all()
+    if image_format == "png":
+        assert copied.motion is not None
+        assert copied.motion.durations == (80, 80, 80)
+
+
+def test_a_frame_that_was_put_back_unprotected_is_found(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.random.default_rng(number).integers(20, 236, (32, 40, 3), np.uint8)) for number in range(2)]
+    photos = write_photos(tmp_path / "photos")
+    frames[0].save(photos / "cats/a.gif", save_all=True, append_images=frames[1:])
+    protect(photos, tmp_path / "out", resources=LOCAL, method="noise", per="image")
+    copied = decode((tmp_path / "out/cats/a.png").read_bytes(), limits=Limits(), moving=True)
+    clean = decode((photos / "cats/a.gif").read_bytes(), limits=Limits(), moving=True)
+    (tmp_path / "out/cats/a.png").write_bytes(encode(replace(copied, motion=clean.motion), format="png"))
+    with pytest.raises(VerifyError, match=r"cats/a\.gif: its pixels are not those that were written"):
+        pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
 
 
 @pytest.mark.long

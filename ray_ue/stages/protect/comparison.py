@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, resized
+from ray_ue.images.metadata import FRAMES_DROPPED
 from ray_ue.images.quality import deviation
 from ray_ue.sources import Shard, Source
-from ray_ue.stages.protect.export import poison_here
+from ray_ue.stages.protect.export import perturbed, poison_here
 from ray_ue.stages.protect.index import rows_of
 from ray_ue.stages.protect.ledger import digest_of, in_order, ledger_name, live
 from ray_ue.stages.protect.locations import NO_LABEL
@@ -59,8 +60,9 @@ class Checker:
         if same and before is None:
             return Finding(most=line["most"])
         try:
-            clean = None if before is None else self.original(before)
-            decoded = decode(after, limits=self.limits)
+            moving = FRAMES_DROPPED not in (line.get("notes") or ())
+            clean = None if before is None else self.original(before, moving=moving)
+            decoded = decode(after, limits=self.limits, moving=moving)
         except Rejected as reason:
             return Finding(fault=f"it cannot be read back: {reason}")
         if not same and digest_of(decoded) != line.get("pixels"):
@@ -70,21 +72,24 @@ class Checker:
         fault, most = self.compare(line, clean, decoded)
         return Finding(fault=fault, most=most, saved_anew=not same)
 
-    def original(self, data: bytes) -> Picture:
+    def original(self, data: bytes, *, moving: bool) -> Picture:
         """The pixels that were protected."""
-        clean = decode(data, limits=self.limits)
+        clean = decode(data, limits=self.limits, moving=moving)
         return resized(clean, size=self.resize) if self.resize else clean
 
     def compare(self, line: dict, clean: Picture, decoded: Picture) -> tuple[str, int]:
         """(what is wrong with the pixels, or nothing; their largest change in levels)."""
         if clean.rgb.shape != decoded.rgb.shape:
             return f"it is {decoded.rgb.shape[1]}x{decoded.rgb.shape[0]}, in the source {clean.rgb.shape[1]}x{clean.rgb.shape[0]}", 0
-        most = deviation(clean.rgb, decoded.rgb)
+        before, after = clean.frames(), decoded.frames()
+        if len(before) != len(after):
+            return f"it has {len(after)} frames, in the source {len(before)}", 0
+        most = max(deviation(*pair) for pair in zip(before, after))
         if self.lossless and most > self.levels:
             return f"it differs by {most} levels, the budget is {self.levels}", most
         if self.lossless:
-            expected = poison_here(self.poison).apply(clean.rgb, line["slot"], key=line["key"])
-            if (off := deviation(expected, decoded.rgb)) > ROUNDED:
+            expected = perturbed(clean, poison_here(self.poison), line["slot"], key=line["key"]).frames()
+            if (off := max(deviation(*pair) for pair in zip(expected, after))) > ROUNDED:
                 return f"it is not what its perturbation makes of the original: {off} levels off", most
         return "", most
 

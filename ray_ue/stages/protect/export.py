@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -15,11 +15,11 @@ from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
 from ray_ue.images.memory import WRITING
 from ray_ue.images.metadata import Strip, strip_exif
-from ray_ue.images.quality import compare
+from ray_ue.images.quality import compare, deviation
 from ray_ue.perturbations import Poison
 from ray_ue.progress import Progress
 from ray_ue.sources import Item, Shard, Source, Written, sweep
-from ray_ue.sources.image_files import EXTENSIONS, LOSSY
+from ray_ue.sources.image_files import EXTENSIONS, LOSSY, MOVING
 from ray_ue.stages.protect.craft import open_poison, open_slots
 from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
 from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
@@ -137,22 +137,23 @@ class Writer:
         """The protected bytes of one image (None: left out) and its line for the ledger."""
         line: dict = {"id": number, "key": item.key, "slot": slot}
         try:
-            clean = decode(item.data, limits=self.limits)
+            clean = decode(item.data, limits=self.limits, moving=self.image_format in MOVING)
         except Rejected as reason:
             return None, line | {"reason": str(reason)}
         if slot < 0:
             return None, line | {"reason": "rejected when it was first read"}
         if self.resize:
             clean = resized(clean, size=self.resize)
-        rgb, kept = poison.apply(clean.rgb, slot, key=item.key), strip_exif(clean.exif, strip=self.strip)
-        picture, notes = Picture(rgb=rgb, alpha=clean.alpha, exif=kept.exif, icc=clean.icc), [*kept.notes, *clean.notes]
+        kept = strip_exif(clean.exif, strip=self.strip)
+        picture, notes = replace(perturbed(clean, poison, slot, key=item.key), exif=kept.exif), [*kept.notes, *clean.notes]
         data = encode(picture, format=self.image_format)
         if self.image_format in LOSSY:  # what a reader decodes is another picture
             picture = decode(data, limits=self.limits)
             notes += ["transparency dropped"] if clean.alpha is not None else []
         visibility = compare(clean.rgb, picture.rgb, ssim=number % self.ssim_every == 0)
         height, width = picture.rgb.shape[:2]
-        change = {"most": visibility.most, "psnr": visibility.psnr, "ssim": visibility.ssim, "notes": notes}
+        most = max([visibility.most, *(deviation(*pair) for pair in zip(clean.frames()[1:], picture.frames()[1:]))])
+        change = {"most": most, "psnr": visibility.psnr, "ssim": visibility.ssim, "notes": notes}
         return data, line | {"height": height, "width": width, **change, "bytes": len(data), "pixels": digest_of(picture)}
 
     def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
@@ -196,6 +197,15 @@ class Writer:
             for data, line in in_order(pool, lambda task: self.protect(task[0], task[1], task[2], poison), tasks(), ahead=2 * self.threads):
                 lines.append(line)
                 yield data
+
+
+def perturbed(clean: Picture, poison: Poison, slot: int, *, key: str) -> Picture:
+    """The picture with its perturbation, which every frame of an animation carries."""
+    motion = clean.motion
+    if motion:
+        frames = tuple((poison.apply(rgb, slot, key=key), alpha) for rgb, alpha in motion.frames)
+        motion = replace(motion, frames=frames)
+    return replace(clean, rgb=poison.apply(clean.rgb, slot, key=key), motion=motion)
 
 
 def changed(source: Source, what: str) -> ValueError:

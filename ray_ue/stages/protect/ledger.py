@@ -4,6 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -59,7 +60,8 @@ def largest_of(exported: Folder) -> int:
 def digest_of(picture: Picture) -> str:
     """A checksum of what a reader sees, whatever the file says besides: colours, and how opaque they are."""
     total = hashlib.sha256(f"{picture.rgb.shape}".encode())
-    for channels in (picture.rgb, picture.alpha):
+    further = picture.motion.frames if picture.motion else ()
+    for channels in (picture.rgb, picture.alpha, *chain.from_iterable(further)):
         if channels is not None:
             total.update(np.ascontiguousarray(channels).data)
     return total.hexdigest()
