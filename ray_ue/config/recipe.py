@@ -20,6 +20,7 @@ from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.opening import Format
 
+SSL_BATCH = 256  # images of a step of self-supervised training, each seen twice
 SIDES = (32, 64, 128, 224)  # of which --image-size auto takes one
 
 

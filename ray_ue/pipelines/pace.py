@@ -26,8 +26,8 @@ def device_here(resources: Resources) -> tuple["torch.device", int]:
     return torch.device("cuda" if gpus else "cpu"), gpus
 
 
-def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int, device: "torch.device") -> dict[str, str]:
-    """What the passes take, in time and memory, at the pace that is measured on a device here, now, on one worker."""
+def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int, device: "torch.device") -> tuple[dict[str, str], float]:
+    """What the passes take, in time and memory, at the pace that is measured on a device here, now, on one worker; and the seconds."""
     from ray_ue.methods._shared.throughput import pace
     from ray_ue.methods.requirements import requirements_of
     from ray_ue.perturbations.delta_table import pools_for
@@ -38,11 +38,13 @@ def pace_lines(recipe: Recipe, method: "Method", *, rows: int, images: int, devi
     held = waiting_bytes(method, requirements_of(recipe).per, rows=rows, side=side)
     memory, kind = (pace_measured.bytes * count + held) / 2**30, "GPU memory" if device.type == "cuda" else "memory"
     least = f", without the {method.unplanned_model}" if method.unplanned_model else ""
-    return {
-        "time": f"crafting {'at least' if least else 'about'} {duration(images / pace_measured.images)} on one worker like this one "
+    seconds = images / pace_measured.images
+    lines = {
+        "time": f"crafting {'at least' if least else 'about'} {duration(seconds)} on one worker like this one "
         f"({pace_measured.images:,.{0 if pace_measured.images >= 10 else 1}f} images/s through {name} and back, measured now{least})",
         "memory": f"about {memory:.1f} GiB of {kind} per worker for {count:,} images at once, without network and page cache{least}",
     }
+    return lines, seconds
 
 
 def waiting_bytes(method: "Method", per: str, *, rows: int, side: int) -> int:

@@ -15,6 +15,7 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.pace import device_here, pace_lines
+from ray_ue.pipelines.whole_run import whole_run
 from ray_ue.progress import format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.summary import beside_lines
@@ -102,6 +103,9 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
     groups = {"label": "one group per label", "kmeans": clusters, "none": "no groups"}[needs.groups]
     compared = recipe.groups == "kmeans" and recipe.method == "uc" and recipe.clusters
     reference = f" (the authors' code: {recipe.clusters * 50 * plan.rows:,})" if compared else ""
+    paced = method.source_arch or method.uses_surrogate
+    pace, crafting = pace_lines(recipe, method, rows=rows, images=images, device=device) if paced else ({}, 0.0)
+    whole = whole_run(recipe, needs, list(_some_images(source, source.shards())), rows=plan.rows, crafting=crafting, device=device)
     lines = {
         "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
         "output": f"{output.uri}, private files in {work.uri}",
@@ -114,7 +118,8 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         **({"vectors": given_line(recipe)} if recipe.embeddings else {}),
         "surrogate": surrogate_line(recipe) if needs.surrogate else NONE[bool(recipe.embeddings)],
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
-        **(pace_lines(recipe, method, rows=rows, images=images, device=device) if method.source_arch or method.uses_surrogate else {}),
+        **pace,
+        "in all": whole.line(),
         "pictures": f"the largest of {plan.looked} looked at has {plan.largest / 1e6:,.1f} megapixels; each that is worked on at a time "
         f"takes about {format_bytes(WRITING[recipe.image_format] * plan.largest)} of memory",
         "disk": f"copy about {format_bytes(plan.copy)} ({recipe.image_format}), work folder about {format_bytes(plan.work)}{free}",

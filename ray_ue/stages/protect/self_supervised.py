@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ray_ue.config.recipe import SSL_BATCH
 from ray_ue.engine.stage import Run, stage
 from ray_ue.engine.train_loop import run_loop
 from ray_ue.loop import Step, Workers
@@ -45,7 +46,4 @@ def contrast(
     """The contrastive loop over the sampled views."""
     pixels, _ = open_views(sample)
     net = backbone(arch, image_size=image_size, seed=seed)
-    yield from contrastive.contrast(pixels, net=net, steps=steps, batch=BATCH, seed=seed, device=device, workers=workers, resume=resume)
-
-
-BATCH = 256
+    yield from contrastive.contrast(pixels, net=net, steps=steps, batch=SSL_BATCH, seed=seed, device=device, workers=workers, resume=resume)
