@@ -24,9 +24,14 @@ def heard_by(listener: Callable[[str], None]) -> Iterator[None]:
         LISTENERS.remove(listener)
 
 
+def harmless(text: str) -> str:
+    """The text without what steers a terminal, which names of files may hold."""
+    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
+
+
 def say(text: str) -> None:
     """One line on standard error, so that standard output stays for results."""
-    safe = "".join(one if one.isprintable() or one == "\n" else "?" for one in text)  # names of files may hold what steers a terminal
+    safe = harmless(text)
     print(safe, file=sys.stderr, flush=True)
     for listener in LISTENERS:
         listener(safe)

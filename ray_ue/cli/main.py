@@ -27,6 +27,7 @@ from ray_ue.cli.stopping import answer, stop_behind
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
 from ray_ue.pipelines.rehearsal import problems
+from ray_ue.progress import harmless
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
 from ray_ue.storage.artifacts import Folder
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return answer(stop)
         if (user_error := find_user_error(error) or find_user_error(find_unreachable_store(words))) is None:
             raise
-        print(f"ray-ue: {' '.join(str(user_error).split())}", file=sys.stderr)
+        print(harmless(f"ray-ue: {' '.join(str(user_error).split())}"), file=sys.stderr)
         return VERIFY_ERROR if type(user_error).__name__ == "VerifyError" else USER_ERROR  # importing the class would import Ray
 
 
@@ -116,7 +117,7 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
         uris = (arguments.source, arguments.output, arguments.recipe.embeddings)
         print_plan(words, protect.describe(job, nodes=arguments.nodes), uris=uris)
         found = list(problems(job))
-        print("".join(f"ray-ue: {problem}\n" for problem in found), end="", file=sys.stderr)
+        print(harmless("".join(f"ray-ue: {problem}\n" for problem in found)), end="", file=sys.stderr)
         return USER_ERROR if found else 0
     if arguments.preview:
         from ray_ue.cli.preview import preview

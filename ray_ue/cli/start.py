@@ -1,11 +1,14 @@
 """The command `ray-ue`: it listens for signals before anything large is imported, and ends as the first of them asks."""
 
+import warnings
+
 from ray_ue.cli.stopping import answer, leave, watch_for_signals
 
 
 def run() -> None:
     """One line on Ctrl+C and SIGTERM, also while modules are imported, and an exit that no thread of Ray can turn into a crash."""
     watch_for_signals()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged metadata of a picture, which names no picture
     try:
         from ray_ue.cli.main import main
 

@@ -1,5 +1,6 @@
 """`convert`: a copy as one file, or one folder of numbered pictures, which other people's evaluation code reads."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ def convert(copy: str | Path, target: str | Path, *, size: int = 0, format: str 
     if size < 0:
         raise ValueError(f"--size is a number of pixels, got {size}; 0 keeps the size of the images")
     source, place = open_source(str(copy), format=format), Path(target).expanduser().absolute()
-    if place.is_relative_to(source.root):
+    if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(source.root)):
         raise ValueError(f"{place} lies in {source.root} and would become a part of that copy; name another place")
     if place.exists():
         raise ValueError(f"{place} is there already; name a new file or folder")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray_ue.config.grid import split_list
@@ -131,7 +132,7 @@ def run(plan: MeasurementPlan) -> Folder:
     return plan.home
 
 
-def measure(*runs: str, resources: Resources = AUTOMATIC, **asked: Any) -> Folder:
+def measure(*runs: str | Path, resources: Resources = AUTOMATIC, **asked: Any) -> Folder:
     """Estimate the mutual information between clean and published images in the features of a run's victims; returns the first run.
 
     `asked` are the fields of `Measurement`, the same as the command line's flags: `measure("run", estimators="histogram,mine")`. The folder
@@ -140,4 +141,4 @@ def measure(*runs: str, resources: Resources = AUTOMATIC, **asked: Any) -> Folde
     names = tuple(f.name for f in fields(Measurement))
     if strange := sorted(asked.keys() - set(names)):
         raise unknown(strange[0], names, what="field of a measurement")
-    return run(plan(runs, measurement=Measurement(**asked), resources=resources))
+    return run(plan(tuple(map(str, runs)), measurement=Measurement(**asked), resources=resources))

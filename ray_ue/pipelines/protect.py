@@ -14,6 +14,7 @@ from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import rehearse
+from ray_ue.pipelines.standing import COPIED, standing_lines
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
@@ -44,6 +45,8 @@ def plan(
     resources.check()
     refuse_mismatch(method, recipe, resources)
     opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format, carry=recipe.patterns())
+    if not output.strip():
+        raise ValueError("the output is missing; name a folder for the copy: ray-ue protect photos/ photos-protected/")
     target = Folder.at(output)
     if not recipe.image_size:
         before = size_before(work_of(target))
@@ -114,6 +117,7 @@ def describe(job: Job, *, nodes: str = "") -> str:
     """The plan of a run, for people; for the nodes that `nodes` describes also where each stage runs."""
     plan = estimate(job.source, recipe=job.recipe)
     text = estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work, resources=job.resources)
+    text = "\n".join([text, *(f"{name:>9}  {told}" for name, told in standing_lines(job).items())])
     if not nodes:
         return text
     from ray_ue.pipelines.placement import describe_machines, described_cluster, protect_placement
@@ -135,7 +139,7 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
     if job.recipe.image_format == "jpeg":
         say(JPEG)
     if is_copy(job.source.address):
-        say(f"  warning  {job.source.address} is a protected copy: a second change adds to the first; protect the originals instead")
+        say(f"  warning  {COPIED.format(job.source.address)}")
     if reaches(until, "export"):
         job.output.check_writable()
     prepare()
@@ -220,7 +224,7 @@ def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fract
     job = reopen(output, resources=AUTOMATIC)
     target = Path(file).expanduser().absolute()
     for public in (job.output, Folder.at(job.source.root)):
-        if public.local and target.is_relative_to(public.uri):
+        if public.local and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(public.uri)):
             raise ValueError(f"{target} lies in {public.uri}: whoever gets that folder could undo the protection; name another place")
     crafted = [name for name in job.work.names() if name.startswith("craft-") and finished(job.work.child(name))]
     if not crafted:

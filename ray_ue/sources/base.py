@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import ClassVar
@@ -15,12 +15,13 @@ from ray_ue.sources.image_files import kind_of_name, looks_like_image, suffix_of
 from ray_ue.sources.listing import File, Shard, load_listing, save_listing
 from ray_ue.sources.metadata import is_metadata, renamed
 from ray_ue.sources.naming import printable
-from ray_ue.sources.sidecars import HIDDEN, is_carried, is_hidden, why_left_out
+from ray_ue.sources.sidecars import HIDDEN, is_carried, is_hidden, is_looked_into, why_content_left_out, why_head_left_out, why_left_out
 from ray_ue.sources.storage import Location, is_local, normal
 from ray_ue.sources.target import Target
 from ray_ue.sources.walk import LINKED, Entry
 from ray_ue.storage.artifacts import Folder
 
+MOST_LOOKED_AT = 20_000  # sidecars whose content is looked at
 ROW_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("offset", pa.int64()), ("size", pa.int64())])
 
 
@@ -109,7 +110,21 @@ class Source(ABC):
         seen = [(name, size, odd or ("" if self._wanted(name) else HIDDEN)) for name, size, odd in entries]
         looked_at = [name for name, size, reason in seen if reason in ("", LINKED) and size and kind_of_name(name) == "unknown"]
         images = {name for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True) if looks_like_image(head)}
-        return [(name, size, self._reason(name, reason, is_image=name in images)) for name, size, reason in seen]
+        judged = [(name, size, self._reason(name, reason, is_image=name in images)) for name, size, reason in seen]
+        beside = {name: size for name, size, reason in judged if not reason and name not in images and self._is_sidecar(name)}
+        why = self._looked_into(beside)
+        return [(name, size, reason or why.get(name, "")) for name, size, reason in judged]
+
+    def _is_sidecar(self, name: str) -> bool:
+        """Whether a file travels by what it is called, and not because the user asked for it."""
+        return not self.takes(name) and not is_carried(name, self.carry)
+
+    def _looked_into(self, sidecars: Mapping[str, int]) -> dict[str, str]:
+        """Why files do not travel although they are called as sidecars are, by name; beyond a number their names decide."""
+        looked_at = [name for name, size in sidecars.items() if size][:MOST_LOOKED_AT]
+        why = {name: why_head_left_out(name, head) for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True)}
+        whole = [name for name in looked_at if not why[name] and is_looked_into(name, sidecars[name])]
+        return why | {name: why_content_left_out(name, data) for name, data in zip(whole, self.place.fetch(iter(whole)), strict=True)}
 
     def _wanted(self, name: str) -> bool:
         return not is_hidden(name) or is_carried(name, self.carry)

@@ -1,12 +1,15 @@
-"""Which files of a source travel into its copy, by their names: images, shards and known sidecars; all others are left out for a reason."""
+"""Which files of a source travel into its copy: images, shards, and known sidecars that are what their names say; all others stay."""
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from ray_ue.sources.image_files import suffix_of
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ray_ue.sources.image_files import looks_like_image, suffix_of
 
 # Captions, labels and metadata as trainers read them beside images; words about the collection.
 CAPTIONS, WORDS = (".txt", ".caption", ".captions", ".tags"), (".md", ".rst")
@@ -23,7 +26,18 @@ TOOL_FILES: Final = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\
 # What Google Takeout writes beside a picture: the place, the people, the time.
 TAKEOUT = re.compile(r"\.(jpe?g|png|gif|webp|heic|heif|bmp|tiff?|mp4|mov|mp|dng)(\.[a-z-]*)?(\(\d+\))?\.json$", re.IGNORECASE)
 
+# The same in files of other names: an album, its comments, its titles.
+TAKEOUT_NAMES: Final = frozenset(("shared_album_comments.json", "user-generated-memory-titles.json", "print-subscriptions.json"))
+TAKEOUT_WORDS = re.compile(
+    rb'"(geoData|geoDataExif|geoInfo|latitude|latitudeE7|locationEnrichment|contentOwnerName|photoTakenTime)"\s*:'
+    rb'|"people"\s*:\s*\[\s*\{\s*"name"'
+)
+MOST_WORDS = 2**20  # bytes of a JSON file that is looked into
+BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)  # what a column of pictures may be
+TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
+
 HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places (Takeout)"
+DISGUISED, TABLES = "no texts in spite of their names", "tables that hold pictures or other binary data"
 KINDS: Final = {
     "archives": ".zip .7z .rar .gz .tgz .bz2 .xz .zst .tar .tbz2 .txz .iso .dmg",
     "video and sound": ".mp4 .mov .avi .mkv .webm .m4v .3gp .mts .mpg .mpeg .wmv .mp3 .wav .flac .m4a .ogg .aac",
@@ -52,8 +66,40 @@ def is_carried(name: str, patterns: Sequence[str]) -> bool:
 def why_left_out(name: str) -> str:
     """Why a file that is neither image nor shard does not travel; empty for a known sidecar."""
     base, suffix = posixpath.basename(name).lower(), suffix_of(name).lower()
-    if TAKEOUT.search(base):
+    if TAKEOUT.search(base) or base in TAKEOUT_NAMES:
         return PLACES
     if base in NAMES or suffix in SIDECARS:
         return ""
     return KIND_OF_SUFFIX.get(suffix, UNKNOWN)
+
+
+def why_head_left_out(name: str, head: bytes) -> str:
+    """Why a known sidecar does not travel, by its first bytes: what is called a text may hold a picture; empty if it is one."""
+    if suffix_of(name).lower() == ".parquet":
+        return ""
+    is_text = head.startswith(TEXT_MARKS) or not (b"\0" in head or looks_like_image(head) or head.startswith(b"PK\x03\x04"))
+    return "" if is_text else DISGUISED
+
+
+def is_looked_into(name: str, size: int) -> bool:
+    """Whether a known sidecar's whole content decides whether it travels."""
+    return suffix_of(name).lower() in (".json", ".parquet") and size <= MOST_WORDS
+
+
+def why_content_left_out(name: str, data: bytes) -> str:
+    """Why a known sidecar does not travel, by its content: places and people in JSON, pictures in a table; empty if it does."""
+    if suffix_of(name).lower() == ".json":
+        return PLACES if TAKEOUT_WORDS.search(data) else ""
+    try:
+        kinds = list(_leaves(pq.read_schema(pa.BufferReader(data))))
+    except pa.ArrowException:
+        return DISGUISED
+    return TABLES if any(is_bytes(kind) for is_bytes in BYTES for kind in kinds) else ""
+
+
+def _leaves(schema: Iterable[pa.Field]) -> Iterator[pa.DataType]:
+    """The types of all columns, also of those inside others."""
+    for column in schema:
+        kind = column.type
+        parts = [kind.field(number) for number in range(kind.num_fields)]
+        yield from _leaves(parts) if parts else (kind,)

@@ -1,5 +1,6 @@
 """`sweep`: tries settings and writes a table and a page."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from ray_ue.config.grid import Grid
@@ -41,10 +42,10 @@ def run(request: SweepRequest) -> Folder:
 
 
 def sweep(
-    source: str,
-    output: str,
+    source: str | Path,
+    output: str | Path,
     *,
-    test: str,
+    test: str | Path,
     vary: tuple[str, ...],
     evaluate: Grid = PLAIN,
     resources: Resources = AUTOMATIC,
@@ -63,4 +64,5 @@ def sweep(
     if strange := sorted(recipe_fields.keys() - set(FIELDS)):
         raise unknown(strange[0], FIELDS, what="recipe field")
     search_value = Search(vary=vary, search=search, samples=samples, stop_early=stop_early, concurrent=concurrent, loggers=loggers)
-    return run(plan(source, output, test=test, recipe=Recipe(**recipe_fields), grid=evaluate, search=search_value, resources=resources))
+    recipe = Recipe(**recipe_fields)
+    return run(plan(str(source), str(output), test=str(test), recipe=recipe, grid=evaluate, search=search_value, resources=resources))

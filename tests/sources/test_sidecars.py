@@ -1,15 +1,19 @@
-"""What travels into a copy and what does not, by names alone; and names that some file systems take for one."""
+"""What travels into a copy and what does not, by names and by what is in the files; and names that some file systems take for one."""
 
+import io
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from source_makers import fill, identity, picture
 
 from ray_ue.sources import open_source
 from ray_ue.sources.naming import readable, stems
-from ray_ue.sources.sidecars import HIDDEN, PLACES, UNKNOWN, is_hidden, why_left_out
+from ray_ue.sources.sidecars import DISGUISED, HIDDEN, PLACES, TABLES, UNKNOWN, is_hidden, why_left_out
 from ray_ue.sources.walk import CIRCLE, NOWHERE, SPECIAL
+from ray_ue.stages.protect.summary import beside_lines
 
 TRAVEL = ("cats/000.txt", "captions.csv", "metadata.jsonl", "cats/metadata.parquet", "README.md", "LICENSE", "boxes/000.xml", "000.json")
 STAY = {
@@ -97,3 +101,49 @@ def test_names_that_are_no_unicode_stay_readable_and_are_told(tmp_path: Path) ->
     for shard in source.shards():
         list(source.rewrite(shard, to=str(tmp_path / "out"), extension=".png", change=identity))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "café.png"]
+
+
+def table(column: pa.Array) -> bytes:
+    pq.write_table(pa.table({"file_name": ["a.jpg"], "more": column}), out := io.BytesIO())
+    return out.getvalue()
+
+
+DISGUISES = {
+    "metadata.json": (b'{"title": "Berlin", "enrichments": [{"locationEnrichment": {"location": []}}]}', PLACES),
+    "metadata(1).json": (b'{"title": "a.jpg", "geoDataExif": {"latitude": 52.5}}', PLACES),
+    "people.json": (b'{"people": [ {"name": "Ada"} ]}', PLACES),
+    "shared_album_comments.json": (b"{}", PLACES),
+    "sneak.txt": (picture(3), DISGUISED),
+    "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),
+    "metadata.parquet": (table(pa.array([picture(3)])), TABLES),
+    "b/metadata.parquet": (table(pa.array([{"bytes": picture(3)}])), TABLES),
+    "c/metadata.parquet": (b"PAR1 not a table", DISGUISED),
+}
+HONEST = {
+    "metadata.parquet": table(pa.array(["a caption"])),
+    "captions.json": b'{"a.jpg": "people on a street, at some latitude"}',
+    "wide.txt": "a caption".encode("utf-16"),
+    "empty.txt": b"",
+}
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_sidecar_is_what_its_name_says_or_stays(name: str, tmp_path: Path) -> None:
+    data, why = DISGUISES[name]
+    fill(tmp_path, {"a.jpg": picture(0), name: data})
+    source = open_source(str(tmp_path), format="folder")
+    assert source.left_out() == [(name, why)]
+    assert [path for path, _ in source.files()] == ["a.jpg"]
+    assert open_source(str(tmp_path), format="folder", carry=(name,)).left_out() == []
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_sidecar_travels(name: str, tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jpg": picture(0), name: HONEST[name]})
+    assert open_source(str(tmp_path), format="folder").left_out() == []
+
+
+def test_a_pattern_that_fits_no_file_is_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jpg": picture(0), "b.yaml": b"x"})
+    assert "carry" not in beside_lines(open_source(str(tmp_path), carry=("*.yaml",)))
+    assert beside_lines(open_source(str(tmp_path), carry=("*.yaml", "../x")))["carry"] == "no file fits '../x'"

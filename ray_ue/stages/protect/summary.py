@@ -11,6 +11,7 @@ from ray_ue.images.platforms import shrinking
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import group, some
+from ray_ue.sources.sidecars import is_carried
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -81,6 +82,9 @@ def beside_lines(source: Source) -> dict[str, str]:
     reasons = sorted({reason for _, reason in left_out})
     parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
     told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
+    names = [name for name, _ in (*source.files(), *left_out)]
+    if idle := [pattern for pattern in source.carry if not any(is_carried(name, (pattern,)) for name in names)]:
+        lines["carry"] = f"no file fits {', '.join(map(repr, idle))}"
     return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
 
 
