@@ -11,6 +11,7 @@ from ray_ue.methods.requirements import refuse_rows
 from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.progress import say
+from ray_ue.sources.listing import load_listing
 from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.verify import VerifyError, verify
@@ -95,6 +96,27 @@ def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
     return history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
 
 
+def refuse_lost_originals(run: Run, history: History, error: VerifyError) -> None:
+    """Refuse to mend where originals are gone that were written with the damaged images: a shard of a copy is written as a whole.
+
+    Nothing has been touched then, and the copy can be mended once they are back.
+    """
+    here = {path for path, _ in run.source.files()}
+    lost = [
+        path
+        for chain in history.chains
+        for shard in load_listing(chain["index"].folder)
+        if shard.number in error.damage.get(chain["export"].fingerprint, ())
+        for path in ([file.path for file in shard.files] or [shard.path])
+        if path not in here
+    ]
+    if lost:
+        raise VerifyError(
+            f"{error}; they cannot be written again, as originals that were protected with them are gone from the source "
+            f"({some(group([printable(path) for path in lost]))}): put those back, or make the whole copy anew with --anew"
+        ) from error
+
+
 def prove(run: Run, history: History) -> dict[str, Artifact]:
     """Verify the whole copy; what is damaged is written again, once."""
     try:
@@ -102,6 +124,7 @@ def prove(run: Run, history: History) -> dict[str, Artifact]:
     except VerifyError as error:
         if not error.damage:
             raise
+        refuse_lost_originals(run, history, error)
         say(f"     mend  {error}")
         source = replace(run.source, published=history.published())
         for chain in history.chains:

@@ -124,6 +124,22 @@ def test_a_class_without_a_pattern_is_refused(tmp_path: Path) -> None:
         run(tmp_path, **LABELS)
 
 
+def test_a_copy_whose_originals_are_gone_is_not_mended_by_halves(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    original = (tmp_path / "in/cats/0.png").read_bytes()
+    (tmp_path / "in/cats/0.png").unlink()
+    (tmp_path / "out/cats/3.png").unlink()
+    for _ in range(2):
+        with pytest.raises(
+            VerifyError, match=r"missing from the copy: cats/3\.png; they cannot be written again.*\(cats/0\.png\): put those"
+        ):
+            run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").write_bytes(original)
+    assert facts(run(tmp_path, **OWN))["images"] == 12
+    assert (tmp_path / "out/cats/3.png").exists()
+
+
 @pytest.mark.parametrize("damage", ["missing", "broken", "caption", "folder"])
 def test_a_damaged_copy_is_mended_by_the_same_line(damage: str, tmp_path: Path) -> None:
     write(tmp_path / "in", NAMES)
