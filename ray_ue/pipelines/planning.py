@@ -120,12 +120,16 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
         "passes": f"{embed}export and verify read every row once; crafting takes {images:,} image passes{reference}",
         **pace,
         "in all": whole.line(),
-        "pictures": f"the largest of {plan.looked} looked at has {plan.largest / 1e6:,.1f} megapixels; each that is worked on at a time "
+        "pictures": f"the largest of {plan.looked} looked at has {pixels_of(plan.largest)}; each that is worked on at a time "
         f"takes about {format_bytes(WRITING[recipe.image_format] * plan.largest)} of memory",
         "disk": f"copy about {format_bytes(plan.copy)} ({recipe.image_format}), work folder about {format_bytes(plan.work)}{free}",
         "devices": f"{os.cpu_count()} cores, {gpus} GPUs here; RAY_ADDRESS joins a running Ray cluster",
     }
     return "\n".join(f"{name:>9}  {text}" for name, text in lines.items())
+
+
+def pixels_of(count: int) -> str:
+    return f"{count / 1e6:,.1f} megapixels" if count >= 1e5 else f"{count:,} pixels"
 
 
 def given_line(recipe: Recipe) -> str:
