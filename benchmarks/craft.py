@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.data import origin, photos, thumbnails
 from benchmarks.measure import Bench, Measure, cores
+from ray_ue.config.recipe import SSL_BATCH as SSL_BATCH
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.codec import decode_square
 from ray_ue.loop import Step, Workers
@@ -21,7 +22,6 @@ from ray_ue.models.small import backbone
 from ray_ue.objectives.aims import AIMS
 from ray_ue.objectives.anchor import LOSSES
 from ray_ue.stages.protect.craft import uc_passes
-from ray_ue.stages.protect.self_supervised import BATCH as SSL_BATCH
 
 SIZES = (5_000, 50_000)
 GOAL = 1 / 50
