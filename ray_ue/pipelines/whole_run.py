@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 START = 17.0  # seconds that a run takes beside its work: Python, Ray, and the processes that read and write; measured on two cores
 ENCODER = 5.0  # seconds until an encoder is ready
+BESIDE = 1.5  # times what a network alone takes on the cores that also read, decode and move pictures; measured on two
 TIMED = 6  # images that are decoded and written
 
 
@@ -48,7 +49,7 @@ def whole_run(
     parts = {"starting": START}
     if needs.embeds:
         forward, parts["training the surrogate"] = network_seconds(recipe, side=side, device=device)
-        parts["embedding"] = ENCODER + rows * (max(viewed, forward) if device.type == "cuda" else viewed + forward)
+        parts["embedding"] = ENCODER + rows * (max(viewed, forward) if device.type == "cuda" else viewed + BESIDE * forward)
     parts |= {"crafting": crafting, "reading": min(recipe.craft_sample, rows) * viewed}
     return WholeRun(parts=parts | {"writing": rows * written, "verifying": rows * verified})
 

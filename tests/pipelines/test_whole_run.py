@@ -34,7 +34,7 @@ def test_each_part_is_its_rows_at_its_pace(monkeypatch: pytest.MonkeyPatch) -> N
     assert parts == pytest.approx(
         {
             "starting": module.START,
-            "embedding": module.ENCODER + 1000 * 0.025,
+            "embedding": module.ENCODER + 1000 * (0.005 + module.BESIDE * 0.02),
             "training the surrogate": 0,
             "crafting": 7,
             "reading": 0.5,
