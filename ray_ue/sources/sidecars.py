@@ -34,6 +34,7 @@ TAKEOUT_WORDS = re.compile(
 )
 MOST_WORDS = 2**20  # bytes of a JSON file that is looked into
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)  # what a column of pictures may be
+PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
 
 HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places (Takeout)"
@@ -92,8 +93,8 @@ def why_content_left_out(name: str, data: bytes) -> str:
         return PLACES if TAKEOUT_WORDS.search(data) else ""
     try:
         kinds = list(_leaves(pq.read_schema(pa.BufferReader(data))))
-    except pa.ArrowException:
-        return DISGUISED
+    except pa.ArrowException:  # no reader can open it, but its bytes may still be those of pictures
+        return DISGUISED if any(mark in data for mark in PICTURE_MARKS) else ""
     return TABLES if any(is_bytes(kind) for is_bytes in BYTES for kind in kinds) else ""
 
 

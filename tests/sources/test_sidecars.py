@@ -117,11 +117,12 @@ DISGUISES = {
     "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),
     "metadata.parquet": (table(pa.array([picture(3)])), TABLES),
     "b/metadata.parquet": (table(pa.array([{"bytes": picture(3)}])), TABLES),
-    "c/metadata.parquet": (b"PAR1 not a table", DISGUISED),
+    "c/metadata.parquet": (b"PAR1 not a table" + picture(3), DISGUISED),
 }
 HONEST = {
     "metadata.parquet": table(pa.array(["a caption"])),
     "captions.json": b'{"a.jpg": "people on a street, at some latitude"}',
+    "broken/metadata.parquet": b"PAR1 not a table",
     "wide.txt": "a caption".encode("utf-16"),
     "empty.txt": b"",
 }
