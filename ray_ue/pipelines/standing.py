@@ -25,5 +25,6 @@ def standing_lines(job: Job) -> dict[str, str]:
         gone = some(group([printable(name) for name in changed.gone]))
         lines["gone"] = f"{len(changed.gone):,} files of the copy are no longer in the source ({gone}), and {fate}"
     if missing := [name for _, name in history.published() if job.output.local and not job.output.exists(name)]:
-        lines["mend"] = f"{len(missing):,} images are missing from the copy, and will be written again ({some(group(missing))})"
+        fate = "cannot be written again while originals are gone" if changed.gone else "will be written again"
+        lines["mend"] = f"{len(missing):,} images are missing from the copy, and {fate} ({some(group(missing))})"
     return lines
