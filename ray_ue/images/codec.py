@@ -130,11 +130,10 @@ def decode(data: bytes, *, limits: Limits, moving: bool = False) -> Picture:
         rgb, alpha = upright_pixels(image)
         exif, icc = read_exif(image), read_profile(image)
         notes = losses(image)  # which goes to the last frame and back
-        if moving and (motion := read_motion(image, max_pixels=limits.max_pixels)):
-            return Picture(
-                rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=tuple(note for note in notes if note != FRAMES_DROPPED), motion=motion
-            )
-        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=notes)
+        motion = read_motion(image, max_pixels=limits.max_pixels) if moving else None
+        if motion:
+            notes = tuple(note for note in notes if note != FRAMES_DROPPED)
+        return Picture(rgb=rgb, alpha=alpha, exif=exif, icc=icc, notes=notes, motion=motion)
     except BROKEN as error:
         raise rejection(error) from error
 

@@ -99,4 +99,4 @@ def network_seconds(recipe: Recipe, *, side: int, device: "torch.device") -> tup
     if spec.kind != "ssl":
         return forward, 0.0
     seen = 2 * recipe.ssl_steps * SSL_BATCH  # two views of each image
-    return forward, seen / pace(net.train(), side=side, device=device).images
+    return forward, seen / pace(net, side=side, device=device).images

@@ -1,6 +1,7 @@
 """Poisons: exact where nothing is scaled, centred where something is, inside their bound, and the same from a file as from memory."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,26 +36,19 @@ BUDGET = Budget(levels=16)
 BANK = np.random.default_rng(0).integers(-16, 17, (3, 3, 32, 32), dtype=np.int8)
 POISON = Additive(bank=BANK, budget=BUDGET)
 KERNELS = np.random.default_rng(1).uniform(0, 0.3, (3, 3, 3)).astype(np.float32)
+WAVES = Waves(
+    cycles=np.random.default_rng(2).uniform(-8, 8, (3, 2, 2)).astype(np.float32),
+    colours=np.random.default_rng(3).uniform(-1, 1, (3, 2, 3)).astype(np.float32),
+    phases=np.zeros((3, 2), np.float32),
+    gain=1.5,
+    salt=7,
+    budget=BUDGET,
+)
 POISONS: dict[str, Poison] = {
     "additive": POISON,
     "filter": Filter(kernels=KERNELS, side=32),
-    "waves": Waves(
-        cycles=np.random.default_rng(2).uniform(-8, 8, (3, 2, 2)).astype(np.float32),
-        colours=np.random.default_rng(3).uniform(-1, 1, (3, 2, 3)).astype(np.float32),
-        phases=np.zeros((3, 2), np.float32),
-        gain=1.5,
-        salt=7,
-        budget=BUDGET,
-    ),
-    "bent waves": Waves(
-        cycles=np.random.default_rng(2).uniform(-8, 8, (3, 2, 2)).astype(np.float32),
-        colours=np.random.default_rng(3).uniform(-1, 1, (3, 2, 3)).astype(np.float32),
-        phases=np.zeros((3, 2), np.float32),
-        gain=1.5,
-        salt=7,
-        bend=0.045,
-        budget=BUDGET,
-    ),
+    "waves": WAVES,
+    "bent waves": replace(WAVES, bend=0.045),
     "pixel": Pixel(places=np.array([[0, 0], [31, 31], [4, 9]]), colours=np.array([[0, 0, 0], [255, 0, 255], [1, 2, 3]], np.uint8), side=32),
 }
 SHAPES = [(32, 32), (45, 70), (101, 8), (7, 140), (1, 20), (64, 64)]

@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,17 +32,15 @@ def pace(net: nn.Module, *, side: int, device: torch.device) -> Pace:
     images = torch.rand((count, 3, side, side), device=device).contiguous(memory_format=torch.channels_last)
     _reset_peak_memory(device)
     held = _peak_memory(device)
-    done, began = -1, 0.0
-    while done < 1 or time.perf_counter() - began < LEAST:
+
+    def there_and_back() -> None:
         moved = images.clone().requires_grad_()
         with autocast(images.device):
             features = net(moved).float()
         (slope,) = torch.autograd.grad(features.square().sum(), moved)
         float(slope.sum())  # waits for the device
-        done += 1
-        began = began or time.perf_counter()  # the first round is not counted
-    spent = time.perf_counter() - began
-    return Pace(images=done * count / spent, bytes=max(0.0, _peak_memory(device) - held) / count)
+
+    return Pace(images=count * _rounds_a_second(there_and_back), bytes=max(0.0, _peak_memory(device) - held) / count)
 
 
 def forward_pace(net: nn.Module, *, side: int, device: torch.device) -> float:
@@ -49,13 +48,22 @@ def forward_pace(net: nn.Module, *, side: int, device: torch.device) -> float:
     net = net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     count = (BATCH_GPU if device.type == "cuda" else BATCH_CPU) // (1 if side <= THUMBNAIL else FEWER // 2)
     images = torch.rand((count, 3, side, side), device=device).contiguous(memory_format=torch.channels_last)
-    done, began = -1, 0.0
-    while done < 1 or time.perf_counter() - began < LEAST:
+
+    def there() -> None:
         with torch.inference_mode(), autocast(images.device):
             float(net(images).float().sum())  # waits for the device
+
+    return count * _rounds_a_second(there)
+
+
+def _rounds_a_second(work: Callable[[], None]) -> float:
+    """A second's rounds, or one if that is more; a first one is not counted."""
+    work()
+    done, began = 0, time.perf_counter()
+    while done < 1 or time.perf_counter() - began < LEAST:
+        work()
         done += 1
-        began = began or time.perf_counter()  # the first round is not counted
-    return done * count / (time.perf_counter() - began)
+    return done / (time.perf_counter() - began)
 
 
 def _reset_peak_memory(device: torch.device) -> None:
