@@ -123,8 +123,11 @@ class Source(ABC):
         """Why files do not travel although they are called as sidecars are, by name; beyond a number their names decide."""
         looked_at = [name for name, size in sidecars.items() if size][:MOST_LOOKED_AT]
         why = {name: why_head_left_out(name, head) for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True)}
-        whole = [name for name in looked_at if not why[name] and is_looked_into(name, sidecars[name])]
-        return why | {name: why_content_left_out(name, data) for name, data in zip(whole, self.place.fetch(iter(whole)), strict=True)}
+        for name in looked_at:
+            if not why[name] and is_looked_into(name):
+                with self.place.open(name) as file:
+                    why[name] = why_content_left_out(name, file)
+        return why
 
     def _wanted(self, name: str) -> bool:
         return not is_hidden(name) or is_carried(name, self.carry)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ray_ue.sources.image_files import looks_like_image, suffix_of
+from ray_ue.sources.storage import Stream
 
 # Captions, labels and metadata as trainers read them beside images; words about the collection.
 CAPTIONS, WORDS = (".txt", ".caption", ".captions", ".tags"), (".md", ".rst")
@@ -32,7 +33,7 @@ TAKEOUT_WORDS = re.compile(
     rb'"(geoData|geoDataExif|geoInfo|latitude|latitudeE7|locationEnrichment|contentOwnerName|photoTakenTime)"\s*:'
     rb'|"people"\s*:\s*\[\s*\{\s*"name"'
 )
-MOST_WORDS = 2**20  # bytes of a JSON file that is looked into
+MOST_WORDS = 2**20  # bytes at the beginning of a file that are searched for words
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)  # what a column of pictures may be
 PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
@@ -82,18 +83,20 @@ def why_head_left_out(name: str, head: bytes) -> str:
     return "" if is_text else DISGUISED
 
 
-def is_looked_into(name: str, size: int) -> bool:
-    """Whether a known sidecar's whole content decides whether it travels."""
-    return suffix_of(name).lower() in (".json", ".parquet") and size <= MOST_WORDS
+def is_looked_into(name: str) -> bool:
+    """Whether more than a known sidecar's first bytes decide whether it travels."""
+    return suffix_of(name).lower() in (".json", ".parquet")
 
 
-def why_content_left_out(name: str, data: bytes) -> str:
+def why_content_left_out(name: str, file: Stream) -> str:
     """Why a known sidecar does not travel, by its content: places and people in JSON, pictures in a table; empty if it does."""
     if suffix_of(name).lower() == ".json":
-        return PLACES if TAKEOUT_WORDS.search(data) else ""
+        return PLACES if TAKEOUT_WORDS.search(file.read(MOST_WORDS)) else ""
     try:
-        kinds = list(_leaves(pq.read_schema(pa.BufferReader(data))))
+        kinds = list(_leaves(pq.read_schema(file)))  # from the end of the file, however large it is
     except pa.ArrowException:  # no reader can open it, but its bytes may still be those of pictures
+        file.seek(0)
+        data = file.read(MOST_WORDS)
         return DISGUISED if any(mark in data for mark in PICTURE_MARKS) else ""
     return TABLES if any(is_bytes(kind) for is_bytes in BYTES for kind in kinds) else ""
 

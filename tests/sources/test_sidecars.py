@@ -4,6 +4,7 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -116,6 +117,7 @@ DISGUISES = {
     "sneak.txt": (picture(3), DISGUISED),
     "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),
     "metadata.parquet": (table(pa.array([picture(3)])), TABLES),
+    "large/metadata.parquet": (table(pa.array([np.random.default_rng(0).bytes(2**21)])), TABLES),
     "b/metadata.parquet": (table(pa.array([{"bytes": picture(3)}])), TABLES),
     "c/metadata.parquet": (b"PAR1 not a table" + picture(3), DISGUISED),
 }
