@@ -48,6 +48,11 @@ def format_bytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 0.1 * 2**30 else f"{count / 2**20:.1f} MiB"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, `what` being one of them: 1 image, 2 images."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 @dataclass(kw_only=True)
 class Progress:
     """Counts `done` of `total` units of one stage and shows rate, share, time left and rejected rows."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from ray_ue.engine.environment import joins_a_cluster, prepare
 from ray_ue.models.pretrained import specs
+from ray_ue.progress import counted
 from ray_ue.storage.artifacts import Folder
 from ray_ue.version import FAISS, PACKAGES, installed, installed_or_empty
 
@@ -122,7 +123,11 @@ def check_ray() -> Finding:
         )
         return Finding(name="Ray", state="bad", result=message, advice=advice)
     kind = f"joined {address or 'the cluster of this job'}" if joins_a_cluster() else "started and stopped"
-    return Finding(name="Ray", state="ok", result=f"{kind}: {machines.cpus} CPUs, {machines.gpus} GPUs, {len(machines.nodes)} node(s)")
+    return Finding(
+        name="Ray",
+        state="ok",
+        result=f"{kind}: {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}, {counted(len(machines.nodes), 'node')}",
+    )
 
 
 def check_faiss() -> Finding:
@@ -134,7 +139,7 @@ def check_faiss() -> Finding:
     cloud = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32) + np.repeat([[0.0], [9.0]], 32, axis=0).astype(np.float32)
     centers = np.sort(KMeans(k=2, restarts=1).fit(cloud).mean(1))
     good = bool(abs(centers[0]) < 1 and abs(centers[1] - 9) < 1)
-    device = f"{faiss.get_num_gpus()} GPU(s)" if faiss.get_num_gpus() else "the CPU"
+    device = counted(faiss.get_num_gpus(), "GPU") if faiss.get_num_gpus() else "the CPU"
     advice = f"it found the centres {centers.round(2)} instead of 0 and 9: install only one of faiss-cpu and faiss-gpu"
     return bad_unless(good, "faiss", f"version {faiss.__version__} on {device}, clusters correctly", advice=advice)
 

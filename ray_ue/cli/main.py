@@ -26,7 +26,7 @@ from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_m
 from ray_ue.cli.stopping import answer, stop_behind
 from ray_ue.engine.errors import find_user_error
 from ray_ue.pipelines import check, evaluate, measure, protect
-from ray_ue.pipelines.rehearsal import problems
+from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.progress import harmless
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.sources.storage import unanswered
@@ -115,8 +115,9 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
     )
     if arguments.dry_run:
         uris = (arguments.source, arguments.output, arguments.recipe.embeddings)
-        print_plan(words, protect.describe(job, nodes=arguments.nodes), uris=uris)
-        found = list(problems(job))
+        seen = look(job)
+        print_plan(words, protect.describe(job, seen, nodes=arguments.nodes), uris=uris)
+        found = list(problems(job, seen))
         print(harmless("".join(f"ray-ue: {problem}\n" for problem in found)), end="", file=sys.stderr)
         return USER_ERROR if found else 0
     if arguments.preview:

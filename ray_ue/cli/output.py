@@ -7,9 +7,13 @@ from ray_ue.cli.submit import describe_submission
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.pipelines.check import verdict
+from ray_ue.pipelines.claim import is_copy
+from ray_ue.pipelines.standing import COPIED
+from ray_ue.progress import counted
 from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import some
+from ray_ue.stages.protect.summary import BESIDE
 from ray_ue.storage.artifacts import Artifact, Folder
 
 ORDER = "these files as they are: resize first, protect then, publish without loss; what is done to them later removes protection"
@@ -61,26 +65,42 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         print(f"{until}: {artifact.folder.uri}")
         return 0
     facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
-    lines = [f"protected copy  {job.output.uri}  ({facts['images']:,} images, {facts['bytes'] / 2**20:,.1f} MiB)"]
-    lines += [*change_lines(job.recipe, facts), *metadata_lines(facts["notes"], strip=job.recipe.strip), *file_lines(facts)]
+    proved = artifacts["export"].folder.read_json("verified.json") if until == "verify" else facts
+    size = f"{facts['bytes'] / 2**20:,.1f} MiB"
+    whole = (
+        size if proved["images"] == facts["images"] else f"{facts['images']:,} of them joined last, {size}; the lines below are of these"
+    )
+    lines = [f"protected copy  {job.output.uri}  ({counted(proved['images'], 'image')}, {whole})"]
+    lines += [
+        *change_lines(job.recipe, facts),
+        *metadata_lines(facts["notes"], strip=job.recipe.strip),
+        *file_lines(facts, artifacts["export"].folder),
+    ]
     if facts["rejected"]:
-        lines.append(f"rejected        {facts['rejected']:,} images: {some(facts['reasons'], between='; ')}; all are listed in {reasons}")
+        lines.append(
+            f"rejected        {counted(facts['rejected'], 'image')}: {some(facts['reasons'], between='; ')}; the whole list is {reasons}"
+        )
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
-        lines.append(f"verified        {verified_line(job.recipe, artifacts['export'].folder.read_json('verified.json'))}")
+        lines.append(f"verified        {verified_line(job.recipe, proved)}")
     lines += [f"publish         {ORDER}"]
-    lines += [f"warning         {warning}" for warning in facts["warnings"]]
+    lines += [f"warning         {warning}" for warning in [*facts["warnings"], *copied_twice(job)]]
     print("\n".join(map(printed, lines)))
     return 0
+
+
+def copied_twice(job: Job) -> list[str]:
+    """A warning where the source is a copy itself."""
+    return [COPIED.format(job.source.address)] if is_copy(job.source.address) else []
 
 
 def verified_line(recipe: Recipe, facts: dict) -> str:
     """What was proved, and what stood for originals that are not there."""
     held = "names, labels and checksums hold" if recipe.image_format in LOSSY else PROVED
     by_ledger = facts["images"] - facts["originals"]
-    parts = [f"all {facts['images']:,} images were read back: {held}"]
-    parts += [f"{by_ledger:,} by the ledger alone, as their originals are gone or have changed"] if by_ledger else []
-    parts += [f"{facts['saved_anew']:,} files were saved anew with the same pixels"] if facts["saved_anew"] else []
+    parts = [f"{'all ' if facts['images'] > 1 else ''}{counted(facts['images'], 'image')} read back: {held}"]
+    parts += [f"{by_ledger:,} by the ledger alone, for want of an unchanged original"] if by_ledger else []
+    parts += [f"{counted(facts['saved_anew'], 'file')} saved anew with the same pixels"] if facts["saved_anew"] else []
     return "; ".join(parts)
 
 
@@ -88,7 +108,7 @@ def change_lines(recipe: Recipe, facts: dict) -> list[str]:
     """How far the images of a copy, as a reader decodes them, differ from the originals."""
     budget, compared = recipe.levels(), facts["ssim_images"]
     bound = f"of the {budget} budget" if facts["most_levels"] <= budget.levels else f"({budget} is exceeded by this method or format)"
-    similar = f", SSIM {facts['ssim_mean']} on {compared} image{'s' if compared > 1 else ''}" if compared else ""
+    similar = f", SSIM {facts['ssim_mean']} on {counted(compared, 'image')}" if compared else ""
     return [f"largest change  {facts['most_levels']}/255 {bound}, PSNR {facts['psnr_mean']} dB{similar}"]
 
 
@@ -97,10 +117,10 @@ def metadata_lines(notes: dict[str, int], *, strip: str) -> list[str]:
     if not notes:
         return []
     kept = " (--strip all removes it)" if strip != "all" and any("kept" in note for note in notes) else ""
-    return ["metadata        " + ", ".join(f"{note} in {count:,} images" for note, count in sorted(notes.items())) + kept]
+    return ["metadata        " + ", ".join(f"{note} in {counted(count, 'image')}" for note, count in sorted(notes.items())) + kept]
 
 
-def file_lines(facts: dict) -> list[str]:
+def file_lines(facts: dict, folder: Folder) -> list[str]:
     """The files beside the images: what was copied, what was left out, and what had to change its name."""
     lines = []
     if (carried := facts["carried"])["count"]:
@@ -110,6 +130,8 @@ def file_lines(facts: dict) -> list[str]:
         lines.append(f"left out        {'; '.join(parts)}; --carry PATTERN copies what you name")
     if (renamed := facts["renamed"])["count"]:
         lines.append(f"renamed         {renamed['count']:,}: {some(renamed)}")
+    if any(group["count"] > len(group["some"]) for group in (carried, renamed, *left_out.values())):
+        lines.append(f"all of them     {folder.path(BESIDE)}")
     return lines
 
 

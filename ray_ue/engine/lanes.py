@@ -18,7 +18,7 @@ from ray_ue.engine.machines import Machines, most_cores
 from ray_ue.engine.queue import Queue
 from ray_ue.engine.train_loop import RETRIES, records_in, this_worker
 from ray_ue.loop import Workers
-from ray_ue.progress import Progress, say
+from ray_ue.progress import Progress, counted, say
 from ray_ue.storage.artifacts import Folder
 
 POLL = 0.3  # seconds between looks at the queue
@@ -96,7 +96,7 @@ def train_there(
         return
     lanes = Lanes.plan(machines, resources, cells=len(jobs))
     devices = f"{lanes.gpus:g} GPU" if lanes.gpus else f"{lanes.threads} CPU thread{'s' if lanes.threads > 1 else ''}"
-    say(f" evaluate  {len(jobs)} cells in {lanes.count} lane(s) of {lanes.workers} worker(s), {devices} each")
+    say(f" evaluate  {counted(len(jobs), 'cell')} in {counted(lanes.count, 'lane')} of {counted(lanes.workers, 'worker')}, {devices} each")
     queue = ray.remote(num_cpus=0)(Queue).remote([pickle.dumps(job) for job in jobs])
     failures: list[BaseException] = []
 

@@ -26,7 +26,7 @@ from ray_ue.images.metadata import FRAMES_DROPPED, losses, read_exif, read_profi
 from ray_ue.images.motion import Motion, count_frames, read_motion
 from ray_ue.images.png import write_png
 from ray_ue.registry import pick
-from ray_ue.sources.image_files import EXTENSIONS, _format, foreign_format
+from ray_ue.sources.image_files import EXTENSIONS, _format, named_format
 from ray_ue.types import Pixels
 
 HEIF = "pi_heif"  # decodes what iPhones write; its licence (LGPL) makes it an extra
@@ -80,12 +80,12 @@ class Picture:
 def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
     """The header only: no pixel is decoded before the size is known to be within the limits."""
     if not data:
-        raise Rejected("zero bytes")
+        raise Rejected("zero bytes, or a link that leads nowhere")
     if len(data) > limits.max_bytes:
         raise Rejected(f"{len(data)} bytes is over {limits.max_bytes} bytes")
     name = _format(data[:32])
     if not name:
-        foreign = foreign_format(data[:32])
+        foreign = named_format(data[:32])
         raise Rejected(f"{foreign}, a format that is not supported" if foreign else "not an image")
     if name == "tiff" and data[8:10] == b"CR":
         raise Rejected("a raw camera file")
@@ -101,12 +101,12 @@ def _open(data: bytes, *, limits: Limits) -> ImageFile.ImageFile:
     return image
 
 
-def count_pixels(data: bytes, *, limits: Limits) -> int:
-    """Of the picture, by its header; raises `Rejected` where that shows that `decode` would. No pixel is decoded."""
+def read_size(data: bytes, *, limits: Limits) -> tuple[int, int, int]:
+    """Height, width and frames, by the header; raises `Rejected` where that shows that `decode` would. No pixel is decoded."""
     try:
         image = _open(data, limits=limits)
         width, height = image.size
-        return width * height * count_frames(image, max_pixels=limits.max_pixels)
+        return height, width, count_frames(image, max_pixels=limits.max_pixels)
     except BROKEN as error:
         raise rejection(error) from error
 
@@ -129,7 +129,7 @@ def decode(data: bytes, *, limits: Limits, moving: bool = False) -> Picture:
         image.load()
         rgb, alpha = upright_pixels(image)
         exif, icc = read_exif(image), read_profile(image)
-        notes = losses(image)  # which goes to the last frame and back
+        notes = losses(image, data)  # which goes to the last frame and back
         motion = read_motion(image, max_pixels=limits.max_pixels) if moving else None
         if motion:
             notes = tuple(note for note in notes if note != FRAMES_DROPPED)

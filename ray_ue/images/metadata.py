@@ -54,8 +54,8 @@ def read_profile(image: ImageFile.ImageFile) -> bytes:
     return profile if profile[16:20] == b"RGB " and image.mode not in ("1", "L", "LA", "CMYK") else b""
 
 
-def losses(image: ImageFile.ImageFile) -> tuple[str, ...]:
-    """What the file holds and no copy of it does, of an image whose pixels have been taken."""
+def losses(image: ImageFile.ImageFile, data: bytes) -> tuple[str, ...]:
+    """What the file of these bytes holds and no copy of it does, of an image whose pixels have been taken."""
     info = image.info
     dropped = {
         "text dropped": isinstance(image, PngImagePlugin.PngImageFile) and bool(image.text),
@@ -64,6 +64,8 @@ def losses(image: ImageFile.ImageFile) -> tuple[str, ...]:
         "gamma dropped": "gamma" in info,
         "16 bits made 8": image.mode.startswith("I;16"),
         FRAMES_DROPPED: has_frames(image),
+        "further pictures of an MPO dropped": "mp" in info,
+        "cut off, and frames may be missing": isinstance(image, GifImagePlugin.GifImageFile) and is_cut_off(data),
     }
     return tuple(note for note, holds in dropped.items() if holds)
 
@@ -74,6 +76,11 @@ def has_frames(image: ImageFile.ImageFile) -> bool:
         return isinstance(image, FRAMES) and image.n_frames > 1
     except BROKEN:
         return True
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a GIF ends without the mark of its end: where its frames end too early, nothing else shows it."""
+    return not data.rstrip(b"\0\r\n").endswith(b";")
 
 
 def strip_exif(exif: bytes, *, strip: Strip) -> Kept:

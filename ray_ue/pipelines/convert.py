@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ray_ue.images.codec import Limits, Rejected, decode, square_view
-from ray_ue.progress import Progress
+from ray_ue.progress import Progress, counted
 from ray_ue.registry import pick
 from ray_ue.sources import Source, open_source
 from ray_ue.types import Pixels
@@ -41,7 +41,7 @@ def convert(copy: str | Path, target: str | Path, *, size: int = 0, format: str 
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         draft.unlink(missing_ok=True)
-    return f"{shape[0]:,} images of {shape[2]}x{shape[1]} in {place}"
+    return f"{counted(shape[0], 'image')} of {shape[2]}x{shape[1]} in {place}"
 
 
 def _read(source: Source, size: int) -> Iterator[tuple[Pixels, int]]:

@@ -86,13 +86,15 @@ class History:
         return sizes
 
     def published(self) -> tuple[tuple[str, str], ...]:
-        """The key and the name in the copy of every image that lies there as a file of its own."""
-        pairs: dict[str, str] = {}
+        """The key and the name in the copy of every image that lies there."""
+        return tuple({line["key"]: line["name"] for line in self.written(("key", "name"))}.items())
+
+    def written(self, columns: tuple[str, ...]) -> Iterator[dict]:
+        """The ledger's line of every image of the copy, with these columns."""
         for part in self.parts():
             for name in part.exported.folder.names("ledger"):
-                lines = live(part.exported.folder.read_table(f"ledger/{name}", columns=("key", "name", "reason")), replaced=part.replaced)
-                pairs |= dict(zip(lines["key"].to_pylist(), lines["name"].to_pylist(), strict=True))
-        return tuple(pairs.items())
+                table = part.exported.folder.read_table(f"ledger/{name}", columns=(*{*columns, "key", "reason"},))
+                yield from live(table, replaced=part.replaced).to_pylist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +119,26 @@ def narrowed(source: Source, names: Sequence[str], *, published: tuple[tuple[str
 
 def artifacts_of(work: Folder, shared: Folder, export: str) -> dict[str, Artifact]:
     """The export with this fingerprint, and all that it was made of, by stage."""
-    artifacts = {"export": opened(work.child(f"export-{export}"))}
+    artifacts = {"export": _opened(work.child(f"export-{export}"))}
     waiting = [artifacts["export"]]
     while waiting:  # up the chain of inputs
         for role, fingerprint in waiting.pop().manifest.inputs.items():
             kind = stage_of(role)
             if kind in STAGES and kind not in artifacts and not role.startswith(FURTHER):
                 home = work if STAGES[kind].per_copy else shared
-                artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
+                artifacts[kind] = _opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
     return artifacts
+
+
+def _opened(folder: Folder) -> Artifact:
+    """An artifact that a copy was made of; a `ValueError` where it was deleted."""
+    if not finished(folder):
+        raise ValueError(
+            f"{folder.uri} is not there any more, without which the copy can neither be proved nor grow; "
+            "put it back, or remove the copy and its work folder and protect the source again"
+        )
+    return opened(folder)
 
 
 def listed(chain: dict[str, Artifact]) -> dict[str, int]:

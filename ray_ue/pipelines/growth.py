@@ -10,7 +10,7 @@ from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
 from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
-from ray_ue.progress import say
+from ray_ue.progress import counted, say
 from ray_ue.sources.listing import load_listing
 from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.index import labels_of
@@ -42,7 +42,7 @@ def join(run: Run, before: History, fresh: tuple[str, ...], *, until: str) -> di
     source = narrowed(run.source, fresh, published=before.published())
     if not any(source.takes(name) for name in fresh):
         return before.chains[-1]
-    say(f"     join  {len(fresh):,} files are new or have changed; the other pictures stay as they are")
+    say(f"     join  {counted(len(fresh), 'file')} new or changed; the other pictures stay as they are")
     recipe = replace(run.recipe, seed=run.recipe.seed + len(before.chains))  # patterns of its own are not those of the first images
     return collect(join_stages(replace(run, source=source, recipe=recipe), first=before.chains[0]), until=until)
 
@@ -84,15 +84,15 @@ def remove_stale(run: Run, before: History, after: History) -> None:
 def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
     """Remove from the copy what is no longer in the source, if asked; else say that it stays."""
     names, keys = dict(history.published()), [printable(path) for path in gone]
-    told = f"{len(gone):,} files of the copy are no longer in the source ({some(group(keys))})"
+    told = f"{counted(len(gone), 'file')} of the copy no longer in the source ({some(group(keys))})"
     if not run.prune:
-        say(f"  warning  {told}; they stay: --prune removes them")
+        say(f"  warning  {told}, kept: --prune removes what is gone")
         return history
     live = set(names.values())
     removed = [names.get(key, key) for key in keys if key in names or key not in live]
     for name in removed:
         run.output.remove(name)
-    say(f"    prune  {told}, and were removed")
+    say(f"    prune  {told}, removed")
     return history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
 
 

@@ -7,6 +7,7 @@ import yaml
 
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.engine.machines import Machines, Node
+from ray_ue.progress import counted
 
 KIND = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
 EXAMPLE = "8x32+1 (eight nodes of 32 CPUs and a GPU), 2x32+1,4x16 (of two kinds) or cluster.yaml"
@@ -81,7 +82,8 @@ def protect_placement(recipe: Recipe, resources: Resources, machines: Machines, 
         lines["surrogate"] = workers_line(part, resources)
     if needs.embeds:
         threads = part.hosts().threads(resources, tasks=actors)
-        lines["embed"] = f"up to {actors} actor(s) {on(part, share)}, {threads} threads each that decode, beside {actors + 1} readers"
+        each = f"{counted(threads, 'thread')} each that decode"
+        lines["embed"] = f"up to {counted(actors, 'actor')} {on(part, share)}, {each}, beside {actors + 1} readers"
     if needs.embeds or recipe.embeddings:
         fit = "in the driver" if fits_here(min(rows, recipe.fit_sample)) else f"in one task {on(part, float(min(1, part.gpus)))}"
         lines["cluster"] = f"k-means {fit}; then {tasks_line(part, part.slots(), threads=1)}"
@@ -99,22 +101,24 @@ def evaluate_placement(resources: Resources, machines: Machines, *, cells: int) 
 
     lanes = Lanes.plan(machines.part(resources.part), resources, cells=cells)
     kind = on(machines, lanes.gpus)
-    return {"lanes": f"{lanes.count} lane(s) of {lanes.workers} worker(s) {kind}, {lanes.threads} threads each"}
+    return {
+        "lanes": f"{counted(lanes.count, 'lane')} of {counted(lanes.workers, 'worker')} {kind}, {counted(lanes.threads, 'thread')} each"
+    }
 
 
 def tasks_line(machines: Machines, tasks: int, *, threads: int) -> str:
-    return f"up to {tasks} task(s) at a time on {len(machines.nodes)} node(s), {threads} thread{'s' if threads > 1 else ''} each"
+    return f"up to {counted(tasks, 'task')} at a time on {counted(len(machines.nodes), 'node')}, {counted(threads, 'thread')} each"
 
 
 def workers_line(machines: Machines, resources: Resources) -> str:
     """Of a loop under Ray Train."""
     if not (count := machines.train_workers(resources)):
         return "in the driver, on its CPU"
-    return f"{count} worker(s) {on(machines, float(min(1, machines.gpus)))}"
+    return f"{counted(count, 'worker')} {on(machines, float(min(1, machines.gpus)))}"
 
 
 def on(machines: Machines, share: float) -> str:
     """What a task, an actor or a worker holds, and on which nodes it can."""
     hosts = machines.hosts() if share else machines
     held = f"with {share:g} GPU each" if share else "on CPUs"
-    return f"{held} on {len(hosts.nodes)} node(s)"
+    return f"{held} on {counted(len(hosts.nodes), 'node')}"

@@ -16,7 +16,7 @@ from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.pipelines.whole_run import whole_run
-from ray_ue.progress import format_bytes
+from ray_ue.progress import counted, format_bytes
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.artifacts import Folder
@@ -107,7 +107,7 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
     pace, crafting = pace_lines(recipe, method, rows=rows, images=images, device=device) if paced else ({}, 0.0)
     whole = whole_run(recipe, needs, list(_some_images(source, source.shards())), rows=plan.rows, crafting=crafting, device=device)
     lines = {
-        "source": f"{source.root}  ({source.format}, {len(source.shards()):,} shards)",
+        "source": f"{source.root}  ({source.format}, {counted(len(source.shards()), 'shard')})",
         "output": f"{output.uri}, private files in {work.uri}",
         "rows": f"{'' if plan.counted else 'about '}{plan.rows:,}"
         + (f", {plan.bad} of {plan.looked} looked at cannot be used" if plan.bad else ""),

@@ -11,9 +11,9 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
+from ray_ue.pipelines.claim import CLAIM, alone, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
-from ray_ue.pipelines.rehearsal import rehearse
+from ray_ue.pipelines.rehearsal import Look, rehearse
 from ray_ue.pipelines.standing import COPIED, standing_lines
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
@@ -113,11 +113,12 @@ def refuse_overlap(job: Job) -> None:
             raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
 
 
-def describe(job: Job, *, nodes: str = "") -> str:
-    """The plan of a run, for people; for the nodes that `nodes` describes also where each stage runs."""
+def describe(job: Job, found: Look, *, nodes: str = "") -> str:
+    """The plan of a run, for people, after a look at its images; for the nodes that `nodes` describes also where each stage runs."""
     plan = estimate(job.source, recipe=job.recipe)
     text = estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work, resources=job.resources)
-    text = "\n".join([text, *(f"{name:>9}  {told}" for name, told in standing_lines(job).items())])
+    told = [*found.lines(job.recipe).items(), *standing_lines(job).items()]
+    text = "\n".join([text, *(f"{name:>9}  {line}" for name, line in told)])
     if not nodes:
         return text
     from ray_ue.pipelines.placement import describe_machines, described_cluster, protect_placement
@@ -130,6 +131,18 @@ def describe(job: Job, *, nodes: str = "") -> str:
 def run(job: Job, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     job.work.check_writable()
+    with alone(job):
+        check_before(job, until=until)
+        prepare()
+        # Ray takes seconds to import: a wrong flag must not wait for it.
+        from ray_ue.pipelines.growth import run_stages
+
+        job.work.write_json(CLAIM, claim_of(job))
+        return run_stages(job, until=until)
+
+
+def check_before(job: Job, *, until: str) -> None:
+    """Refuse what can be found wrong before Ray starts, and say what weakens the protection."""
     if not any(name.startswith("craft-") and finished(job.work.child(name)) for name in job.work.names()):
         rehearse(job.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
         if warning := coarse_line(job.source, job.recipe):
@@ -142,12 +155,6 @@ def run(job: Job, *, until: str) -> dict[str, Artifact]:
         say(f"  warning  {COPIED.format(job.source.address)}")
     if reaches(until, "export"):
         job.output.check_writable()
-    prepare()
-    # Ray takes seconds to import: a wrong flag must not wait for it.
-    from ray_ue.pipelines.growth import run_stages
-
-    job.work.write_json(CLAIM, claim_of(job))
-    return run_stages(job, until=until)
 
 
 def verify(output: str, *, resources: Resources) -> tuple[Job, dict[str, Artifact]]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +11,21 @@ import numpy as np
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.broken import Rejected, remedy
-from ray_ue.images.codec import Limits, check_pixels, count_pixels
+from ray_ue.images.codec import Limits, check_pixels, read_size
+from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.claim import CLAIM
 from ray_ue.pipelines.planning import check_room, estimate
+from ray_ue.progress import counted
 from ray_ue.sources import Shard
+from ray_ue.sources.naming import group, some
 from ray_ue.stages.protect.rejected import allowed
+from ray_ue.stages.protect.summary import large_line
 from ray_ue.storage.artifacts import Folder
 
 PACKED = 8  # shards at most that a dry run reads to count rows
 LOOKED_AT = 5000  # images at most, whose headers a dry run reads
 PIXELS = 300_000_000  # that it decodes, in the order of the images: some seconds
-SHOWN = 3
 
 
 def rehearse(recipe: Recipe) -> None:
@@ -40,13 +44,50 @@ def rehearse(recipe: Recipe) -> None:
     load(spec, device=torch.device("cpu"), image_size=recipe.image_size, weights={})
 
 
-def problems(job: Job) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a look at the first images found: how many there were, which cannot be used and why, and which web sites scale down."""
+
+    rows: int
+    unusable: list[tuple[str, str]]
+    large: dict
+
+    def lines(self, recipe: Recipe) -> dict[str, str]:
+        """What a run that goes on would leave out, and warn of."""
+        named = f"{counted(len(self.unusable), 'image')} to be left out of the {self.rows:,} looked at ({named_some(self.unusable)})"
+        lines = {"rejected": named} if self.unusable else {}
+        return lines | ({"warning": large_line(self.large, recipe)} if self.large["count"] else {})
+
+
+def look(job: Job) -> Look:
+    """At the first `LOOKED_AT` images: of the first `PIXELS` pixels at all that the files hold, else at headers."""
+    unusable, large, sites, rows, pixels = [], [], set[str](), 0, 0
+    for shard in job.source.shards():
+        if rows >= LOOKED_AT:
+            break
+        for key, data in images(job, shard):
+            reason, (height, width, frames) = examined(data, limits=job.recipe.limits(), whole=pixels < PIXELS)
+            rows, pixels = rows + 1, pixels + height * width * frames
+            unusable += [(key, reason)] if reason else []
+            shown = (job.recipe.resize, job.recipe.resize) if job.recipe.resize else (height, width)
+            if not reason and (found := shrinking(*shown)):
+                large.append(key)
+                sites |= set(found)
+    return Look(rows=rows, unusable=unusable, large=group(large) | {"sites": sorted(sites)})
+
+
+def named_some(unusable: list[tuple[str, str]]) -> str:
+    return some(group([f"{key}: {reason}" for key, reason in unusable]), between="; ")
+
+
+def problems(job: Job, found: Look) -> Iterator[str]:
     """What would stop this run, a sentence each."""
     checks: tuple[Callable[[], None], ...] = (
         partial(refuse_unwritable, job.output),
         partial(refuse_source, job),
+        partial(refuse_strange, job),
         partial(rehearse, job.recipe),
-        partial(refuse_rejected, job),
+        partial(refuse_rejected, job.recipe, found),
         partial(refuse_room, job),
     )
     for check in checks:
@@ -78,21 +119,32 @@ def refuse_source(job: Job) -> None:
     refuse_rows(job.recipe, np.concatenate(labels).astype(np.int64))
 
 
-def refuse_rejected(job: Job) -> None:
-    """Refuse more unusable images than `max_rejected` allows: of the first `PIXELS` pixels by all that the files hold, else by headers."""
-    found, rows, pixels = [], 0, 0
-    for shard in job.source.shards():
-        if rows >= LOOKED_AT:
-            break
-        for key, data in images(job, shard):
-            reason, area = examined(data, limits=job.recipe.limits(), whole=pixels < PIXELS)
-            rows, pixels = rows + 1, pixels + area
-            found += [(key, reason)] if reason else []
-    if len(found) > allowed(rows, job.recipe.max_rejected) or len(found) == rows:
-        named = "; ".join(f"{key}: {reason}" for key, reason in found[:SHOWN])
+def refuse_strange(job: Job) -> None:
+    """Refuse new pictures of classes for which a copy that is there has no pattern."""
+    from ray_ue.methods.requirements import requirements_of
+
+    needs = requirements_of(job.recipe)
+    if job.anew or not job.work.exists(CLAIM) or needs.groups != "label" or needs.per == "image":
+        return
+    from ray_ue.pipelines.generations import History, changes, narrowed  # imports Ray, which a plan without a copy does not need
+    from ray_ue.stages.protect.join import slots_of_classes
+
+    history = History.of(job)
+    fresh = changes(job.source, history).fresh if history.generations else ()
+    if any(job.source.takes(name) for name in fresh):
+        source = narrowed(job.source, fresh, published=())
+        labels = np.concatenate([source.rows(shard)["label"].fill_null(-1).to_numpy() for shard in source.shards()])
+        first = history.chains[0]
+        slots_of_classes(labels, source.class_names(), first=first["index"], groups=first["cluster"])
+
+
+def refuse_rejected(recipe: Recipe, found: Look) -> None:
+    """Refuse more unusable images than `max_rejected` allows."""
+    count = len(found.unusable)
+    if count > allowed(found.rows, recipe.max_rejected) or count == found.rows:
         raise ValueError(
-            f"{len(found):,} of {rows:,} images cannot be used, more than --max-rejected {job.recipe.max_rejected:g} allows "
-            f"({named}{'; …' if len(found) > SHOWN else ''}); {'; '.join(sorted({remedy(reason) for _, reason in found}))}"
+            f"{count:,} of {found.rows:,} images cannot be used, more than --max-rejected {recipe.max_rejected:g} allows "
+            f"({named_some(found.unusable)}); {'; '.join(sorted({remedy(reason) for _, reason in found.unusable}))}"
         )
 
 
@@ -102,16 +154,16 @@ def images(job: Job, shard: Shard) -> Iterator[tuple[str, bytes]]:
     yield from zip(rows["key"].to_pylist(), job.source.read(shard, rows), strict=True)
 
 
-def examined(data: bytes, *, limits: Limits, whole: bool) -> tuple[str, int]:
-    """(why an image cannot be used, or nothing; its pixels), by its header or by all of it."""
-    area = 0
+def examined(data: bytes, *, limits: Limits, whole: bool) -> tuple[str, tuple[int, int, int]]:
+    """(why an image cannot be used, or nothing; its height, width and frames), by its header or by all of it."""
+    size = (0, 0, 0)
     try:
-        area = count_pixels(data, limits=limits)
+        size = read_size(data, limits=limits)
         if whole:
             check_pixels(data, limits=limits)
     except Rejected as reason:
-        return str(reason), area
-    return "", area
+        return str(reason), size
+    return "", size
 
 
 def refuse_room(job: Job) -> None:

@@ -1,8 +1,22 @@
 """What a run would do to the copy that is there already, for its plan."""
 
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from ray_ue.config.job import Job
+from ray_ue.images.broken import Rejected
+from ray_ue.images.codec import Limits, decode
 from ray_ue.pipelines.claim import CLAIM, is_copy
+from ray_ue.progress import counted
 from ray_ue.sources.naming import group, printable, some
+from ray_ue.stages.protect.ledger import digest_of
+
+if TYPE_CHECKING:
+    from ray_ue.pipelines.generations import History
+
+READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 
 COPIED = "{} is a protected copy: a second change adds to the first; protect the originals instead"
 
@@ -19,12 +33,40 @@ def standing_lines(job: Job) -> dict[str, str]:
         return lines
     changed = changes(job.source, history)
     if changed.fresh:
-        lines["join"] = f"{len(changed.fresh):,} files are new or have changed ({some(group([printable(name) for name in changed.fresh]))})"
+        lines["join"] = f"{counted(len(changed.fresh), 'file')} new or changed ({some(group([printable(name) for name in changed.fresh]))})"
     if changed.gone:
-        fate = "will be removed from the copy" if job.prune else "stay in the copy: --prune removes them"
+        fate = "to be removed from the copy" if job.prune else "kept in the copy, --prune removes what is gone"
         gone = some(group([printable(name) for name in changed.gone]))
-        lines["gone"] = f"{len(changed.gone):,} files of the copy are no longer in the source ({gone}), and {fate}"
-    if missing := [name for _, name in history.published() if job.output.local and not job.output.exists(name)]:
-        fate = "cannot be written again while originals are gone" if changed.gone else "will be written again"
-        lines["mend"] = f"{len(missing):,} images are missing from the copy, and {fate} ({some(group(missing))})"
+        lines["gone"] = f"{counted(len(changed.gone), 'file')} of the copy no longer in the source ({gone}): {fate}"
+    if broken := list(damaged(job, history)) if job.output.local else []:
+        fate = "cannot be written again while originals are gone" if changed.gone else "to be written again"
+        lines["mend"] = f"{counted(len(broken), 'image')} of the copy missing or damaged ({some(group(broken))}): {fate}"
     return lines
+
+
+def damaged(job: Job, history: "History") -> Iterator[str]:
+    """Names of images that are not in the copy, or not as they were written; of a packed one, as long as its file is there, none.
+
+    Of files of the size that they should have the first `READ` bytes are read.
+    """
+    root, read = Path(job.output.uri), 0
+    for line in history.written(("name", "bytes", "sha256", "pixels")):
+        path = root / line["name"]
+        if not path.is_file():
+            yield from () if path.parent.is_file() else (line["name"],)
+            continue
+        size = path.stat().st_size
+        read += size
+        if (size != line["bytes"] or read <= READ) and not is_whole(path, line, job.recipe.limits()):
+            yield line["name"]
+
+
+def is_whole(path: Path, line: dict, limits: Limits) -> bool:
+    """Whether a file holds the bytes that the ledger's line says, or at least their pixels."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() == line["sha256"]:
+        return True
+    try:
+        return digest_of(decode(data, limits=limits, moving=True)) == line["pixels"]
+    except Rejected:
+        return False

@@ -21,7 +21,7 @@ from ray_ue.sources.target import Target
 from ray_ue.sources.walk import LINKED, Entry
 from ray_ue.storage.artifacts import Folder
 
-MOST_LOOKED_AT = 20_000  # sidecars whose content is looked at
+MOST_LOOKED_AT = 20_000  # sidecars on an object store whose content is looked at, a request each
 ROW_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int64()), ("offset", pa.int64()), ("size", pa.int64())])
 
 
@@ -120,8 +120,8 @@ class Source(ABC):
         return not self.takes(name) and not is_carried(name, self.carry)
 
     def _looked_into(self, sidecars: Mapping[str, int]) -> dict[str, str]:
-        """Why files do not travel although they are called as sidecars are, by name; beyond a number their names decide."""
-        looked_at = [name for name, size in sidecars.items() if size][:MOST_LOOKED_AT]
+        """Why files do not travel although they are called as sidecars are, by name; on an object store the names of most decide."""
+        looked_at = [name for name, size in sidecars.items() if size][: None if is_local(self.root) else MOST_LOOKED_AT]
         why = {name: why_head_left_out(name, head) for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True)}
         for name in looked_at:
             if not why[name] and is_looked_into(name):

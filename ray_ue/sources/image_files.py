@@ -31,6 +31,19 @@ FOREIGN = {
     "Radiance": (b"#?RADIANCE",),
     "raw camera": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0"),
 }
+# The same of formats whose first bytes are too few to tell a file by: they only say what a file with a picture's name is.
+SHORT = {
+    "Windows icon": (b"\0\0\1\0", b"\0\0\2\0"),
+    "portable pixmap": tuple(
+        b"P" + kind + space for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"F", b"f") for space in (b"\n", b" ", b"\r")
+    ),
+    "PCX": tuple(bytes((10, version, 1)) for version in range(6)),
+    "PostScript": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "XPM": (b"/* XPM */",),
+    "SGI": (b"\x01\xda",),
+    "Sun raster": (b"\x59\xa6\x6a\x95",),
+}
+TARGA_KINDS, TARGA_DEPTHS = (1, 2, 3, 9, 10, 11), (8, 15, 16, 24, 32)  # third byte of a Targa file, and the seventeenth
 # Brands of ISO media files that are pictures. Those that begin with m say no more than that: the compatible brands tell which.
 BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "avif")
 BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "heif")
@@ -60,6 +73,14 @@ def foreign_format(head: bytes) -> str:
     if head[4:12] == b"ftypcrx ":
         return "raw camera"
     return next((name for name, starts in FOREIGN.items() if head.startswith(starts)), "")
+
+
+def named_format(head: bytes) -> str:
+    """What a file with a picture's name is, as `foreign_format` says, also where its first bytes are few; or nothing."""
+    palette_fits = head[1:2] == b"\1" or not any(head[3:8])
+    if len(head) > 17 and head[1] < 2 and head[2] in TARGA_KINDS and head[16] in TARGA_DEPTHS and palette_fits:
+        return "Targa"
+    return foreign_format(head) or next((name for name, starts in SHORT.items() if head.startswith(starts)), "")
 
 
 def _format(head: bytes) -> str:

@@ -33,7 +33,8 @@ TAKEOUT_WORDS = re.compile(
     rb'"(geoData|geoDataExif|geoInfo|latitude|latitudeE7|locationEnrichment|contentOwnerName|photoTakenTime)"\s*:'
     rb'|"people"\s*:\s*\[\s*\{\s*"name"'
 )
-MOST_WORDS = 2**20  # bytes at the beginning of a file that are searched for words
+MOST_WORDS = 2**20  # bytes that are searched at a time
+LONGEST_WORDS = 256  # bytes of a piece that are searched again with the next
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)  # what a column of pictures may be
 PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
@@ -91,7 +92,7 @@ def is_looked_into(name: str) -> bool:
 def why_content_left_out(name: str, file: Stream) -> str:
     """Why a known sidecar does not travel, by its content: places and people in JSON, pictures in a table; empty if it does."""
     if suffix_of(name).lower() == ".json":
-        return PLACES if TAKEOUT_WORDS.search(file.read(MOST_WORDS)) else ""
+        return PLACES if _has_words(file) else ""
     try:
         kinds = list(_leaves(pq.read_schema(file)))  # from the end of the file, however large it is
     except pa.ArrowException:  # no reader can open it, but its bytes may still be those of pictures
@@ -99,6 +100,16 @@ def why_content_left_out(name: str, file: Stream) -> str:
         data = file.read(MOST_WORDS)
         return DISGUISED if any(mark in data for mark in PICTURE_MARKS) else ""
     return TABLES if any(is_bytes(kind) for is_bytes in BYTES for kind in kinds) else ""
+
+
+def _has_words(file: Stream) -> bool:
+    """Whether the words of a Takeout are in it, wherever; it is read piece by piece."""
+    end = b""
+    while piece := file.read(MOST_WORDS):
+        if TAKEOUT_WORDS.search(end + piece):
+            return True
+        end = piece[-LONGEST_WORDS:]
+    return False
 
 
 def _leaves(schema: Iterable[pa.Field]) -> Iterator[pa.DataType]:

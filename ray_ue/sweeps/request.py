@@ -10,6 +10,7 @@ from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
 from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, sized, views_bytes
+from ray_ue.progress import counted
 from ray_ue.results.evaluation import UNDEFENDED
 from ray_ue.sources import open_source
 from ray_ue.storage.artifacts import Folder
@@ -201,6 +202,7 @@ def describe(request: SweepRequest) -> str:
     side = request.recipe.resize or int(median_side(open_source(request.source, format=request.recipe.format)))
     time = evaluate.victims_time(trained, grid, rows=rows, side=side, resources=request.resources)
     free = f"; {request.home.free_bytes() / 2**30:.1f} GiB are free" if request.home.local else ""
+    shared = len(space.group_by_shared_stages(recipes))
     return "\n".join(
         [
             f"source     {request.source}  ({rows:,} images)",
@@ -208,8 +210,8 @@ def describe(request: SweepRequest) -> str:
             f"output     {request.home.uri}",
             f"axes       {axes}",
             f"settings   {tried} of {combinations} ({how})",
-            f"shared     {len(space.group_by_shared_stages(recipes))} embedding(s) and clustering(s) for all settings",
-            f"victims    {tried * victims} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({kinds} budget(s))",
+            f"shared     at most {counted(shared, 'embedding')} with clusters; equal ones are made once",
+            f"victims    {tried * victims} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({counted(kinds, 'budget')})",
             f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
             f"seeds      {grid.seeds}",
             f"time       {time}",

@@ -5,7 +5,7 @@ import math
 import time
 
 from ray_ue.config.recipe import FIELDS, Recipe
-from ray_ue.progress import say
+from ray_ue.progress import counted, say
 from ray_ue.storage.artifacts import Folder, fingerprint, finished, opened
 from ray_ue.sweeps import space
 from ray_ue.sweeps.request import TRIALS, SweepRequest
@@ -85,5 +85,5 @@ def trial_rows(request: SweepRequest) -> list[dict]:
             result.append(row | {"status": "failed", "reason": folder.read_json(FAILED)["reason"]})
         elif is_stopped(request, name, recipes[name]):
             facts = {key: value for key, value in folder.read_json(STOPPED).items() if key != "identity"}
-            result.append(row | facts | {"status": "stopped", "reason": f"protected less than others after {facts['n']} seed(s)"})
+            result.append(row | facts | {"status": "stopped", "reason": f"protected less than others after {counted(facts['n'], 'seed')}"})
     return result

@@ -72,7 +72,7 @@ def test_a_job_killed_in_three_stages_ends_in_the_copy_of_an_undisturbed_one(pho
     broken = start("verify", str(tmp_path / "out"))
     _, log = broken.communicate(timeout=300)
     assert broken.returncode == 1
-    assert log.splitlines()[-1].startswith("ray-ue: 1 images are missing from the copy: cats/000.png")
+    assert log.splitlines()[-1].startswith("ray-ue: 1 image missing from the copy: cats/000.png")
 
 
 def test_the_functions_of_the_package_can_be_called_again_and_again() -> None:

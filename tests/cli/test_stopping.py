@@ -93,3 +93,11 @@ def test_a_run_that_is_stopped_twice_ends_in_one_line_whatever_it_does(number: s
     assert LINE in said
     assert "Traceback" not in said
     assert "Error" not in said
+
+
+def test_a_folder_that_was_deleted_is_one_line(tmp_path: Path) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    script = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); from ray_ue.cli.start import run; run()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ray-ue: the folder in which this runs was deleted; cd to one that is there\n"

@@ -173,7 +173,7 @@ def test_a_stopped_job_continues_when_the_same_line_is_submitted_again(head: Hea
     streamed = submit(head, line.replace("ray job submit", "ray job submit --submission-id second"))
     assert "succeeded" in streamed
     assert all(re.search(rf"^ *{stage}  done before$", streamed, re.MULTILINE) for stage in ("sample", "surrogate", "embed", "cluster"))
-    assert "images were read back" in streamed
+    assert "images read back" in streamed
 
     local = {name: value for name, value in head.client.items() if not name.startswith("RAY_")}
     undisturbed = [sys.executable, "jobs/protect.py", str(photos), str(tmp_path / "undisturbed"), *SMALL]

@@ -65,12 +65,17 @@ FORMATS = {
     "bmp": saved(RGB, format="BMP"),
 }
 BAD = {
-    "nothing": (b"", "zero bytes"),
+    "nothing": (b"", "zero bytes, or a link that leads nowhere"),
     "text": (b"hello, this is no picture " * 9, "not an image"),
     "html": (b"<!DOCTYPE html><html>404 not found</html>", "not an image"),
     "heic": (b"\0\0\0\x18ftypheic" + b"\0" * 50, "HEIC" if find_spec("pi_heif") is None else "damaged"),
     "jpeg xl": (b"\xff\x0a" + b"\0" * 50, "JPEG XL, a format that is not supported"),
     "photoshop": (b"8BPS\0\1" + b"\0" * 50, "Photoshop, a format that is not supported"),
+    "icon": (saved(RGB, format="ICO"), "Windows icon, a format that is not supported"),
+    "pixmap": (saved(RGB, format="PPM"), "portable pixmap, a format that is not supported"),
+    "pcx": (saved(RGB, format="PCX"), "PCX, a format that is not supported"),
+    "targa": (saved(RGB, format="TGA"), "Targa, a format that is not supported"),
+    "postscript": (saved(RGB, format="EPS"), "PostScript, a format that is not supported"),
     "cut avif": (saved(RGB, format="AVIF")[:-60], "runcated"),
     "one pixel": (saved(Image.new("RGB", (1, 1)), format="PNG"), "1x1 is under 8 pixels a side"),
     "bomb": (saved(Image.new("1", (20_000, 20_000)), format="PNG"), "20000x20000 is over 100000000 pixels"),

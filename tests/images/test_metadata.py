@@ -72,3 +72,14 @@ def test_text_dpi_gamma_and_frames_that_are_lost_are_told() -> None:
     assert decode(gif.getvalue(), limits=Limits()).notes == ("further frames or pages dropped",)
     RGB.save(plain := io.BytesIO(), "PNG")
     assert decode(plain.getvalue(), limits=Limits()).notes == ()
+
+
+def test_a_second_picture_and_lost_frames_are_told() -> None:
+    RGB.save(mpo := io.BytesIO(), "MPO", save_all=True, append_images=[RGB])
+    assert decode(mpo.getvalue(), limits=Limits()).notes == ("further pictures of an MPO dropped",)
+    RGB.quantize(8).save(gif := io.BytesIO(), "GIF", save_all=True, append_images=[RGB.rotate(180).quantize(8)])
+    second = gif.getvalue().rindex(b"\x21\xf9\x04")  # where the second frame begins
+    cut = decode(gif.getvalue()[:second], limits=Limits(), moving=True)
+    assert cut.motion is None
+    assert cut.notes == ("cut off, and frames may be missing",)
+    assert decode(gif.getvalue(), limits=Limits(), moving=True).notes == ()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ray_ue.images.codec import Limits, count_pixels, decode, encode, resized
+from ray_ue.images.codec import Limits, decode, encode, read_size, resized
 from ray_ue.images.metadata import FRAMES_DROPPED
 
 LIMITS = Limits()
@@ -84,12 +84,12 @@ def test_a_poster_stays_outside_the_animation() -> None:
 
 def test_all_frames_count_as_pixels_and_too_many_are_dropped() -> None:
     data = animation("GIF")
-    assert count_pixels(data, limits=LIMITS) == 3 * SIDE * 32
+    assert read_size(data, limits=LIMITS) == (SIDE, 32, 3)
     tight = replace(LIMITS, max_pixels=2 * SIDE * 32)
     picture = decode(data, limits=tight, moving=True)
     assert picture.motion is None
     assert FRAMES_DROPPED in picture.notes
-    assert count_pixels(data, limits=tight) == SIDE * 32
+    assert read_size(data, limits=tight) == (SIDE, 32, 1)
 
 
 def test_damage_behind_the_first_frame_costs_the_others_alone() -> None:

@@ -88,7 +88,7 @@ def test_smoke_names_its_nodes_and_verifies(tmp_path: Path, monkeypatch: pytest.
     assert run(monkeypatch, "smoke.py", tmp_path / "place", *LOCAL) == 0
     told = capfd.readouterr().out
     assert "sees 24 of 24 pictures, ray-ue" in told
-    assert "verified        all 24 images were read back" in told
+    assert "verified        all 24 images read back" in told
     assert told.strip().endswith("the cluster works")
     assert len(Folder.at(str(tmp_path / "place" / "copy")).names()) == 24
 

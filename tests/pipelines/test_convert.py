@@ -74,7 +74,7 @@ def test_what_cannot_be_read_or_has_no_label_is_named_and_leaves_nothing(photos:
     (tmp_path / "flat" / "0.png").write_bytes(image_bytes(0))
     with pytest.raises(ValueError, match="has images without labels"):
         convert(tmp_path / "flat", tmp_path / "flat.pt")
-    assert convert(tmp_path / "flat", tmp_path / "numbered").startswith("1 images")
+    assert convert(tmp_path / "flat", tmp_path / "numbered").startswith("1 image of")
     (photos / "bees" / "3.png").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bees/3.png cannot be read .* mend or remove it"):
         convert(photos, tmp_path / "copy")

@@ -26,14 +26,14 @@ def test_the_shipped_cluster_has_eight_nodes_of_a_gpu_and_no_work_on_its_head() 
 def test_a_stage_of_the_shipped_cluster_runs_where_it_says() -> None:
     placed = protect_placement(UC, Resources(), shipped(), rows=1_281_167, shards=1_000)
     assert placed == {
-        "index": "up to 256 task(s) at a time on 8 node(s), 1 thread each",
-        "sample": "up to 256 task(s) at a time on 8 node(s), 1 thread each",
-        "surrogate": "8 worker(s) with 1 GPU each on 8 node(s)",
-        "embed": "up to 8 actor(s) with 1 GPU each on 8 node(s), 32 threads each that decode, beside 9 readers",
-        "cluster": "k-means in one task with 1 GPU each on 8 node(s); then up to 256 task(s) at a time on 8 node(s), 1 thread each",
-        "craft": "8 worker(s) with 1 GPU each on 8 node(s)",
-        "export": "up to 256 task(s) at a time on 8 node(s), 1 thread each",
-        "verify": "up to 256 task(s) at a time on 8 node(s), 1 thread each",
+        "index": "up to 256 tasks at a time on 8 nodes, 1 thread each",
+        "sample": "up to 256 tasks at a time on 8 nodes, 1 thread each",
+        "surrogate": "8 workers with 1 GPU each on 8 nodes",
+        "embed": "up to 8 actors with 1 GPU each on 8 nodes, 32 threads each that decode, beside 9 readers",
+        "cluster": "k-means in one task with 1 GPU each on 8 nodes; then up to 256 tasks at a time on 8 nodes, 1 thread each",
+        "craft": "8 workers with 1 GPU each on 8 nodes",
+        "export": "up to 256 tasks at a time on 8 nodes, 1 thread each",
+        "verify": "up to 256 tasks at a time on 8 nodes, 1 thread each",
     }
 
 
@@ -41,25 +41,24 @@ def test_what_needs_no_gpu_or_one_worker_gets_none_of_the_rest() -> None:
     texture = protect_placement(replace(UC, method="texture"), Resources(), shipped(), rows=10_000, shards=8)
     assert texture["craft"] == "in the driver, on its CPU"
     assert texture["cluster"].startswith("k-means in the driver;")
-    assert protect_placement(replace(UC, method="tue"), Resources(), shipped(), rows=10_000, shards=8)["craft"].startswith("1 worker(s)")
+    assert protect_placement(replace(UC, method="tue"), Resources(), shipped(), rows=10_000, shards=8)["craft"].startswith("1 worker")
 
 
 def test_few_shards_share_the_cores_and_only_nodes_with_a_gpu_embed() -> None:
     mixed = described_cluster("2x32+1, 1x8")
     placed = protect_placement(UC, Resources(), mixed, rows=100_000, shards=4)
-    assert placed["export"] == "up to 4 task(s) at a time on 3 node(s), 18 threads each"
-    assert placed["embed"].startswith("up to 2 actor(s) with 1 GPU each on 2 node(s), 32 threads each")
+    assert placed["export"] == "up to 4 tasks at a time on 3 nodes, 18 threads each"
+    assert placed["embed"].startswith("up to 2 actors with 1 GPU each on 2 nodes, 32 threads each")
 
 
 def test_victims_take_a_lane_for_each_share_of_a_gpu() -> None:
     assert (
-        evaluate_placement(Resources(), shipped(), cells=100)["lanes"]
-        == "8 lane(s) of 1 worker(s) with 1 GPU each on 8 node(s), 32 threads each"
+        evaluate_placement(Resources(), shipped(), cells=100)["lanes"] == "8 lanes of 1 worker with 1 GPU each on 8 nodes, 32 threads each"
     )
     halves = evaluate_placement(Resources(gpus_per_victim=0.5), shipped(), cells=100)
-    assert halves["lanes"] == "16 lane(s) of 1 worker(s) with 0.5 GPU each on 8 node(s), 16 threads each"
+    assert halves["lanes"] == "16 lanes of 1 worker with 0.5 GPU each on 8 nodes, 16 threads each"
     assert evaluate_placement(Resources(), described_cluster("1x16"), cells=4)["lanes"].startswith(
-        "4 lane(s) of 1 worker(s) on CPUs on 1 node(s), 4"
+        "4 lanes of 1 worker on CPUs on 1 node, 4"
     )
 
 
@@ -91,7 +90,7 @@ def test_a_dry_run_prints_where_stages_run_and_its_job_is_the_run_itself(
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "    nodes  8: 8 of 32 CPUs and 1 GPU\n" in printed
-    assert "   export  up to 1 task(s) at a time on 8 node(s), 32 threads each\n" in printed
+    assert "   export  up to 1 task at a time on 8 nodes, 32 threads each\n" in printed
     assert without_planning(words) == words[:5]
     assert main(words[:-1]) == 2
     assert "give it together with --dry-run" in capsys.readouterr().err

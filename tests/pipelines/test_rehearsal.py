@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from conftest import image_bytes
+from PIL import Image
 
 from ray_ue.cli.main import main
 from ray_ue.config.recipe import AUTOMATIC, Recipe
 from ray_ue.pipelines import protect, rehearsal
-from ray_ue.pipelines.rehearsal import problems
+from ray_ue.pipelines.rehearsal import look, problems
 
 
 def write(root: Path, names: list[str], *, bad: int = 0) -> Path:
@@ -21,7 +22,8 @@ def write(root: Path, names: list[str], *, bad: int = 0) -> Path:
 
 def found(source: Path, output: Path, **fields: object) -> list[str]:
     recipe = Recipe(**{"method": "noise", **fields})  # type: ignore[arg-type]
-    return list(problems(protect.plan(str(source), str(output), recipe=recipe, resources=AUTOMATIC)))
+    job = protect.plan(str(source), str(output), recipe=recipe, resources=AUTOMATIC)
+    return list(problems(job, look(job)))
 
 
 NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(4)]
@@ -73,3 +75,16 @@ def test_a_dry_run_ends_as_the_run_would(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["protect", str(source), str(tmp_path / "out"), *flags]) == 0
     assert main(["protect", str(source), str(tmp_path / "out"), "--method", "noise", "--clusters", "9", "--dry-run"]) == 2
     assert "ray-ue: 9 clusters need at least 9 images, there are 8" in capsys.readouterr().err
+
+
+def test_a_plan_names_what_would_be_left_out_and_what_web_sites_make_smaller(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", NAMES, bad=1)
+    Image.new("RGB", (2100, 16)).save(source / "cats/wide.png")
+    job = protect.plan(str(source), str(tmp_path / "out"), recipe=Recipe(method="noise", per="image"), resources=AUTOMATIC)
+    found = look(job)
+    assert not list(problems(job, found))
+    lines = found.lines(job.recipe)
+    assert lines["rejected"].startswith("1 image to be left out of the 9 looked at (cats/0.png: zero bytes")
+    assert lines["warning"].startswith("1 image larger than web sites keep (social), such as cats/wide.png")
+    assert protect.describe(job, found).count(lines["rejected"]) == 1
+    assert look(protect.plan(str(source), str(tmp_path / "out"), recipe=Recipe(resize=64), resources=AUTOMATIC)).large["count"] == 0

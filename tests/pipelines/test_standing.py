@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes
+from PIL import Image
 
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import protect as pipeline
@@ -32,12 +35,27 @@ def test_a_plan_says_what_becomes_of_the_copy_that_is_there(tmp_path: Path) -> N
     (tmp_path / "in/new.png").write_bytes(image_bytes(9))
     (tmp_path / "out/1.png").unlink()
     told = lines()
-    assert "1 files are new or have changed (new.png)" in told["join"]
-    assert "1 images are missing from the copy, and will be written again (1.png)" in told["mend"]
+    assert "1 file new or changed (new.png)" in told["join"]
+    assert "1 image of the copy missing or damaged (1.png): to be written again" in told["mend"]
+    (tmp_path / "out/2.png").write_bytes((tmp_path / "in/2.png").read_bytes())
+    Image.open(tmp_path / "out/3.png").save(tmp_path / "out/3.png", optimize=True)  # the same pixels are no damage
+    assert "2 images of the copy missing or damaged (1.png, 2.png)" in lines()["mend"]
     (tmp_path / "in/0.png").unlink()
-    assert "no longer in the source (0.png), and stay in the copy" in lines()["gone"]
-    assert "will be removed" in lines(prune=True)["gone"]
+    assert "1 file of the copy no longer in the source (0.png): kept in the copy" in lines()["gone"]
+    assert "to be removed" in lines(prune=True)["gone"]
     assert "cannot be written again while originals are gone" in lines()["mend"]
     assert lines(anew=True) == {}
     copied = pipeline.plan(str(tmp_path / "out"), str(tmp_path / "again"), recipe=Recipe(**NOISE), resources=LOCAL)
     assert "is a protected copy" in standing_lines(copied)["warning"]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_images_in_a_packed_file_are_there_as_long_as_it_is(tmp_path: Path) -> None:
+    images = [{"bytes": image_bytes(number), "path": f"{number}.png"} for number in range(4)]
+    pq.write_table(pa.table({"image": images}), tmp_path / "in.parquet")
+    protect(tmp_path / "in.parquet", tmp_path / "out", resources=LOCAL, **NOISE)
+    job = pipeline.plan(str(tmp_path / "in.parquet"), str(tmp_path / "out"), recipe=Recipe(**NOISE), resources=LOCAL)
+    assert standing_lines(job) == {}
+    (tmp_path / "out/in.parquet").unlink()
+    assert "4 images of the copy missing or damaged" in standing_lines(job)["mend"]

@@ -23,6 +23,7 @@ from ray_ue.images.codec import Limits, Rejected, decode, decode_square
 from ray_ue.models.pretrained.tower import read
 from ray_ue.perturbations.interchange import open_perturbations
 from ray_ue.pipelines import protect
+from ray_ue.pipelines.rehearsal import look
 from ray_ue.sources import Item, Source, open_source
 from ray_ue.sources.columns import PICKLED
 from ray_ue.sources.naming import stems
@@ -456,7 +457,7 @@ def test_no_secret_of_the_environment_is_written(tmp_path: Path, monkeypatch: py
     made = protect.plan(str(write(tmp_path / "in")), str(tmp_path / "out"), recipe=Recipe(), resources=AUTOMATIC)
     home = Folder.at(str(tmp_path / "written"))
     home.write_json(protect.CLAIM, protect.claim_of(made))
-    home.write("plan.txt", protect.describe(made).encode())
+    home.write("plan.txt", protect.describe(made, look(made)).encode())
     finish(home, Manifest(stage="test", fingerprint="0", fields=made.recipe.values(("surrogate", "budget")), facts=protect.claim_of(made)))
     written = b"".join(path.read_bytes() for path in (tmp_path / "written").iterdir())
     assert str(tmp_path / "in").encode() in written

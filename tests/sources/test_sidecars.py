@@ -113,6 +113,7 @@ DISGUISES = {
     "metadata.json": (b'{"title": "Berlin", "enrichments": [{"locationEnrichment": {"location": []}}]}', PLACES),
     "metadata(1).json": (b'{"title": "a.jpg", "geoDataExif": {"latitude": 52.5}}', PLACES),
     "people.json": (b'{"people": [ {"name": "Ada"} ]}', PLACES),
+    "long.json": (b'{"a": "' + b"x" * (2**20 - 12) + b'", "geoData": {"latitude": 52.5}}', PLACES),
     "shared_album_comments.json": (b"{}", PLACES),
     "sneak.txt": (picture(3), DISGUISED),
     "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),

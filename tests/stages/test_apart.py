@@ -30,7 +30,7 @@ def follow(source: Path, output: Path, cluster: Apart, *, cut: int = 0) -> tuple
     assert running.stderr is not None
     for line in running.stderr:
         told.write(line)
-        if cut and "encoder(s)" in line:
+        if cut and "encoder" in line:
             cluster.cut(cut)
             cut = 0
     code = running.wait()

@@ -12,10 +12,14 @@ import pytest
 from conftest import image_bytes
 from PIL import Image
 
-from ray_ue.config.recipe import Resources
+from ray_ue.cli.output import print_copy
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.config.stages import LAST
 from ray_ue.pipelines import protect as pipeline
+from ray_ue.pipelines.claim import alone
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
+from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.protect.verify import VerifyError
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -120,8 +124,38 @@ def test_a_class_without_a_pattern_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "in", NAMES)
     run(tmp_path, **LABELS)
     write(tmp_path / "in", ["owls/0.png"], first=60)
+    plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**LABELS), resources=LOCAL)
+    assert ["no pattern was crafted for the class owls" in problem for problem in problems(plan, look(plan))] == [True]
     with pytest.raises(ValueError, match=r"no pattern was crafted for the class owls.*--anew"):
         run(tmp_path, **LABELS)
+
+
+def test_the_last_lines_count_the_whole_copy_after_pictures_have_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    write(tmp_path / "in", ["cats/new.png"], first=50)
+    plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**OWN), resources=LOCAL)
+    print_copy(plan, run(tmp_path, **OWN), LAST)
+    told = capsys.readouterr().out
+    assert "(13 images, 1 of them joined last, " in told
+    assert "all 13 images read back" in told
+
+
+def test_a_work_folder_that_lost_a_part_is_told_with_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    shutil.rmtree(next((tmp_path / "out.ray-ue").glob("index-*")))
+    for again in (lambda: run(tmp_path, **OWN), lambda: pipeline.verify(str(tmp_path / "out"), resources=LOCAL)):
+        with pytest.raises(ValueError, match=r"index-\w+ is not there any more.*put it back, or remove the copy and its work folder"):
+            again()
+
+
+def test_two_runs_do_not_write_one_copy(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**OWN), resources=LOCAL)
+    with alone(plan), pytest.raises(ValueError, match=r"another run is writing \S*out at this moment"):
+        pipeline.run(plan, until=LAST)
+    assert facts(pipeline.run(plan, until=LAST))["images"] == 12
 
 
 def test_a_copy_whose_originals_are_gone_is_not_mended_by_halves(tmp_path: Path) -> None:
@@ -173,7 +207,7 @@ def test_verify_stands_alone_when_the_source_is_gone_has_grown_or_changed(tmp_pa
     write(tmp_path / "in", ["cats/new.png"])
     assert proved()["originals"] == 12
     (tmp_path / "in/cats/0.png").write_bytes(b"changed")
-    assert proved() == proved() | {"images": 12, "originals": 0}
+    assert proved() == proved() | {"images": 12, "originals": 11}
     shutil.rmtree(tmp_path / "in")
     assert proved() == proved() | {"images": 12, "originals": 0}
     (tmp_path / "out/cats/0.png").write_bytes(image_bytes(0))

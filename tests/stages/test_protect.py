@@ -117,10 +117,10 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
     image = mine / "out" / "cats" / "000.png"
     phrase = {
         "pixels": "cats/000.png: its pixels are not those that were written",
-        "missing": "1 images are missing from the copy: cats/000.png",
-        "foreign": "1 images are in the copy but were never written by this run: cats/zzz.png",
+        "missing": "1 image missing from the copy: cats/000.png",
+        "foreign": "1 image in the copy that this run never wrote: cats/zzz.png",
         "moved": "missing from the copy: cats/000.png",
-        "caption": "1 files that are no images are missing or changed: captions.txt",
+        "caption": "1 file beside the images missing or changed: captions.txt",
     }[damage]
     if damage == "pixels":
         image.write_bytes(image_bytes(9))

@@ -9,7 +9,7 @@ import pytest
 from conftest import image_bytes, photo
 from perturbations.test_poisons import POISON
 
-from ray_ue.cli.output import ORDER, change_lines, print_copy
+from ray_ue.cli.output import ORDER, change_lines, file_lines, print_copy
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.images.codec import Limits, decode
@@ -19,7 +19,7 @@ from ray_ue.images.quality import deviation
 from ray_ue.sources import Item, open_source
 from ray_ue.stages.protect.export import Writer
 from ray_ue.stages.protect.ledger import LEDGER
-from ray_ue.stages.protect.summary import DRIFT, summarise, warnings_of
+from ray_ue.stages.protect.summary import DRIFT, beside, summarise, warnings_of
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 
 GROUPS = {"sizes": [3, 2]}
@@ -108,3 +108,20 @@ def test_a_run_ends_with_the_order_that_protects_and_then_its_warnings(tmp_path:
     job = Job(source=open_source(str(tmp_path / "photos")), recipe=Recipe(), resources=Resources(), output=output, work=work)
     print_copy(job, {"export": artifact}, "export")
     assert capsys.readouterr().out.splitlines()[-2:] == [f"publish         {ORDER}", "warning         it is weak"]
+
+
+def test_every_file_beside_the_images_stands_in_a_list(tmp_path: Path) -> None:
+    for name in ("a.png", "a.txt", "clean.npy", "film.mov"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(image_bytes(0) if name == "a.png" else b"words")
+    folder, source = Folder(str(tmp_path / "export")), open_source(str(tmp_path / "in"))
+    folder.write_table("others/shard-000000.parquet", pa.table({"name": ["a.txt"], "sha256": [""], "bytes": [5]}))
+    facts = beside(source, source, folder, extension=".png")
+    assert facts["carried"] == {"count": 1, "some": ["a.txt"]}
+    assert folder.read("beside.txt").decode() == (
+        "copied\ta.txt\nleft out\tclean.npy\tarrays and weights\nleft out\tfilm.mov\tvideo and sound\n"
+    )
+    empty = {"carried": {"count": 0, "some": []}, "left_out": {}, "renamed": {"count": 0, "some": []}}
+    many = empty | {"renamed": {"count": 4, "some": ["a", "b", "c"]}}
+    assert file_lines(empty, folder) == []
+    assert file_lines(many, folder)[-1].endswith("export/beside.txt")

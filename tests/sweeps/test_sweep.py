@@ -239,6 +239,6 @@ def test_a_plan_names_what_a_sweep_will_cost(photos: Path) -> None:
     )
     told = request.describe(made)
     assert "2 of 2 (grid)" in told
-    assert "1 embedding(s) and clustering(s)" in told
-    assert "8 on copies, and 12 controls (2 budget(s))" in told
+    assert "at most 1 embedding with" in told
+    assert "8 on copies, and 12 controls (2 budgets)" in told
     assert not (photos / "planned").exists()

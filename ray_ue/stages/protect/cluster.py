@@ -12,7 +12,7 @@ from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, report
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
-from ray_ue.progress import Progress, say
+from ray_ue.progress import Progress, counted, say
 from ray_ue.stages.protect.fit_clusters import fit_clusters
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import read_vectors, vectors
@@ -165,7 +165,7 @@ def open_groups(folder: Folder) -> Groups:
 
 def describe(facts: dict) -> None:
     if facts["by"] == "none":
-        say(f"  cluster  none: {sum(facts['sizes']):,} images, each with a perturbation of its own")
+        say(f"  cluster  none: {counted(sum(facts['sizes']), 'image')}, each with a perturbation of its own")
         return
     sizes = sorted(facts["sizes"], reverse=True)
     listed = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")

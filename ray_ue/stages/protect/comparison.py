@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -101,22 +101,27 @@ def label_name(label: int | None, classes: list[str]) -> str:
     return classes[label] if 0 <= label < len(classes) else str(label)
 
 
-def pack(shards: Sequence[Shard], shard: Shard, begin: int, at: np.ndarray, *, there: bool) -> dict:
-    """One task: a source shard, the first of its good lines to check, where each lies in the copy, and whether the originals are there."""
+def pack(shards: Sequence[Shard], shard: Shard, begin: int, at: np.ndarray, *, gone: frozenset[str] | None) -> dict:
+    """One task: a source shard, the first of its good lines to check, where each lies in the copy, and the keys whose originals are gone.
+
+    `gone` is None where all are.
+    """
     needed = {int(number): shards[number] for number in np.unique(at["shard"])}
-    return {"work": pickle.dumps((shard, begin, at, needed, there))}
+    return {"work": pickle.dumps((shard, begin, at, needed, gone))}
 
 
 def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
     """Compare each line with its copy, and with its original."""
     for packed in batch["work"].to_pylist():
-        shard, begin, at, needed, there = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
+        shard, begin, at, needed, gone = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
         lines = live(checker.ledger.read_table(f"ledger/{ledger_name(shard.number)}"), replaced=checker.replaced)
         part = lines.slice(begin, len(at)).to_pylist()
         rows = rows_of(checker.index, shard.number)
         keys = {key: row for row, key in enumerate(rows["key"].to_pylist())}
         wanted = [keys[line["key"]] for line in part]
-        before = read_rows(checker.source, shard, rows, wanted) if there else repeat(None, len(part))
+        is_here = [gone is not None and line["key"] not in gone for line in part]
+        originals = read_rows(checker.source, shard, rows, [row for row, here in zip(wanted, is_here) if here])
+        before = (next(originals) if here else None for here in is_here)
         after = read_places(checker.copy, needed, at)
         labels = rows["label"].take(wanted).to_pylist()
         ours = [label_name(label, checker.classes) for label in labels]
@@ -126,7 +131,7 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
             findings = list(in_order(pool, lambda task: checker.check(*task), tasks, ahead=2 * checker.threads))
         faults = [f"{line['key']}: {finding.fault}" for line, finding in zip(part, findings, strict=True) if finding.fault]
         most = max((finding.most for finding in findings), default=0)
-        counts = (shard.number, len(part), most, len(part) * there, sum(finding.saved_anew for finding in findings))
+        counts = (shard.number, len(part), most, sum(is_here), sum(finding.saved_anew for finding in findings))
         columns = {name: pa.array([count], kind) for (name, kind), count in zip(RESULT.items(), counts, strict=True)}
         yield pa.table(columns | {"faults": pa.array([faults], pa.list_(pa.string()))})
 

@@ -17,7 +17,7 @@ from ray_ue.images.codec import Limits, Rejected, decode_square
 from ray_ue.images.memory import READING
 from ray_ue.models.pretrained.specs import parse
 from ray_ue.models.pretrained.surrogates import Surrogate, load
-from ray_ue.progress import Progress, say
+from ray_ue.progress import Progress, counted, say
 from ray_ue.stages.protect.index import chunks, listed_source
 from ray_ue.stages.protect.memory import largest_picture, share_out
 from ray_ue.stages.protect.read import Reader, pack_chunks
@@ -49,7 +49,8 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     progress.skip(sum(c.rows for c in all_chunks) - sum(c.rows for c in waiting), rejected=rejected)
     actors, share, arguments = encoders(run, weights)
     if waiting:
-        say(f"    embed  {actors} encoder(s) on {'the GPU' if share else 'the CPU'}, {arguments['threads']} threads each")
+        threads = counted(arguments["threads"], "thread")
+        say(f"    embed  {counted(actors, 'encoder')} on {'the GPU' if share else 'the CPU'}, {threads} each")
     reader, limits = Reader(source=listed_source(run, index), index=index.folder), run.recipe.limits()
     largest = partial(largest_picture, reader.source, index, limits=limits)
     decoders = max(2, run.machines.hosts().threads(run.resources, tasks=actors))
@@ -76,7 +77,7 @@ def open_surrogate(text: str, *, weights: Folder | str, image_size: int, device:
     return load(parse(text), device=device, weights=trained, image_size=image_size)
 
 
-def encoders(run: Run, weights: Mapping[str, Artifact]) -> tuple[int, float, dict[str, object]]:
+def encoders(run: Run, weights: Mapping[str, Artifact]) -> tuple[int, float, dict[str, Any]]:
     """How many actors hold the surrogate of the recipe, the GPU share of each, and the arguments of `Encoder`."""
     actors, share = run.machines.encoder(run.resources)
     arguments: dict[str, object] = {

@@ -3,15 +3,17 @@
 from functools import partial
 
 import numpy as np
+from jaxtyping import Int64
 
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.kmeans import NO_SLOT, Groups, assign
-from ray_ue.progress import say
+from ray_ue.progress import counted, say
 from ray_ue.stages.protect.cluster import open_groups, save
 from ray_ue.stages.protect.comparison import label_name
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import vectors
 from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.types import SlotOf
 
 VERSION = 1
 
@@ -41,20 +43,25 @@ def join_classes(run: Run, *, index: Artifact, first: Artifact, groups: Artifact
 
 
 def by_class(folder: Folder, *, index: Artifact, first: Artifact, groups: Artifact) -> dict:
+    slots = slots_of_classes(labels_of(index), index.facts["classes"], first=first, groups=groups)
+    return finish(folder, Groups(slot_of=slots, centers=open_groups(groups.folder).centers), drift=0.0)
+
+
+def slots_of_classes(labels: Int64[np.ndarray, " N"], classes: list[str], *, first: Artifact, groups: Artifact) -> SlotOf:
+    """The group of each row's class; a `ValueError` names the classes that the rows of the index `first` lacked."""
     old, named = open_groups(groups.folder), labels_of(first)
     slot_of_class = {
         label_name(label, first.facts["classes"]): int(old.slot_of[(named == label) & (old.slot_of >= 0)].max(initial=NO_SLOT))
         for label in np.unique(named).tolist()
     }
-    names = [label_name(label, index.facts["classes"]) for label in labels_of(index).tolist()]
+    names = [label_name(label, classes) for label in labels.tolist()]
     if strange := sorted({name or "(none)" for name in names if slot_of_class.get(name, NO_SLOT) < 0}):
         raise ValueError(f"no pattern was crafted for the class {', '.join(strange)}, as there was none; --anew makes the whole copy anew")
-    slots = np.array([slot_of_class[name] for name in names], np.int32)
-    return finish(folder, Groups(slot_of=slots, centers=old.centers), drift=0.0)
+    return np.array([slot_of_class[name] for name in names], np.int32)
 
 
 def finish(folder: Folder, groups: Groups, *, drift: float) -> dict:
     save(folder, groups)
     sizes = groups.sizes().tolist()
-    say(f"  cluster  {sum(sizes):,} new images joined {sum(size > 0 for size in sizes)} of {len(sizes)} groups")
+    say(f"  cluster  {counted(sum(sizes), 'new image')} joined {sum(size > 0 for size in sizes)} of {counted(len(sizes), 'group')}")
     return {"by": "joined", "sizes": sizes, "drift": round(drift, 2)}

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from heapq import nlargest
+from math import prod
 
 from ray_ue.config.recipe import Resources
 from ray_ue.engine.machines import Machines
 from ray_ue.images.broken import Rejected
-from ray_ue.images.codec import Limits, count_pixels
+from ray_ue.images.codec import Limits, read_size
 from ray_ue.progress import format_bytes, say
 from ray_ue.sources import Source
 from ray_ue.stages.protect.index import rows_of, shard_lines
@@ -64,6 +65,6 @@ def read(source: Source, index: Artifact, shard: int, rows: list[int]) -> Iterat
 def pixels_of(data: bytes, limits: Limits) -> int:
     """The pixels that a header states; 0 if the picture is rejected anyway."""
     try:
-        return count_pixels(data, limits=limits)
+        return prod(read_size(data, limits=limits))
     except Rejected:
         return 0

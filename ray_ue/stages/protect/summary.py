@@ -8,14 +8,16 @@ import pyarrow as pa
 
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.platforms import shrinking
+from ray_ue.progress import counted
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
-from ray_ue.sources.naming import group, some
+from ray_ue.sources.naming import group, printable, some
 from ray_ue.sources.sidecars import is_carried
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.storage.artifacts import Artifact, Folder
 
 DRIFT = 2.0  # mean squared distance of new pictures to their clusters, over that of the first ones
+BESIDE = "beside.txt"  # lists every file that was copied, left out or renamed
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
 
 
@@ -61,12 +63,20 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
 
 
 def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -> dict:
-    """The files beside the images: those that the copy holds, those that were left out by reason, and names that had to change."""
+    """The files beside the images: those that the copy holds, those that were left out by reason, and names that had to change.
+
+    The first of them stand in the facts, all in `beside.txt`, a line each.
+    """
     carried = [name for part in folder.names("others") for name in folder.read_table(f"others/{part}")["name"].to_pylist()]
     left_out: dict[str, list[str]] = {}
     for name, reason in listed.left_out():
         left_out.setdefault(reason, []).append(name)
     renamed = indexed.renamed(extension)
+    lines = [f"copied\t{printable(name)}\n" for name in carried]
+    lines += [f"left out\t{printable(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
+    lines += [f"renamed\t{old}\t{new}\n" for old, new in renamed]
+    if lines:
+        folder.write(BESIDE, "".join(lines).encode())
     return {
         "carried": group(carried),
         "left_out": {reason: group(names) for reason, names in left_out.items()},
@@ -88,8 +98,14 @@ def beside_lines(source: Source) -> dict[str, str]:
     return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
 
 
-def images(names: dict) -> str:
-    return f"{names['count']:,} image{'s' if names['count'] > 1 else ''}"
+def large_line(large: dict, recipe: Recipe) -> str:
+    """A warning of images that web sites scale down: their number, the first names, and the `sites`."""
+    smaller = "make them smaller first, or crop squares with --resize"
+    advice = f"--resize {recipe.resize} is more than they keep" if recipe.resize else smaller
+    return (
+        f"{counted(large['count'], 'image')} larger than web sites keep ({', '.join(large['sites'])}), such as {some(large)}: "
+        f"each that scales them down removes a part of the perturbation; {advice}"
+    )
 
 
 def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
@@ -107,19 +123,11 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
         )
     if (weak := facts["weak"])["count"]:
         warnings.append(
-            f"{images(weak)} changed by less than half of the budget, and hardly protected, such as {some(weak)}: "
+            f"{counted(weak['count'], 'image')} changed by less than half of the budget, and hardly protected, such as {some(weak)}: "
             "pictures that are very thin, tiny, or nearly black and white"
         )
-    if (large := facts["large"])["count"]:
-        advice = (
-            f"--resize {recipe.resize} is more than they keep"
-            if recipe.resize
-            else "make them smaller first, or crop squares with --resize"
-        )
-        warnings.append(
-            f"{images(large)} larger than web sites keep ({', '.join(large['sites'])}), such as {some(large)}: "
-            f"each that scales them down removes a part of the perturbation; {advice}"
-        )
+    if facts["large"]["count"]:
+        warnings.append(large_line(facts["large"], recipe))
     if recipe.image_format in LOSSY:
         warnings.append(
             f"{recipe.image_format} is lossy: a reader decodes changes of up to {facts['most_levels']} levels, and much of the "

@@ -11,7 +11,7 @@ import numpy as np
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.images.memory import READING
-from ray_ue.progress import Progress
+from ray_ue.progress import Progress, counted
 from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
@@ -58,7 +58,7 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     work = [(part, *match(part, places)) for part in parts]
     refuse_missing(work)
     count, some = places.unclaimed()
-    Names(count=count, some=some).refuse("are in the copy but were never written by this run")
+    Names(count=count, some=some).refuse("in the copy that this run never wrote")
     there = files_of(run.source, parts)
     progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _, _ in work for _, _, positions in tasks))
     facts, faults, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], defaultdict(set)
@@ -73,8 +73,8 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
         )
         checker = checker_of(run, part, copy=copy, threads=threads)
         shards = checker.source.shards()
-        is_here = {number: is_there(shards[number], there, replaced=part.replaced) for number, _, _ in tasks}
-        items = [pack(places.shards, shards[number], begin, places.at[at], there=is_here[number]) for number, begin, at in tasks]
+        gone = {number: gone_from(shards[number], there) for number, _, _ in tasks}
+        items = [pack(places.shards, shards[number], begin, places.at[at], gone=gone[number]) for number, begin, at in tasks]
         for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=side_by_side):
             faults += result["faults"]
             damage[part.exported.fingerprint] |= {result["shard"]} if result["faults"] else set()
@@ -85,7 +85,7 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     progress.close()
     if faults:
         shown = "; ".join(sorted(faults)[:SHOWN])
-        raise VerifyError(f"{len(faults):,} images of {run.output.uri} are not as they should be: {shown}", frozen(damage))
+        raise VerifyError(f"{counted(len(faults), 'image')} of {run.output.uri} not as written: {shown}", frozen(damage))
     if not facts["most_levels"]:
         raise VerifyError(f"no image of {run.output.uri} differs from its original: nothing is protected")
     facts |= {"budget": parts[-1].poison.facts["most"], "other_files": check_others(run, parts)}
@@ -133,10 +133,13 @@ def files_of(source: Source, parts: Sequence[Part]) -> frozenset[tuple[str, int]
     return frozenset(source.files())
 
 
-def is_there(shard: Shard, files: frozenset[tuple[str, int]] | None, *, replaced: frozenset[str]) -> bool:
-    """Whether all originals of a shard are in the source as they were, but for those that were protected again."""
-    loose = [(file.path, file.size) for file in shard.files if printable(file.path) not in replaced]
-    return files is None or files.issuperset(loose if shard.files else [(shard.path, shard.size)])
+def gone_from(shard: Shard, files: frozenset[tuple[str, int]] | None) -> frozenset[str] | None:
+    """The keys of a shard's images whose originals are not in the source as they were; None for all, in a packed one."""
+    if files is None:
+        return frozenset()
+    if shard.files:
+        return frozenset(printable(file.path) for file in shard.files if file.is_image and (file.path, file.size) not in files)
+    return frozenset() if (shard.path, shard.size) in files else None
 
 
 def shard_of(name: str) -> int:
@@ -160,7 +163,7 @@ def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarra
         doubled.add(twice)
         damaged |= {shard} if gone else set()
         tasks += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
-    doubled.refuse("were written under a name that another one has")
+    doubled.refuse("written under a name that another one has")
     if total != part.index.facts["rows"]:
         raise VerifyError(f"the source has {part.index.facts['rows']:,} images, the ledger accounts for {total:,}")
     return tasks, missing, damaged
@@ -171,7 +174,7 @@ def refuse_missing(work: Sequence[tuple[Part, list, "Names", set[int]]]) -> None
     names = Names()
     for _, _, missing, _ in work:
         names = Names(count=names.count + missing.count, some=sorted([*names.some, *missing.some])[:SHOWN])
-    names.refuse("are missing from the copy", damage)
+    names.refuse("missing from the copy", damage)
 
 
 def frozen(damage: Mapping[str, set[int]]) -> Damage:
@@ -192,7 +195,7 @@ class Names:
     def refuse(self, what: str, damage: Damage | None = None) -> None:
         if self.count:
             shown = f"{', '.join(self.some)}{', …' if self.count > len(self.some) else ''}"
-            raise VerifyError(f"{self.count:,} images {what}: {shown}", damage)
+            raise VerifyError(f"{counted(self.count, 'image')} {what}: {shown}", damage)
 
 
 def check_others(run: Run, parts: Sequence[Part]) -> int:
@@ -208,7 +211,7 @@ def check_others(run: Run, parts: Sequence[Part]) -> int:
                     wrong.append(line["name"])
                     damage[part.exported.fingerprint].add(shard_of(name))
     if wrong:
-        raise VerifyError(f"{len(wrong):,} files that are no images are missing or changed: {', '.join(wrong[:SHOWN])}", frozen(damage))
+        raise VerifyError(f"{counted(len(wrong), 'file')} beside the images missing or changed: {', '.join(wrong[:SHOWN])}", frozen(damage))
     return count
 
 
