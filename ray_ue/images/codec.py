@@ -139,7 +139,10 @@ def decode(data: bytes, *, limits: Limits, moving: bool = False) -> Picture:
 
 
 def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
-    """The surrogate's view, [size, size, 3]: upright, shorter side resized to `size`, centre crop. Raises `Rejected` as `decode` does."""
+    """The surrogate's view, [size, size, 3]: upright, shorter side resized to `size`, centre crop. Raises `Rejected` as `decode` does.
+
+    Large JPEGs are decoded at a fraction of their size, which is faster than `decode` and gives nearly the same pixels.
+    """
     try:
         image = _open(data, limits=limits)
         # JPEG can decode at 1/2, 1/4 or 1/8 for little; twice the target is left so that the resize below still does the filtering
@@ -151,7 +154,7 @@ def decode_square(data: bytes, *, size: int, limits: Limits) -> Pixels:
 
 
 def square_view(rgb: Pixels, *, size: int) -> UInt8[np.ndarray, "side side 3"]:
-    """`decode_square` for pixels that are decoded already."""
+    """The same for pixels that are decoded already."""
     return np.array(_square(Image.fromarray(rgb), size=size))
 
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, decode_square, encode, resized, square_view
 from ray_ue.sources.image_files import EXTENSIONS, kind_of_name, looks_like_image
+from ray_ue.stages.protect.views import PlainView
 
 LIMITS = Limits()
 PHOTOS = sorted((Path(__file__).parents[3] / "shared/data/imagenet-sample").glob("*.parquet"))
@@ -297,3 +298,10 @@ def test_photos_decode_and_look_alike() -> None:
             picture = decode(cell["bytes"], limits=LIMITS)
             seen = decode_square(cell["bytes"], size=32, limits=LIMITS).astype(int)
             assert np.abs(seen - square_view(picture.rgb, size=32)).mean() < 12
+
+
+def test_views_for_crafting_are_those_of_the_export_to_the_pixel() -> None:
+    data = saved(Image.fromarray(pixels(900, 1300)), format="JPEG", quality=95)
+    view = PlainView(canvas=32, limits=LIMITS)(data, 0, -1)
+    np.testing.assert_array_equal(view, square_view(decode(data, limits=LIMITS).rgb, size=32))
+    assert not np.array_equal(view, decode_square(data, size=32, limits=LIMITS))

@@ -7,7 +7,7 @@ from ray_ue.stages.protect.rejected import refuse_too_many
 from ray_ue.stages.protect.views import PlainView, read_views
 from ray_ue.storage.artifacts import Artifact, Folder
 
-VERSION = 1
+VERSION = 2
 
 
 def sample(run: Run, *, index: Artifact, canvas: int, rows: int) -> Artifact:

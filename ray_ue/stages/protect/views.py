@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.grouping.sampling import between
-from ray_ue.images.codec import Limits, Rejected, decode_square
+from ray_ue.images.codec import Limits, Rejected, decode, square_view
 from ray_ue.images.memory import READING
 from ray_ue.progress import Progress, format_bytes
 from ray_ue.sources import Shard, Source
@@ -37,13 +37,13 @@ class ViewFunction(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PlainView:
-    """The row as it is."""
+    """The row as it is, decoded as the export decodes it."""
 
     canvas: int
     limits: Limits
 
     def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
-        return decode_square(data, size=self.canvas, limits=self.limits)
+        return square_view(decode(data, limits=self.limits).rgb, size=self.canvas)
 
 
 def read_views(
