@@ -1,17 +1,12 @@
 """The claim of a copy: what its private work folder says of the request that made it, and which later request may write there."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
 from ray_ue.storage.artifacts import Folder, finished
 
 CLAIM = "claim.json"
-LOCK = "running.lock"
 TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
@@ -64,21 +59,3 @@ def refuse_foreign(job: Job) -> None:
             f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
             f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
         )
-
-
-@contextmanager
-def alone(job: Job) -> Iterator[None]:
-    """Refuse a second run on one copy while this one writes it; the lock ends with the process. Nothing guards an object store."""
-    if not job.work.local:
-        yield
-        return
-    folder = Path(job.work.uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another run is writing {job.output.uri} at this moment; wait for its end, or stop it") from None
-        except OSError:  # a file system without locks
-            pass
-        yield

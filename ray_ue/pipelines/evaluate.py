@@ -21,6 +21,7 @@ from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import has_groups, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Folder
+from ray_ue.storage.locks import alone
 
 GRID_FIELDS = tuple(f.name for f in fields(Grid))
 AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
@@ -191,8 +192,9 @@ def run(job: EvaluationJob) -> Folder:
     # Ray takes seconds to import: a wrong flag must not wait for it.
     from ray_ue.pipelines.evaluate_stages import run_evaluation
 
-    run_evaluation(job)
-    report(job.home)
+    with alone(job.home, what=job.home.uri):
+        run_evaluation(job)
+        report(job.home)
     return job.home
 
 

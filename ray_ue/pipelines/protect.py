@@ -11,7 +11,7 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.claim import CLAIM, alone, claim_of, is_copy, refuse_foreign, size_before, work_of
+from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import Look, rehearse
 from ray_ue.pipelines.standing import COPIED, standing_lines
@@ -20,6 +20,7 @@ from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import is_local, normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+from ray_ue.storage.locks import alone
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
@@ -131,7 +132,7 @@ def describe(job: Job, found: Look, *, nodes: str = "") -> str:
 def run(job: Job, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to `until`; returns their artifacts by name. Finished ones are opened, unfinished ones continued."""
     job.work.check_writable()
-    with alone(job):
+    with alone(job.work, what=job.output.uri):
         check_before(job, until=until)
         prepare()
         # Ray takes seconds to import: a wrong flag must not wait for it.

@@ -10,6 +10,7 @@ from ray_ue.pipelines.rehearsal import rehearse
 from ray_ue.progress import say
 from ray_ue.registry import unknown
 from ray_ue.storage.artifacts import Folder
+from ray_ue.storage.locks import alone
 from ray_ue.sweeps.request import COPIES, REQUEST, WORK, SweepRequest, estimate_disk, plan, request_as_json
 from ray_ue.sweeps.search import Search
 
@@ -19,6 +20,11 @@ PLAIN = Grid()
 def run(request: SweepRequest) -> Folder:
     """Try the settings that no earlier call has finished, and write the table and the page; returns the sweep's folder."""
     request.home.check_writable()
+    with alone(request.home, what=request.home.uri):
+        return _run(request)
+
+
+def _run(request: SweepRequest) -> Folder:
     _, copies, work = estimate_disk(request)
     written = request.home.child(COPIES).size() + request.home.child(WORK).size()  # existing files are replaced
     if request.home.local and copies + work > request.home.free_bytes() + written:

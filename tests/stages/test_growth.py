@@ -16,13 +16,13 @@ from ray_ue.cli.output import print_copy
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.config.stages import LAST
 from ray_ue.pipelines import protect as pipeline
-from ray_ue.pipelines.claim import alone
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
 from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.protect.verify import VerifyError
 from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.storage.locks import alone
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 LOCAL = Resources(workers="local")
@@ -153,7 +153,7 @@ def test_a_work_folder_that_lost_a_part_is_told_with_what_to_do(tmp_path: Path) 
 def test_two_runs_do_not_write_one_copy(tmp_path: Path) -> None:
     write(tmp_path / "in", NAMES)
     plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**OWN), resources=LOCAL)
-    with alone(plan), pytest.raises(ValueError, match=r"another run is writing \S*out at this moment"):
+    with alone(plan.work, what=plan.output.uri), pytest.raises(ValueError, match=r"another run is writing \S*out at this moment"):
         pipeline.run(plan, until=LAST)
     assert facts(pipeline.run(plan, until=LAST))["images"] == 12
 

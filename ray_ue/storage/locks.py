@@ -1,0 +1,27 @@
+"""One run at a time writes a folder: a lock that ends with the process that holds it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ray_ue.storage.artifacts import Folder
+
+LOCK = ".lock"
+
+
+@contextmanager
+def alone(folder: Folder, *, what: str) -> Iterator[None]:
+    """Hold a local folder's lock; a `ValueError` names `what` another run writes there. Nothing guards an object store."""
+    if not folder.local:
+        yield
+        return
+    Path(folder.uri).mkdir(parents=True, exist_ok=True)
+    with (Path(folder.uri) / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another run is writing {what} at this moment; wait for its end, or stop it") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
