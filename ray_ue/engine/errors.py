@@ -8,10 +8,11 @@ STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 CONTINUES = "fix that, then run the same command again; it continues"
 # Errors of Ray, which takes seconds to import, by name: what remains after it has tried the same again several times.
 DEATHS = {
-    "OutOfMemoryError": "the memory of a machine did not suffice: Ray ended the same work there again and again",
+    "OutOfMemoryError": "the memory of a machine did not suffice: Ray ended work there",
     "WorkerCrashedError": "the process of the same piece of work died again and again, most likely because memory did not suffice",
     "ActorDiedError": "a worker died again and again, most likely because memory did not suffice",
 }
+SHORT_OF_MEMORY = "due to the node running low on memory"  # in what Ray says of workers that it killed, whatever the error's type
 LESS_MEMORY = (
     "end other programs, do less side by side (--part 0.5), or leave the largest pictures out (--max-pixels), "
     "then run the same command again; it continues"
@@ -49,10 +50,12 @@ def _unwrap(error: BaseException) -> list[BaseException]:
     if not type(error).__module__.startswith("ray."):  # importing Ray takes seconds
         return []
     from ray.exceptions import RayTaskError
-    from ray.train import WorkerGroupError
+    from ray.train import ControllerError, WorkerGroupError
 
     if isinstance(error, RayTaskError):
         return [error.cause]
+    if isinstance(error, ControllerError):
+        return [error.controller_failure]
     return list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
 
 
@@ -69,5 +72,7 @@ def _as_user_error(error: BaseException) -> ValueError | None:
     messages = VALUE_ERROR_IN_TEXT.findall(text)
     if messages:
         return ValueError(messages[-1])
+    if SHORT_OF_MEMORY in text:
+        return ValueError(f"{DEATHS['OutOfMemoryError']}; {LESS_MEMORY}")
     reason = DEATHS.get(type(error).__name__, "") if "creation task" not in text else ""  # there it is an error of ours
     return ValueError(f"{reason}; {LESS_MEMORY}") if reason else None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+from ray.train import ControllerError
 
 from ray_ue.engine import session
 from ray_ue.engine.errors import find_user_error
@@ -59,6 +60,10 @@ def test_an_object_store_that_does_not_answer_is_named() -> None:
             OutOfMemoryError("Task was killed due to the node running low on memory."),
             "the memory of a machine did not suffice",
         ),
+        (
+            ControllerError(RuntimeError("9 worker(s) were killed due to the node running low on memory. Memory on the node was 22 GB")),
+            "the memory of a machine did not suffice",
+        ),
         (WorkerCrashedError(), "died again and again, most likely because memory did not suffice"),
         (ActorDiedError(), "a worker died again and again"),
     ],
@@ -102,3 +107,7 @@ def test_real_failures_of_tasks_actors_and_streams_are_found(ray_session: None) 
     with pytest.raises(Exception, match="No space left") as stream:
         ray.data.range(2).map_batches(fail).take_all()
     assert FULL in str(find_user_error(stream.value))
+
+
+def test_what_the_controller_of_a_training_met_is_found() -> None:
+    assert str(find_user_error(ControllerError(ValueError("no weights")))) == "no weights"
