@@ -9,8 +9,8 @@ from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
 from ray_ue.sources import Source
 from ray_ue.sources.listing import load_listing
 from ray_ue.sources.naming import printable
+from ray_ue.stages.protect.damage import Part
 from ray_ue.stages.protect.ledger import live
-from ray_ue.stages.protect.verify import Part
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
 

@@ -1,6 +1,6 @@
 """A copy over time: the first run makes it, later ones let new pictures join, remove others if asked, and mend what is damaged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from ray_ue.config.job import Job
@@ -11,10 +11,12 @@ from ray_ue.methods.requirements import refuse_rows
 from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.progress import counted, say
-from ray_ue.sources.listing import load_listing
+from ray_ue.sources.image_files import EXTENSIONS
+from ray_ue.sources.listing import Shard, load_listing
 from ray_ue.sources.naming import group, printable, some
+from ray_ue.stages.protect.damage import VerifyError
 from ray_ue.stages.protect.index import labels_of
-from ray_ue.stages.protect.verify import VerifyError, verify
+from ray_ue.stages.protect.verify import verify
 from ray_ue.storage.artifacts import Artifact
 
 
@@ -97,24 +99,27 @@ def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
 
 
 def refuse_lost_originals(run: Run, history: History, error: VerifyError) -> None:
-    """Refuse to mend where originals are gone that were written with the damaged images: a shard of a copy is written as a whole.
-
-    Nothing has been touched then, and the copy can be mended once they are back.
-    """
-    here = {path for path, _ in run.source.files()}
+    """Refuse to mend where an original of what is damaged is gone or has changed. Nothing has been touched then."""
+    here = set(run.source.files())
     lost = [
         path
         for chain in history.chains
         for shard in load_listing(chain["index"].folder)
-        if shard.number in error.damage.get(chain["export"].fingerprint, ())
-        for path in ([file.path for file in shard.files] or [shard.path])
-        if path not in here
+        if (names := error.damage.get(chain["export"].fingerprint, {}).get(shard.number))
+        for path, size in needed(shard, names)
+        if (path, size) not in here
     ]
     if lost:
         raise VerifyError(
-            f"{error}; they cannot be written again, as originals that were protected with them are gone from the source "
-            f"({some(group([printable(path) for path in lost]))}): put those back, or make the whole copy anew with --anew"
+            f"{error}; what is damaged cannot be written again where the original is gone from the source or has changed "
+            f"({some(group([printable(path) for path in lost]))}): put it back, or let --prune take it out of the copy"
         ) from error
+
+
+def needed(shard: Shard, names: Set[str]) -> list[tuple[str, int]]:
+    """(path, size) of the files of the source that these files of a copy are made of."""
+    loose = [(file.path, file.size) for file in shard.files if {file.goal, *(file.goal + ending for ending in EXTENSIONS.values())} & names]
+    return loose if shard.files else [(shard.path, shard.size)]
 
 
 def prove(run: Run, history: History) -> dict[str, Artifact]:
@@ -128,8 +133,8 @@ def prove(run: Run, history: History) -> dict[str, Artifact]:
         say(f"     mend  {error}")
         source = replace(run.source, published=history.published())
         for chain in history.chains:
-            if shards := error.damage.get(chain["export"].fingerprint):
-                write_again(replace(run, source=source), chain, shards)
+            if wrong := error.damage.get(chain["export"].fingerprint):
+                write_again(replace(run, source=source), chain, wrong)
         history = replace(history)  # artifacts are read anew
         verify(run, history.parts())
     return {"export": history.chains[-1]["export"]}

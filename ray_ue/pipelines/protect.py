@@ -14,7 +14,7 @@ from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import Look, rehearse
-from ray_ue.pipelines.standing import COPIED, standing_lines
+from ray_ue.pipelines.standing import COPIED
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
@@ -118,8 +118,7 @@ def describe(job: Job, found: Look, *, nodes: str = "") -> str:
     """The plan of a run, for people, after a look at its images; for the nodes that `nodes` describes also where each stage runs."""
     plan = estimate(job.source, recipe=job.recipe)
     text = estimates.describe(job.source, plan, recipe=job.recipe, output=job.output, work=job.work, resources=job.resources)
-    told = [*found.lines(job.recipe).items(), *standing_lines(job).items()]
-    text = "\n".join([text, *(f"{name:>9}  {line}" for name, line in told)])
+    text = "\n".join([text, *(f"{name:>9}  {line}" for name, line in found.lines(job))])
     if not nodes:
         return text
     from ray_ue.pipelines.placement import describe_machines, described_cluster, protect_placement

@@ -1,13 +1,13 @@
 """The stages of `protect` in order, each fed with the artifacts of those before it: of a whole source, and of pictures that join a copy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.stages.protect.cluster import by_listing, cluster
 from ray_ue.stages.protect.craft import craft
 from ray_ue.stages.protect.embed import embed
-from ray_ue.stages.protect.export import export, forget
+from ray_ue.stages.protect.export import export, mend
 from ray_ue.stages.protect.import_embeddings import import_embeddings
 from ray_ue.stages.protect.index import index
 from ray_ue.stages.protect.join import join_classes, join_nearest
@@ -82,9 +82,7 @@ def views_of(run: Run, chain: dict[str, Artifact]) -> Artifact:
     return opened(run.shared.child(f"sample-{chain['craft'].manifest.inputs['views']}"))
 
 
-def write_again(run: Run, chain: dict[str, Artifact], shards: frozenset[int]) -> Artifact:
-    """Write some shards of a finished generation's part of the copy again, from the originals and the patterns that are there."""
-    forget(chain["export"], shards)
-    embedded = {"embed": chain["embed"]} if "embed" in chain else {}
+def write_again(run: Run, chain: dict[str, Artifact], wrong: Mapping[int, frozenset[str]]) -> None:
+    """Write some files of a finished generation's part of the copy again, from the originals and the patterns that are there."""
     groups, poison = chain["cluster"], chain["craft"]
-    return export(run, index=chain["index"], views=views_of(run, chain), embedded=embedded, groups=groups, poison=poison)
+    mend(run, index=chain["index"], views=views_of(run, chain), groups=groups, poison=poison, exported=chain["export"], wrong=wrong)

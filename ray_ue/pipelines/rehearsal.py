@@ -16,6 +16,7 @@ from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
 from ray_ue.pipelines.planning import check_room, estimate
+from ray_ue.pipelines.standing import Standing
 from ray_ue.progress import counted
 from ray_ue.sources import Shard
 from ray_ue.sources.naming import group, some
@@ -46,17 +47,20 @@ def rehearse(recipe: Recipe) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a look at the first images found: how many there were, which cannot be used and why, and which web sites scale down."""
+    """What a look at the first images found: how many there were, which cannot be used and why, and which web sites scale down; and
+    what stands already of the copy."""
 
     rows: int
     unusable: list[tuple[str, str]]
     large: dict
+    standing: Standing
 
-    def lines(self, recipe: Recipe) -> dict[str, str]:
-        """What a run that goes on would leave out, and warn of."""
+    def lines(self, job: Job) -> list[tuple[str, str]]:
+        """What a run that goes on would leave out, warn of, and do to the copy that is there."""
         named = f"{counted(len(self.unusable), 'image')} to be left out of the {self.rows:,} looked at ({named_some(self.unusable)})"
         lines = {"rejected": named} if self.unusable else {}
-        return lines | ({"warning": large_line(self.large, recipe)} if self.large["count"] else {})
+        lines |= {"warning": large_line(self.large, job.recipe)} if self.large["count"] else {}
+        return [*lines.items(), *self.standing.lines(job).items()]
 
 
 def look(job: Job) -> Look:
@@ -73,7 +77,7 @@ def look(job: Job) -> Look:
             if not reason and (found := shrinking(*shown)):
                 large.append(key)
                 sites |= set(found)
-    return Look(rows=rows, unusable=unusable, large=group(large) | {"sites": sorted(sites)})
+    return Look(rows=rows, unusable=unusable, large=group(large) | {"sites": sorted(sites)}, standing=Standing.of(job))
 
 
 def named_some(unusable: list[tuple[str, str]]) -> str:
@@ -86,6 +90,7 @@ def problems(job: Job, found: Look) -> Iterator[str]:
         partial(refuse_unwritable, job.output),
         partial(refuse_source, job),
         partial(refuse_strange, job),
+        found.standing.refuse_lost,
         partial(rehearse, job.recipe),
         partial(refuse_rejected, job.recipe, found),
         partial(refuse_room, job),

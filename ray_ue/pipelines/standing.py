@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,44 +22,71 @@ READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 COPIED = "{} is a protected copy: a second change adds to the first; protect the originals instead"
 
 
-def standing_lines(job: Job) -> dict[str, str]:
-    """What a run would do to the copy that is there already, by the names of its files; and a warning where the source is a copy itself."""
-    lines = {"warning": COPIED.format(job.source.address)} if is_copy(job.source.address) else {}
-    if job.anew or not job.work.exists(CLAIM):
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
+
+    `lost` are those of the latter whose originals are gone, so that nothing can write them again.
+    """
+
+    fresh: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, job: Job) -> "Standing":
+        if job.anew or not job.work.exists(CLAIM):
+            return cls()
+        from ray_ue.pipelines.generations import History, changes  # imports Ray, which a plan without a copy does not need
+
+        history = History.of(job)
+        if not history.generations:
+            return cls()
+        changed = changes(job.source, history)
+        gone, fresh = (tuple(map(printable, names)) for names in (changed.gone, changed.fresh))
+        replaced = {*fresh, *(gone if job.prune else ())}
+        broken = [line for line in damaged(job, history) if line["key"] not in replaced] if job.output.local else []
+        lost = tuple(line["name"] for line in broken if line["key"] in gone)
+        return cls(fresh=fresh, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost)
+
+    def lines(self, job: Job) -> dict[str, str]:
+        """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
+        lines = {"warning": COPIED.format(job.source.address)} if is_copy(job.source.address) else {}
+        if self.fresh:
+            lines["join"] = f"{counted(len(self.fresh), 'file')} new or changed ({some(group(self.fresh))})"
+        if self.gone:
+            fate = "to be removed from the copy" if job.prune else "kept in the copy, --prune removes what is gone"
+            lines["gone"] = f"{counted(len(self.gone), 'file')} of the copy no longer in the source ({some(group(self.gone))}): {fate}"
+        if self.broken:
+            told = f"{counted(len(self.broken), 'image')} of the copy missing or damaged ({some(group(self.broken))})"
+            lines["mend"] = f"{told}: {'see below' if self.lost else 'to be written again'}"
         return lines
-    from ray_ue.pipelines.generations import History, changes  # imports Ray, which a plan without a copy does not need
 
-    history = History.of(job)
-    if not history.generations:
-        return lines
-    changed = changes(job.source, history)
-    if changed.fresh:
-        lines["join"] = f"{counted(len(changed.fresh), 'file')} new or changed ({some(group([printable(name) for name in changed.fresh]))})"
-    if changed.gone:
-        fate = "to be removed from the copy" if job.prune else "kept in the copy, --prune removes what is gone"
-        gone = some(group([printable(name) for name in changed.gone]))
-        lines["gone"] = f"{counted(len(changed.gone), 'file')} of the copy no longer in the source ({gone}): {fate}"
-    if broken := list(damaged(job, history)) if job.output.local else []:
-        fate = "cannot be written again while originals are gone" if changed.gone else "to be written again"
-        lines["mend"] = f"{counted(len(broken), 'image')} of the copy missing or damaged ({some(group(broken))}): {fate}"
-    return lines
+    def refuse_lost(self) -> None:
+        """Refuse a run that could not mend the copy."""
+        if self.lost:
+            raise ValueError(
+                f"{counted(len(self.lost), 'image')} missing from the copy or damaged, without an original in the source "
+                f"({some(group(self.lost))}): put the originals back, or let --prune take the images out of the copy"
+            )
 
 
-def damaged(job: Job, history: "History") -> Iterator[str]:
-    """Names of images that are not in the copy, or not as they were written; of a packed one, as long as its file is there, none.
+def damaged(job: Job, history: "History") -> Iterator[dict]:
+    """The ledger's lines of images that are not in the copy, or not as they were written; none of a packed file that is there.
 
     Of files of the size that they should have the first `READ` bytes are read.
     """
     root, read = Path(job.output.uri), 0
-    for line in history.written(("name", "bytes", "sha256", "pixels")):
+    for line in history.written(("key", "name", "bytes", "sha256", "pixels")):
         path = root / line["name"]
         if not path.is_file():
-            yield from () if path.parent.is_file() else (line["name"],)
+            yield from () if path.parent.is_file() else (line,)
             continue
         size = path.stat().st_size
         read += size
         if (size != line["bytes"] or read <= READ) and not is_whole(path, line, job.recipe.limits()):
-            yield line["name"]
+            yield line
 
 
 def is_whole(path: Path, line: dict, limits: Limits) -> bool:

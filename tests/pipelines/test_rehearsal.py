@@ -83,7 +83,7 @@ def test_a_plan_names_what_would_be_left_out_and_what_web_sites_make_smaller(tmp
     job = protect.plan(str(source), str(tmp_path / "out"), recipe=Recipe(method="noise", per="image"), resources=AUTOMATIC)
     found = look(job)
     assert not list(problems(job, found))
-    lines = found.lines(job.recipe)
+    lines = dict(found.lines(job))
     assert lines["rejected"].startswith("1 image to be left out of the 9 looked at (cats/0.png: zero bytes")
     assert lines["warning"].startswith("1 image larger than web sites keep (social), such as cats/wide.png")
     assert protect.describe(job, found).count(lines["rejected"]) == 1

@@ -9,12 +9,19 @@ import pytest
 from conftest import image_bytes
 from PIL import Image
 
+from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.protect import protect
-from ray_ue.pipelines.standing import standing_lines
+from ray_ue.pipelines.standing import Standing
 
 LOCAL = Resources(workers="local")
+
+
+def standing_lines(job: Job) -> dict[str, str]:
+    return Standing.of(job).lines(job)
+
+
 NOISE: dict[str, Any] = {"method": "noise", "per": "image"}
 
 
@@ -43,7 +50,13 @@ def test_a_plan_says_what_becomes_of_the_copy_that_is_there(tmp_path: Path) -> N
     (tmp_path / "in/0.png").unlink()
     assert "1 file of the copy no longer in the source (0.png): kept in the copy" in lines()["gone"]
     assert "to be removed" in lines(prune=True)["gone"]
-    assert "cannot be written again while originals are gone" in lines()["mend"]
+    assert "(1.png, 2.png): to be written again" in lines()["mend"]
+    (tmp_path / "out/0.png").unlink()
+    assert "(0.png, 1.png, 2.png): see below" in lines()["mend"]
+    plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**NOISE), resources=LOCAL)
+    with pytest.raises(ValueError, match=r"1 image missing .* without an original in the source \(0\.png\).*--prune"):
+        Standing.of(plan).refuse_lost()
+    assert "(1.png, 2.png): to be written again" in lines(prune=True)["mend"]
     assert lines(anew=True) == {}
     copied = pipeline.plan(str(tmp_path / "out"), str(tmp_path / "again"), recipe=Recipe(**NOISE), resources=LOCAL)
     assert "is a protected copy" in standing_lines(copied)["warning"]

@@ -20,7 +20,7 @@ from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
 from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.results.tables import RESULTS
-from ray_ue.stages.protect.verify import VerifyError
+from ray_ue.stages.protect.damage import VerifyError
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.storage.locks import alone
 
@@ -158,20 +158,54 @@ def test_two_runs_do_not_write_one_copy(tmp_path: Path) -> None:
     assert facts(pipeline.run(plan, until=LAST))["images"] == 12
 
 
-def test_a_copy_whose_originals_are_gone_is_not_mended_by_halves(tmp_path: Path) -> None:
+def test_a_copy_is_not_mended_by_halves_where_an_original_is_gone(tmp_path: Path) -> None:
     write(tmp_path / "in", NAMES)
     run(tmp_path, **OWN)
-    original = (tmp_path / "in/cats/0.png").read_bytes()
-    (tmp_path / "in/cats/0.png").unlink()
+    (tmp_path / "in/cats/0.png").rename(tmp_path / "kept.png")
     (tmp_path / "out/cats/3.png").unlink()
+    assert facts(run(tmp_path, **OWN))["images"] == 12  # its own original is there
+    for name in ("0", "3"):
+        (tmp_path / f"out/cats/{name}.png").unlink()
     for _ in range(2):
         with pytest.raises(
-            VerifyError, match=r"missing from the copy: cats/3\.png; they cannot be written again.*\(cats/0\.png\): put those"
+            VerifyError, match=r"missing from the copy: cats/0\.png, cats/3\.png; .* is gone .*\(cats/0\.png\): put it back, or let --prune"
         ):
             run(tmp_path, **OWN)
-    (tmp_path / "in/cats/0.png").write_bytes(original)
+        assert not (tmp_path / "out/cats/3.png").exists()
+    assert facts(run(tmp_path, prune=True, **OWN))["images"] == 11
+    (tmp_path / "kept.png").rename(tmp_path / "in/cats/0.png")
     assert facts(run(tmp_path, **OWN))["images"] == 12
-    assert (tmp_path / "out/cats/3.png").exists()
+
+
+def test_mending_touches_nothing_but_what_is_damaged(tmp_path: Path) -> None:
+    write(tmp_path / "in", [*NAMES, "captions.txt"])
+    (tmp_path / "in/captions.txt").write_text("words")
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/1.png").write_bytes(image_bytes(77))  # protected again by a later generation
+    (tmp_path / "in/cats/2.png").unlink()
+    run(tmp_path, prune=True, **OWN)
+    before = snapshot(tmp_path / "out")
+    (tmp_path / "out/cats/0.png").unlink()
+    (tmp_path / "out/captions.txt").write_text("other words")
+    (tmp_path / "out/dogs/0.png").write_bytes(b"x")
+    with pytest.raises(
+        VerifyError, match=r"1 image missing .*cats/0.*; 1 image of \S+ not as written: dogs/0.*; 1 file beside .*captions\.txt"
+    ):
+        pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
+    run(tmp_path, **OWN)
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_a_ledger_that_was_lost_is_told_with_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    before, export = snapshot(tmp_path / "out"), next((tmp_path / "out.ray-ue").glob("export-*"))
+    shutil.rmtree(export / "ledger")
+    with pytest.raises(VerifyError, match=r"a part of \S+export-\w+ was deleted; remove that folder"):
+        run(tmp_path, **OWN)
+    shutil.rmtree(export)
+    run(tmp_path, **OWN)
+    assert snapshot(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("damage", ["missing", "broken", "caption", "folder"])

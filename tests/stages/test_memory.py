@@ -21,8 +21,8 @@ from ray_ue.images.png import write_png
 from ray_ue.sources import Item, open_source
 from ray_ue.stages.protect import comparison
 from ray_ue.stages.protect.comparison import Checker, Finding
-from ray_ue.stages.protect.export import Writer
 from ray_ue.stages.protect.memory import PROCESS, largest_picture, share_out
+from ray_ue.stages.protect.writer import Writer
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 
 SIDE = 3000

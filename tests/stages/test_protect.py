@@ -23,8 +23,8 @@ from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.protect import protect
 from ray_ue.stages.protect.cluster import open_groups
 from ray_ue.stages.protect.craft import open_poison
+from ray_ue.stages.protect.damage import VerifyError
 from ray_ue.stages.protect.ledger import LEDGER
-from ray_ue.stages.protect.verify import VerifyError
 from ray_ue.storage.artifacts import Artifact, Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -112,7 +112,7 @@ def test_work_that_was_lost_is_done_again_and_the_rest_is_not(mine: Path) -> Non
 
 @pytest.mark.parametrize("damage", ["pixels", "missing", "foreign", "moved", "caption"])
 def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> None:
-    from ray_ue.stages.protect.verify import VerifyError
+    from ray_ue.stages.protect.damage import VerifyError
 
     image = mine / "out" / "cats" / "000.png"
     phrase = {
@@ -139,7 +139,7 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
 @pytest.mark.parametrize("left", ["one", "all"])
 def test_verify_finds_images_that_were_written_without_their_perturbation(mine: Path, left: str) -> None:
     """As after a crafting that lost its values: the ledger agrees with the files, and the files with the originals."""
-    from ray_ue.stages.protect.verify import VerifyError
+    from ray_ue.stages.protect.damage import VerifyError
 
     folder = again(mine)["export"].folder
     for name in folder.names("ledger"):

@@ -17,9 +17,9 @@ from ray_ue.images.platforms import PLATFORMS
 from ray_ue.images.png import write_png
 from ray_ue.images.quality import deviation
 from ray_ue.sources import Item, open_source
-from ray_ue.stages.protect.export import Writer
 from ray_ue.stages.protect.ledger import LEDGER
 from ray_ue.stages.protect.summary import DRIFT, beside, summarise, warnings_of
+from ray_ue.stages.protect.writer import Writer
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 
 GROUPS = {"sizes": [3, 2]}

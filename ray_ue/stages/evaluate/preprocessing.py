@@ -83,7 +83,7 @@ class PoisonedView:
     slots: Folder
 
     def __call__(self, data: bytes, number: int, label: int) -> np.ndarray:
-        from ray_ue.stages.protect.export import poison_here  # brings torch, which only these tasks need
+        from ray_ue.stages.protect.writer import poison_here  # brings torch, which only these tasks need
 
         picture = self.path.open(data)
         return self.path.save(

@@ -14,11 +14,11 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, resized
 from ray_ue.images.metadata import FRAMES_DROPPED
 from ray_ue.images.quality import deviation
 from ray_ue.sources import Shard, Source
-from ray_ue.stages.protect.export import perturbed, poison_here
 from ray_ue.stages.protect.index import rows_of
 from ray_ue.stages.protect.ledger import digest_of, in_order, ledger_name, live
 from ray_ue.stages.protect.locations import NO_LABEL
 from ray_ue.stages.protect.read import read_rows
+from ray_ue.stages.protect.writer import perturbed, poison_here
 from ray_ue.storage.artifacts import Folder
 
 ROUNDED = 1  # levels that another processor may round a perturbation differently
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Checker:
-    """All that a task needs to compare some rows of the copy with the ledger and with their originals."""
+    """All that a task needs to compare some rows of the copy with the ledger and with their originals; `missing` have no file."""
 
     source: Source
     copy: Source
@@ -51,6 +51,7 @@ class Checker:
     classes: list[str]
     copied_classes: list[str]
     replaced: frozenset[str]
+    missing: frozenset[str]
 
     def check(self, line: dict, before: bytes | None, label: str, after: bytes, copied: str) -> Finding:
         """Compare one image of the copy; `before` is None where the original is not there, and the ledger stands for it."""
@@ -115,6 +116,8 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
     for packed in batch["work"].to_pylist():
         shard, begin, at, needed, gone = pickle.loads(packed)  # noqa: S301 - made by the driver of this run
         lines = live(checker.ledger.read_table(f"ledger/{ledger_name(shard.number)}"), replaced=checker.replaced)
+        if checker.missing:
+            lines = lines.filter(pa.array([name not in checker.missing for name in lines["name"].to_pylist()], pa.bool_()))
         part = lines.slice(begin, len(at)).to_pylist()
         rows = rows_of(checker.index, shard.number)
         keys = {key: row for row, key in enumerate(rows["key"].to_pylist())}
@@ -129,11 +132,12 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
         tasks = zip(part, before, ours, after, theirs, strict=True)
         with ThreadPoolExecutor(checker.threads) as pool:
             findings = list(in_order(pool, lambda task: checker.check(*task), tasks, ahead=2 * checker.threads))
-        faults = [f"{line['key']}: {finding.fault}" for line, finding in zip(part, findings, strict=True) if finding.fault]
+        bad = [(line, finding.fault) for line, finding in zip(part, findings, strict=True) if finding.fault]
+        said = {"faults": [f"{line['key']}: {fault}" for line, fault in bad], "wrong": [line["name"] for line, _ in bad]}
         most = max((finding.most for finding in findings), default=0)
         counts = (shard.number, len(part), most, sum(is_here), sum(finding.saved_anew for finding in findings))
         columns = {name: pa.array([count], kind) for (name, kind), count in zip(RESULT.items(), counts, strict=True)}
-        yield pa.table(columns | {"faults": pa.array([faults], pa.list_(pa.string()))})
+        yield pa.table(columns | {name: pa.array([texts], pa.list_(pa.string())) for name, texts in said.items()})
 
 
 def read_places(copy: Source, needed: dict[int, Shard], at: np.ndarray) -> Iterator[bytes]:

@@ -1,37 +1,30 @@
 """Export: one streaming pass that writes the protected copy in the source's own layout, shard by shard, and a ledger of it."""
 
 import pickle
-from collections.abc import Iterator, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
 import pyarrow as pa
 
 from ray_ue.config.recipe import EXPORT_FIELDS
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
-from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
 from ray_ue.images.memory import WRITING
-from ray_ue.images.metadata import Strip, strip_exif
-from ray_ue.images.quality import compare, deviation
-from ray_ue.perturbations import Poison
 from ray_ue.progress import Progress
-from ray_ue.sources import Item, Shard, Source, Written, sweep
-from ray_ue.sources.image_files import EXTENSIONS, LOSSY, MOVING
-from ray_ue.stages.protect.craft import open_poison, open_slots
-from ray_ue.stages.protect.index import listed_source, rows_of, shard_lines
-from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
+from ray_ue.sources import Source, sweep
+from ray_ue.sources.image_files import EXTENSIONS
+from ray_ue.stages.protect.craft import open_slots
+from ray_ue.stages.protect.index import listed_source, shard_lines
+from ray_ue.stages.protect.ledger import largest_of, ledger_name
 from ray_ue.stages.protect.memory import largest_picture, share_out
 from ray_ue.stages.protect.summary import beside, summarise, warnings_of
-from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder
+from ray_ue.stages.protect.writer import Writer, mend_shards, write_shards
+from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import SlotOf
 
 VERSION = 3
 # SSIM costs several times a decode: one image in 50, or fewer to measure about 256 of the collection.
 SSIM_IMAGES, SSIM_EVERY = 256, 50
-SHOWN_EVERY = 32
 
 
 def export(run: Run, *, index: Artifact, views: Artifact, groups: Artifact, poison: Artifact, embedded: Mapping[str, Artifact]) -> Artifact:
@@ -71,19 +64,7 @@ def build(
         limits=recipe.limits(),
         largest=lambda: largest_picture(source, index, limits=recipe.limits()),
     )
-    writer = Writer(
-        source=source,
-        output=run.output.uri,
-        index=index.folder,
-        poison=poison.folder,
-        ledger=folder,
-        resize=recipe.resize,
-        image_format=recipe.image_format,
-        strip=recipe.strip,
-        limits=recipe.limits(),
-        ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
-        threads=threads,
-    )
+    writer = writer_of(run, source, index=index, poison=poison, ledger=folder, threads=threads)
     items = []
     for shard in waiting:
         begin, rows = first[shard.number]
@@ -98,11 +79,58 @@ def build(
     return facts | {"warnings": warnings_of(facts, groups=groups.facts, recipe=recipe)}
 
 
-def forget(exported: Artifact, shards: Set[int]) -> None:
-    """Make an export unfinished: the same stage will write these shards of the copy again."""
-    exported.folder.remove(MANIFEST)
-    for shard in shards:
-        exported.folder.remove(f"ledger/{ledger_name(shard)}")
+def writer_of(run: Run, source: Source, *, index: Artifact, poison: Artifact, ledger: Folder, threads: int) -> "Writer":
+    recipe = run.recipe
+    return Writer(
+        source=source,
+        output=run.output.uri,
+        index=index.folder,
+        poison=poison.folder,
+        ledger=ledger,
+        resize=recipe.resize,
+        image_format=recipe.image_format,
+        strip=recipe.strip,
+        limits=recipe.limits(),
+        ssim_every=max(SSIM_EVERY, index.facts["rows"] // SSIM_IMAGES),
+        threads=threads,
+    )
+
+
+def mend(
+    run: Run,
+    *,
+    index: Artifact,
+    views: Artifact,
+    groups: Artifact,
+    poison: Artifact,
+    exported: Artifact,
+    wrong: Mapping[int, frozenset[str]],
+) -> None:
+    """Write parts of a finished export's copy again: `wrong` has the names by shard. Of a packed file every row is written."""
+    source, ledger = listed_source(run, index), exported.folder
+    slot_of = open_slots(poison, groups=groups, views=views)
+    first = {line["shard"]: (line["first_id"], line["rows"]) for line in shard_lines(index)}
+    largest = partial(largest_of, ledger)
+    tasks, threads = share_out(
+        run.machines,
+        run.resources,
+        tasks=len(wrong),
+        per_pixel=WRITING[run.recipe.image_format],
+        limits=run.recipe.limits(),
+        largest=largest,
+    )
+    writer = writer_of(run, source, index=index, poison=poison, ledger=ledger, threads=threads)
+    progress = Progress(stage="mend", total=sum(map(len, wrong.values())), unit="files")
+    items = []
+    for number, names in wrong.items():
+        begin, rows = first[number]
+        work = pickle.dumps((source.shards()[number], names))
+        items.append({"work": work, "first_id": begin, "slots": slot_of[begin : begin + rows].tobytes()})
+    for result in stream(items, work=mend_shards, arguments={"writer": writer}, cpus=1, tasks=tasks, block_bytes=1):
+        progress.add(result["rows"])
+    progress.close()
+    sweep(run.output.uri)
+    leave_out(source, run, ledger)
 
 
 def leave_out(source: Source, run: Run, folder: Folder) -> None:
@@ -115,116 +143,3 @@ def leave_out(source: Source, run: Run, folder: Folder) -> None:
         others = folder.read_table(f"others/{ledger_name(shard.number)}").to_pylist()
         new = [line | {"sha256": done.sha256, "bytes": done.size} if line["name"] == done.name else line for line in others]
         folder.write_table(f"others/{ledger_name(shard.number)}", pa.Table.from_pylist(new))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Writer:
-    """All that a task needs to write one shard of the copy."""
-
-    source: Source
-    output: str
-    index: Folder
-    poison: Folder
-    ledger: Folder
-    resize: int
-    image_format: str
-    strip: Strip
-    limits: Limits
-    ssim_every: int
-    threads: int
-
-    def protect(self, item: Item, number: int, slot: int, poison: Poison) -> tuple[bytes | None, dict]:
-        """The protected bytes of one image (None: left out) and its line for the ledger."""
-        line: dict = {"id": number, "key": item.key, "slot": slot}
-        try:
-            clean = decode(item.data, limits=self.limits, moving=self.image_format in MOVING)
-        except Rejected as reason:
-            return None, line | {"reason": str(reason)}
-        if slot < 0:
-            return None, line | {"reason": "rejected when it was first read"}
-        if self.resize:
-            clean = resized(clean, size=self.resize)
-        kept = strip_exif(clean.exif, strip=self.strip)
-        picture, notes = replace(perturbed(clean, poison, slot, key=item.key), exif=kept.exif), [*kept.notes, *clean.notes]
-        data = encode(picture, format=self.image_format)
-        if self.image_format in LOSSY:  # what a reader decodes is another picture
-            picture = decode(data, limits=self.limits)
-            notes += ["transparency dropped"] if clean.alpha is not None else []
-        visibility = compare(clean.rgb, picture.rgb, ssim=number % self.ssim_every == 0)
-        height, width = picture.rgb.shape[:2]
-        most = max([visibility.most, *(deviation(*pair) for pair in zip(clean.frames()[1:], picture.frames()[1:]))])
-        change = {"most": most, "psnr": visibility.psnr, "ssim": visibility.ssim, "notes": notes}
-        return data, line | {"height": height, "width": width, **change, "bytes": len(data), "pixels": digest_of(picture)}
-
-    def write(self, shard: Shard, first_id: int, slots: SlotOf) -> Iterator[list[dict]]:
-        """Write the shard's part of the copy, then its ledger, which is what says that it is done; yields ledger lines as they come."""
-        keys = rows_of(self.index, shard.number)["key"].to_pylist()
-        lines: list[dict] = []
-        written: dict[str, Written] = {}
-        others: list[Written] = []
-        yielded = 0
-        change = partial(self.change, numbered=list(zip(keys, range(first_id, first_id + len(keys)), slots.tolist())), lines=lines)
-        for done in self.source.rewrite(shard, to=self.output, extension=EXTENSIONS[self.image_format], change=change):
-            if done.key:
-                written[done.key] = done
-            else:
-                others.append(done)
-            if len(lines) - yielded >= SHOWN_EVERY:
-                yield lines[yielded:]
-                yielded = len(lines)
-        if len(lines) != len(keys):
-            raise changed(self.source, f"{shard.path} has {len(lines)} images, {len(keys)} were listed")
-        if others:
-            columns = {"name": [o.name for o in others], "sha256": [o.sha256 for o in others], "bytes": [o.size for o in others]}
-            self.ledger.write_table(f"others/{ledger_name(shard.number)}", pa.table(columns))
-        for line in lines:
-            if line["key"] in written:
-                line |= {"name": written[line["key"]].name, "sha256": written[line["key"]].sha256}
-        self.ledger.write_table(f"ledger/{ledger_name(shard.number)}", pa.Table.from_pylist(lines, schema=LEDGER))
-        yield lines[yielded:]
-
-    def change(self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict]) -> Iterator[bytes | None]:
-        """Protected bytes in the order of the items, made by threads; each image's ledger line is appended to `lines`."""
-        poison = poison_here(self.poison)
-
-        def tasks() -> Iterator[tuple[Item, int, int]]:
-            for place, item in enumerate(items):
-                if place >= len(numbered) or numbered[place][0] != item.key:
-                    raise changed(self.source, f"{item.key} was not listed there")
-                yield item, numbered[place][1], numbered[place][2]
-
-        with ThreadPoolExecutor(self.threads) as pool:
-            for data, line in in_order(pool, lambda task: self.protect(task[0], task[1], task[2], poison), tasks(), ahead=2 * self.threads):
-                lines.append(line)
-                yield data
-
-
-def perturbed(clean: Picture, poison: Poison, slot: int, *, key: str) -> Picture:
-    """The picture with its perturbation, which every frame of an animation carries."""
-    motion = clean.motion
-    if motion:
-        frames = tuple((poison.apply(rgb, slot, key=key), alpha) for rgb, alpha in motion.frames)
-        motion = replace(motion, frames=frames)
-    return replace(clean, rgb=poison.apply(clean.rgb, slot, key=key), motion=motion)
-
-
-def changed(source: Source, what: str) -> ValueError:
-    return ValueError(f"{source.root} changed while it was read: {what}; leave it alone during a run, and name a new output")
-
-
-@lru_cache(maxsize=1)
-def poison_here(folder: Folder) -> Poison:
-    """The poison, read once per process."""
-    return open_poison(folder)
-
-
-def write_shards(batch: pa.Table, *, writer: Writer) -> Iterator[pa.Table]:
-    """Write each shard of `batch`; yield counts for the live view."""
-    for entry in batch.to_pylist():
-        shard: Shard = pickle.loads(entry["shard"])  # noqa: S301 - made by the driver of this run
-        for lines in writer.write(shard, entry["first_id"], np.frombuffer(entry["slots"], np.int32)):
-            yield count(lines)
-
-
-def count(lines: list[dict]) -> pa.Table:
-    return pa.table({"rows": [len(lines)], "rejected": [sum("reason" in line for line in lines)]})

@@ -1,9 +1,8 @@
 """Verify: read the whole copy back and compare it, image by image, with the ledger, and with the source where that is there."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
+from ray_ue.stages.protect.damage import Damage, Names, Part, VerifyError, Wrong
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
@@ -24,25 +24,6 @@ from ray_ue.storage.artifacts import Artifact, Folder
 
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
 PART = 256  # rows of one task
-Damage = Mapping[str, frozenset[int]]  # from the fingerprint of an export to the shards that are damaged
-
-
-class VerifyError(ValueError):
-    """The copy is not what it should be; the message names the first offending keys, and `damage` the shards to write again."""
-
-    def __init__(self, message: str, damage: Damage | None = None) -> None:
-        super().__init__(message)
-        self.damage: Damage = damage or {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """What one generation wrote into a copy; `replaced` are the keys and names that later ones wrote again, or removed."""
-
-    index: Artifact
-    exported: Artifact
-    poison: Artifact
-    replaced: frozenset[str] = frozenset()
 
 
 def verify(run: Run, parts: Sequence[Part]) -> dict:
@@ -56,13 +37,15 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     copy = open_written(run, parts)
     places = Locations.of(copy, threads=LISTED_AT_ONCE)
     work = [(part, *match(part, places)) for part in parts]
-    refuse_missing(work)
     count, some = places.unclaimed()
     Names(count=count, some=some).refuse("in the copy that this run never wrote")
     there = files_of(run.source, parts)
-    progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _, _ in work for _, _, positions in tasks))
-    facts, faults, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], defaultdict(set)
-    for part, tasks, _, _ in work:
+    progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _ in work for _, _, positions in tasks))
+    facts, faults, missing, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], Names(), Wrong()
+    for part, tasks, absent in work:
+        for shard, names in absent.items():
+            damage.add(part, shard, names)
+            missing.add(names)
         side_by_side, threads = share_out(
             run.machines,
             run.resources,
@@ -71,29 +54,36 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
             limits=run.recipe.limits(),
             largest=partial(largest_of, part.exported.folder),
         )
-        checker = checker_of(run, part, copy=copy, threads=threads)
+        checker = checker_of(run, part, copy=copy, threads=threads, missing=frozenset().union(*absent.values()))
         shards = checker.source.shards()
         gone = {number: gone_from(shards[number], there) for number, _, _ in tasks}
         items = [pack(places.shards, shards[number], begin, places.at[at], gone=gone[number]) for number, begin, at in tasks]
         for result in stream(items, work=check_rows, arguments={"checker": checker}, cpus=1, tasks=side_by_side):
             faults += result["faults"]
-            damage[part.exported.fingerprint] |= {result["shard"]} if result["faults"] else set()
+            damage.add(part, result["shard"], result["wrong"])
             facts["most_levels"] = max(facts["most_levels"], result["most"])
             for name, column in (("images", "rows"), ("originals", "originals"), ("saved_anew", "saved_anew")):
                 facts[name] += result[column]
             progress.add(result["rows"])
     progress.close()
+    others = check_others(run, parts, damage)
+    told = [missing.text("missing from the copy")] if missing.count else []
     if faults:
         shown = "; ".join(sorted(faults)[:SHOWN])
-        raise VerifyError(f"{counted(len(faults), 'image')} of {run.output.uri} not as written: {shown}", frozen(damage))
+        told.append(f"{counted(len(faults), 'image')} of {run.output.uri} not as written: {shown}")
+    if others.wrong:
+        shown = ", ".join(others.wrong[:SHOWN])
+        told.append(f"{counted(len(others.wrong), 'file')} beside the images missing or changed: {shown}")
+    if told:
+        raise VerifyError("; ".join(told), damage.frozen())
     if not facts["most_levels"]:
         raise VerifyError(f"no image of {run.output.uri} differs from its original: nothing is protected")
-    facts |= {"budget": parts[-1].poison.facts["most"], "other_files": check_others(run, parts)}
+    facts |= {"budget": parts[-1].poison.facts["most"], "other_files": others.count}
     parts[-1].exported.folder.write_json("verified.json", facts)
     return facts
 
 
-def checker_of(run: Run, part: Part, *, copy: Source, threads: int) -> Checker:
+def checker_of(run: Run, part: Part, *, copy: Source, threads: int, missing: frozenset[str]) -> Checker:
     recipe = run.recipe
     return Checker(
         source=listed_source(run, part.index),
@@ -109,6 +99,7 @@ def checker_of(run: Run, part: Part, *, copy: Source, threads: int) -> Checker:
         classes=part.index.facts["classes"],
         copied_classes=copy.class_names(),
         replaced=part.replaced,
+        missing=missing,
     )
 
 
@@ -117,8 +108,20 @@ def open_written(run: Run, parts: Sequence[Part]) -> Source:
     try:
         return open_source(run.output.uri, format=format_of(parts[0].index), carry=run.recipe.patterns())
     except ValueError as error:
-        whole = {part.exported.fingerprint: frozenset(map(shard_of, part.exported.folder.names("ledger"))) for part in parts}
-        raise VerifyError(f"{run.output.uri} holds no copy any more", whole) from error
+        raise VerifyError(f"{run.output.uri} holds no copy any more", all_written(parts)) from error
+
+
+def all_written(parts: Sequence[Part]) -> Damage:
+    """The names of all that the copy should hold."""
+    whole = Wrong()
+    for part in parts:
+        folder = part.exported.folder
+        for name in folder.names("ledger"):
+            whole.add(part, shard_of(name), live(folder.read_table(f"ledger/{name}"), replaced=part.replaced)["name"].to_pylist())
+        for name in folder.names("others"):
+            others = folder.read_table(f"others/{name}")["name"].to_pylist()
+            whole.add(part, shard_of(name), [other for other in others if other not in part.replaced])
+    return whole.frozen()
 
 
 def format_of(index: Artifact) -> str:
@@ -147,60 +150,42 @@ def shard_of(name: str) -> int:
     return int(name.removesuffix(".parquet").rpartition("-")[2])
 
 
-def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarray]], "Names", set[int]]:
-    """(source shard, first of its live lines, their places in the copy), at most PART lines each; the missing names, and their shards.
+def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarray]], dict[int, list[str]]]:
+    """(source shard, first of its live lines, their places in the copy), at most PART lines each; and by shard the names that are missing.
 
     Fails when names are doubled, or the ledger does not account for every image.
     """
     tasks: list[tuple[int, int, np.ndarray]] = []
-    missing, doubled, damaged, total = Names(), Names(), set[int](), 0
+    missing, doubled, total = dict[int, list[str]](), Names(), 0
     for name in part.exported.folder.names("ledger"):
         shard = shard_of(name)
         lines = part.exported.folder.read_table(f"ledger/{ledger_name(shard)}")
         total += len(lines)
         positions, gone, twice = places.claim(live(lines, replaced=part.replaced)["name"].to_pylist())
-        missing.add(gone)
+        missing |= {shard: gone} if gone else {}
         doubled.add(twice)
-        damaged |= {shard} if gone else set()
         tasks += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
     doubled.refuse("written under a name that another one has")
     if total != part.index.facts["rows"]:
-        raise VerifyError(f"the source has {part.index.facts['rows']:,} images, the ledger accounts for {total:,}")
-    return tasks, missing, damaged
+        folder = part.exported.folder.uri
+        raise VerifyError(
+            f"the source has {part.index.facts['rows']:,} images, the ledger accounts for {total:,}: a part of {folder} was deleted; "
+            "remove that folder, and ray-ue protect writes the copy again with the same patterns"
+        )
+    return tasks, missing
 
 
-def refuse_missing(work: Sequence[tuple[Part, list, "Names", set[int]]]) -> None:
-    damage = {part.exported.fingerprint: frozenset(shards) for part, _, _, shards in work if shards}
-    names = Names()
-    for _, _, missing, _ in work:
-        names = Names(count=names.count + missing.count, some=sorted([*names.some, *missing.some])[:SHOWN])
-    names.refuse("missing from the copy", damage)
+@dataclass(frozen=True, kw_only=True)
+class Others:
+    """How many files beside the images a copy should hold, and the names of those that it does not hold as they were written."""
+
+    count: int
+    wrong: list[str]
 
 
-def frozen(damage: Mapping[str, set[int]]) -> Damage:
-    return {fingerprint: frozenset(shards) for fingerprint, shards in damage.items() if shards}
-
-
-@dataclass(kw_only=True)
-class Names:
-    """A number of names of which the first few are kept."""
-
-    count: int = 0
-    some: list[str] = field(default_factory=list)
-
-    def add(self, names: list[str]) -> None:
-        self.count += len(names)
-        self.some = sorted([*self.some, *names])[:SHOWN]
-
-    def refuse(self, what: str, damage: Damage | None = None) -> None:
-        if self.count:
-            shown = f"{', '.join(self.some)}{', …' if self.count > len(self.some) else ''}"
-            raise VerifyError(f"{counted(self.count, 'image')} {what}: {shown}", damage)
-
-
-def check_others(run: Run, parts: Sequence[Part]) -> int:
-    """Every file that is no image lies in the copy with the bytes that were written; returns their number."""
-    count, wrong, damage = 0, [], defaultdict[str, set[int]](set)
+def check_others(run: Run, parts: Sequence[Part], damage: Wrong) -> Others:
+    """Compare every file that is no image with the checksum of what was written."""
+    count, wrong = 0, []
     for part in parts:
         for name in part.exported.folder.names("others"):
             for line in part.exported.folder.read_table(f"others/{name}").to_pylist():
@@ -209,10 +194,8 @@ def check_others(run: Run, parts: Sequence[Part]) -> int:
                 count += 1
                 if not run.output.exists(line["name"]) or digest(run.output, line["name"]) != line["sha256"]:
                     wrong.append(line["name"])
-                    damage[part.exported.fingerprint].add(shard_of(name))
-    if wrong:
-        raise VerifyError(f"{counted(len(wrong), 'file')} beside the images missing or changed: {', '.join(wrong[:SHOWN])}", frozen(damage))
-    return count
+                    damage.add(part, shard_of(name), [line["name"]])
+    return Others(count=count, wrong=wrong)
 
 
 def digest(folder: Folder, name: str) -> str:

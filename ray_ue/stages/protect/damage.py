@@ -1,0 +1,63 @@
+"""What is wrong with a copy: names of what is not as it was written, by the generation that wrote it, and the error that says so."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ray_ue.progress import counted
+from ray_ue.stages.protect.locations import SHOWN
+from ray_ue.storage.artifacts import Artifact
+
+Damage = Mapping[str, Mapping[int, frozenset[str]]]  # by the fingerprint of an export, and by shard: names of what is not as written
+
+
+class VerifyError(ValueError):
+    """The copy is not what it should be; the message names the first offending keys, and `damage` all that is to be written again."""
+
+    def __init__(self, message: str, damage: Damage | None = None) -> None:
+        super().__init__(message)
+        self.damage: Damage = damage or {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one generation wrote into a copy; `replaced` are the keys and names that later ones wrote again, or removed."""
+
+    index: Artifact
+    exported: Artifact
+    poison: Artifact
+    replaced: frozenset[str] = frozenset()
+
+
+class Wrong:
+    """Names of what is not as it was written, as they are found."""
+
+    def __init__(self) -> None:
+        self.names = defaultdict[str, defaultdict[int, set[str]]](lambda: defaultdict(set))
+
+    def add(self, part: Part, shard: int, names: Iterable[str]) -> None:
+        self.names[part.exported.fingerprint][shard] |= set(names)
+
+    def frozen(self) -> Damage:
+        found = {export: {shard: frozenset(names) for shard, names in shards.items() if names} for export, shards in self.names.items()}
+        return {export: shards for export, shards in found.items() if shards}
+
+
+@dataclass(kw_only=True)
+class Names:
+    """A number of names of which the first few are kept."""
+
+    count: int = 0
+    some: list[str] = field(default_factory=list)
+
+    def add(self, names: list[str]) -> None:
+        self.count += len(names)
+        self.some = sorted([*self.some, *names])[:SHOWN]
+
+    def text(self, what: str) -> str:
+        shown = f"{', '.join(self.some)}{', …' if self.count > len(self.some) else ''}"
+        return f"{counted(self.count, 'image')} {what}: {shown}"
+
+    def refuse(self, what: str) -> None:
+        if self.count:
+            raise VerifyError(self.text(what))
