@@ -83,7 +83,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
         lines.append(f"verified        {verified_line(job.recipe, proved)}")
-    lines += [f"publish         {ORDER}"]
+    lines += [f"publish         {ORDER}"] if job.recipe.image_format not in LOSSY else []
     lines += [f"warning         {warning}" for warning in [*facts["warnings"], *copied_twice(job)]]
     print("\n".join(map(printed, lines)))
     return 0
@@ -125,6 +125,10 @@ def file_lines(facts: dict, folder: Folder) -> list[str]:
     lines = []
     if (carried := facts["carried"])["count"]:
         lines.append(f"copied as is    {carried['count']:,} beside the images: {some(carried)}")
+    if packed := facts.get("unchanged"):
+        lines.append(f"copied as is    {packed}")
+    if idle := facts.get("idle"):
+        lines.append(f"warning         --carry: no file fits {', '.join(map(repr, idle))}")
     if left_out := facts["left_out"]:
         parts = [f"{group['count']:,} {reason} ({some(group)})" for reason, group in sorted(left_out.items())]
         lines.append(f"left out        {'; '.join(parts)}; --carry PATTERN copies what you name")

@@ -126,6 +126,8 @@ class Recipe:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.image_size and self.image_size < 16:
             raise ValueError(f"--image-size {self.image_size} is too small; give 16 or more, or auto for a side that suits the pictures")
+        if self.resize**2 > self.max_pixels:
+            raise ValueError(f"--resize {self.resize} makes more pixels than --max-pixels {self.max_pixels} allows; give a smaller side")
         if self.resize and self.resize < 8:
             raise ValueError(f"--resize {self.resize} is too small; give 8 or more, or 0 to keep every image's size")
 

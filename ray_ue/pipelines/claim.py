@@ -1,18 +1,22 @@
-"""The claim of a copy: what its private work folder says of the request that made it, and which later request may write there."""
+"""The claim of a copy: where one may lie, what its private work folder says of the request that made it, and who may write there later."""
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
+from ray_ue.sources.storage import is_local
 from ray_ue.storage.artifacts import Folder, finished
 
 CLAIM = "claim.json"
+PRIVATE = ".ray-ue"  # ends the name of every private work folder
 TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
 def work_of(output: Folder) -> Folder:
     """The private work folder of a copy: perturbations, clusters, ledger. It must not be published."""
-    return Folder(output.uri + ".ray-ue")
+    return Folder(output.uri + PRIVATE)
 
 
 def is_copy(uri: str) -> bool:
@@ -59,3 +63,29 @@ def refuse_foreign(job: Job) -> None:
             f"{job.output.uri} holds a copy made with another recipe: {'; '.join(changed)}; "
             f"name a new output, or remove {job.output.uri} and {job.work.uri} to start over"
         )
+
+
+def refuse_place(output: Folder) -> None:
+    """Refuse a local output where no folder can be, or in a folder that must stay private."""
+    if not output.local:
+        return
+    try:
+        os.lstat(work_of(output).uri)
+    except FileNotFoundError:
+        pass
+    except NotADirectoryError:
+        raise ValueError(f"{output.uri} lies below a file, where no folder can be; name another output") from None
+    except OSError as error:
+        raise ValueError(f"{output.uri} cannot be an output: {error.strerror}; name another one") from None
+    for folder in (Path(output.uri), *Path(output.uri).parents):
+        if folder.name.endswith(PRIVATE):
+            raise ValueError(f"{output.uri} lies in {folder}: folders of this name hold what undoes a protection; name another output")
+
+
+def refuse_overlap(job: Job) -> None:
+    source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
+    if job.source.only and output != source:
+        return  # the source is chosen files of a folder, and the copy may lie in the same folder
+    for one, other in ((source, output), (output, source)):
+        if one == other or one.startswith(other.rstrip("/") + "/"):
+            raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")

@@ -11,24 +11,19 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, size_before, work_of
+from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, refuse_overlap, refuse_place, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
-from ray_ue.pipelines.rehearsal import Look, rehearse
+from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
 from ray_ue.pipelines.standing import COPIED
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
-from ray_ue.sources.storage import is_local, normal
+from ray_ue.sources.storage import normal
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 from ray_ue.storage.locks import alone
 
 if TYPE_CHECKING:
     from ray_ue.methods import Method
-
-JPEG = (
-    "  warning  --image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget\n"
-    "           cannot be promised for what a reader decodes; use png or webp unless you only want to look at the effect"
-)
 
 
 def plan(
@@ -49,6 +44,7 @@ def plan(
     if not output.strip():
         raise ValueError("the output is missing; name a folder for the copy: ray-ue protect photos/ photos-protected/")
     target = Folder.at(output)
+    refuse_place(target)
     if not recipe.image_size:
         before = size_before(work_of(target))
         recipe = replace(recipe, image_size=before) if before else sized(recipe, opened_source)
@@ -105,15 +101,6 @@ def refuse_mismatch(method: "Method", recipe: Recipe, resources: Resources) -> N
         raise ValueError(f"{reason}; ask for --workers 1, got {resources.workers}")
 
 
-def refuse_overlap(job: Job) -> None:
-    source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
-    if job.source.only and output != source:
-        return  # the source is chosen files of a folder, and the copy may lie in the same folder
-    for one, other in ((source, output), (output, source)):
-        if one == other or one.startswith(other.rstrip("/") + "/"):
-            raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")
-
-
 def describe(job: Job, found: Look, *, nodes: str = "") -> str:
     """The plan of a run, for people, after a look at its images; for the nodes that `nodes` describes also where each stage runs."""
     plan = estimate(job.source, recipe=job.recipe)
@@ -150,7 +137,7 @@ def check_before(job: Job, *, until: str) -> None:
     if job.output.local:
         check_room(estimate(job.source, recipe=job.recipe), output=job.output)
     if job.recipe.image_format == "jpeg":
-        say(JPEG)
+        say(f"  warning  {JPEG}")
     if is_copy(job.source.address):
         say(f"  warning  {COPIED.format(job.source.address)}")
     if reaches(until, "export"):

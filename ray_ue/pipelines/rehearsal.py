@@ -19,11 +19,16 @@ from ray_ue.pipelines.planning import check_room, estimate
 from ray_ue.pipelines.standing import Standing
 from ray_ue.progress import counted
 from ray_ue.sources import Shard
+from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import group, some
 from ray_ue.stages.protect.rejected import allowed
 from ray_ue.stages.protect.summary import large_line
 from ray_ue.storage.artifacts import Folder
 
+JPEG = (
+    "--image-format jpeg is lossy: it removes much of the perturbation, so it removes much of the protection, and the budget cannot be "
+    "promised for what a reader decodes; use png or webp unless you only want to look at the effect"
+)
 PACKED = 8  # shards at most that a dry run reads to count rows
 LOOKED_AT = 5000  # images at most, whose headers a dry run reads
 PIXELS = 300_000_000  # that it decodes, in the order of the images: some seconds
@@ -60,7 +65,8 @@ class Look:
         named = f"{counted(len(self.unusable), 'image')} to be left out of the {self.rows:,} looked at ({named_some(self.unusable)})"
         lines = {"rejected": named} if self.unusable else {}
         lines |= {"warning": large_line(self.large, job.recipe)} if self.large["count"] else {}
-        return [*lines.items(), *self.standing.lines(job).items()]
+        lossy = [("warning", JPEG)] if job.recipe.image_format in LOSSY else []
+        return [*lossy, *lines.items(), *self.standing.lines(job).items()]
 
 
 def look(job: Job) -> Look:

@@ -87,6 +87,11 @@ class ArrowFiles(Packed):
         state = json.loads(next(self.place.fetch(iter([file.path]))))
         return json.dumps({**state, "_fingerprint": None}, indent=2, sort_keys=True).encode()
 
+    def unchanged(self) -> list[str]:
+        first = next(shard for shard in self.shards() if not shard.files)
+        with self.open_file(first.path) as (whole, reader):
+            return sorted({*reader.schema.names} - {_column(whole, path=first.path).name, "label"})
+
     def pack_rows(self, shard: Shard) -> pa.Table:
         with self.open_file(shard.path) as (whole, reader):
             column = _column(whole, path=shard.path)

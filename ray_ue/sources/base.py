@@ -124,7 +124,7 @@ class Source(ABC):
         looked_at = [name for name, size in sidecars.items() if size][: None if is_local(self.root) else MOST_LOOKED_AT]
         why = {name: why_head_left_out(name, head) for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True)}
         for name in looked_at:
-            if not why[name] and is_looked_into(name):
+            if not why[name] and is_looked_into(name, sidecars[name]):
                 with self.place.open(name) as file:
                     why[name] = why_content_left_out(name, file)
         return why
@@ -153,6 +153,10 @@ class Source(ABC):
     def save_listing(self, folder: Folder) -> None:
         """Keep the shards in `folder` for later stages and other processes, as `listing.parquet`: one line per file."""
         save_listing(self.shards(), folder)
+
+    def unchanged(self) -> list[str]:
+        """What else the packed files hold that is copied with the images, unread: kinds of members or columns of the first of them."""
+        return []
 
     def takes(self, name: str) -> bool:
         """Whether a file's name alone makes it an image."""

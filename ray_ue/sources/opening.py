@@ -7,6 +7,7 @@ from typing import Final, Literal, cast
 
 from braceexpand import braceexpand
 
+from ray_ue.progress import counted
 from ray_ue.registry import pick
 from ray_ue.sources.arrow import ArrowFiles
 from ray_ue.sources.base import Source
@@ -85,27 +86,30 @@ def _globbed(root: str, pattern: str) -> list[str]:
 
 
 def _guess(names: Sequence[str], *, uri: str) -> str:
-    """The one format that all of these files fit; a mixture is the user's to decide, as the rest would be copied unprotected."""
-    count: Counter[str] = Counter()
+    """The one format that all of these files fit; a mixture is the user's to decide, as the rest would be left out.
+
+    Archives beside others are left out; where there is nothing else, they must be unpacked.
+    """
+    count, packed = Counter[str](), Counter[str]()
     for name in names:
         if PACKED_TAR.search(name):
-            count["compressed tar"] += 1
+            packed["compressed tar"] += 1
         elif ARCHIVE.search(name):
-            count["archive"] += 1
+            packed["archive"] += 1
         elif suffix_of(name).lower() in SUFFIXES:
             count[suffix_of(name).lower()] += 1
         elif kind_of_name(name) == "image":
             count["image"] += 1
-    counted = " and ".join(f"{number} {what} file{'s' if number > 1 else ''}" for what, number in sorted(count.items()))
+    told = " and ".join(counted(number, f"{what} file") for what, number in sorted((count or packed).items()))
     if len(count) > 1:
         raise ValueError(
-            f"{uri!r} mixes {counted}; say --format {' or '.join(FORMATS)} to choose which are protected: "
+            f"{uri!r} mixes {told}; say --format {' or '.join(FORMATS)} to choose which are protected: "
             "packed files of another format are then left out of the copy"
         )
-    if "compressed tar" in count:
-        raise ValueError(f"{uri!r} has {counted}; shards must be plain .tar files: decompress them first")
-    if "archive" in count:
-        raise ValueError(f"{uri!r} has {counted}; unpack them first into a folder of images")
+    if "compressed tar" in packed and not count:
+        raise ValueError(f"{uri!r} has {told}; shards must be plain .tar files: decompress them first")
+    if packed and not count:
+        raise ValueError(f"{uri!r} has {told}; unpack them first into a folder of images")
     return SUFFIXES.get(next(iter(count), ""), "folder")
 
 

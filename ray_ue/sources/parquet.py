@@ -47,6 +47,11 @@ class ParquetFiles(Packed):
         with self.open_file(first.path) as file:
             return class_names(file.schema_arrow)
 
+    def unchanged(self) -> list[str]:
+        first = next(shard for shard in self.shards() if not shard.files)
+        with self.open_file(first.path) as file:
+            return sorted({*file.schema_arrow.names} - {_column(file, path=first.path).name, "label"})
+
     def pack_rows(self, shard: Shard) -> pa.Table:
         """`size` is the mean over the row group: the true ones would mean reading all images."""
         with self.open_file(shard.path) as file:

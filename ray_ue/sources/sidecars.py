@@ -29,18 +29,25 @@ TAKEOUT = re.compile(r"\.(jpe?g|png|gif|webp|heic|heif|bmp|tiff?|mp4|mov|mp|dng)
 
 # The same in files of other names: an album, its comments, its titles.
 TAKEOUT_NAMES: Final = frozenset(("shared_album_comments.json", "user-generated-memory-titles.json", "print-subscriptions.json"))
-TAKEOUT_WORDS = re.compile(
+PLACE_WORDS = re.compile(
     rb'"(geoData|geoDataExif|geoInfo|latitude|latitudeE7|locationEnrichment|contentOwnerName|photoTakenTime)"\s*:'
     rb'|"people"\s*:\s*\[\s*\{\s*"name"'
+    rb"|\b(?i:gps_?)(?:[Ll]atitude|[Ll]ongitude|[Pp]osition|[Cc]oordinates)\b"
+    rb'|"(?:lat|lng|lon|longitude)"\s*:\s*"?-?\d'
+    rb"|<(?:trkpt|wpt)\b[^>]{0,80}\blat="
 )
+PLACE_COLUMNS: Final = frozenset((b"latitude", b"longitude", b"lat", b"lon", b"lng"))
+# A picture in letters (base64), as annotation tools and web pages hold it: the first letters of PNG, JPEG, WebP and GIF.
+PICTURE_WORDS = re.compile(rb"(?:iVBORw0KGgo|\\?/9j\\?/|UklGR|R0lGOD)[A-Za-z0-9+/\\]{64}|data:image/[a-z.+-]+;base64,")
 MOST_WORDS = 2**20  # bytes that are searched at a time
 LONGEST_WORDS = 256  # bytes of a piece that are searched again with the next
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)  # what a column of pictures may be
 PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
 
-HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places (Takeout)"
+HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places or people"
 DISGUISED, TABLES = "no texts in spite of their names", "tables that hold pictures or other binary data"
+TEXTS = "texts that hold pictures"
 KINDS: Final = {
     "archives": ".zip .7z .rar .gz .tgz .bz2 .xz .zst .tar .tbz2 .txz .iso .dmg",
     "video and sound": ".mp4 .mov .avi .mkv .webm .m4v .3gp .mts .mpg .mpeg .wmv .mp3 .wav .flac .m4a .ogg .aac",
@@ -84,15 +91,16 @@ def why_head_left_out(name: str, head: bytes) -> str:
     return "" if is_text else DISGUISED
 
 
-def is_looked_into(name: str) -> bool:
-    """Whether more than a known sidecar's first bytes decide whether it travels."""
-    return suffix_of(name).lower() in (".json", ".parquet")
+def is_looked_into(name: str, size: int) -> bool:
+    """Whether more than a known sidecar's first bytes decide whether it travels; captions that are too short for a picture are not read."""
+    return size > LONGEST_WORDS or suffix_of(name).lower() not in (*CAPTIONS, *WORDS)
 
 
 def why_content_left_out(name: str, file: Stream) -> str:
-    """Why a known sidecar does not travel, by its content: places and people in JSON, pictures in a table; empty if it does."""
-    if suffix_of(name).lower() == ".json":
-        return PLACES if _has_words(file) else ""
+    """Why a known sidecar does not travel, by its content: places and people, or pictures; empty if it does."""
+    suffix = suffix_of(name).lower()
+    if suffix != ".parquet":
+        return _why_words_left_out(file, is_table=suffix in (".csv", ".tsv"))
     try:
         kinds = list(_leaves(pq.read_schema(file)))  # from the end of the file, however large it is
     except pa.ArrowException:  # no reader can open it, but its bytes may still be those of pictures
@@ -102,14 +110,22 @@ def why_content_left_out(name: str, file: Stream) -> str:
     return TABLES if any(is_bytes(kind) for is_bytes in BYTES for kind in kinds) else ""
 
 
-def _has_words(file: Stream) -> bool:
-    """Whether the words of a Takeout are in it, wherever; it is read piece by piece."""
+def _why_words_left_out(file: Stream, *, is_table: bool) -> str:
+    """Why a text does not travel, by its words, wherever they are; it is read piece by piece."""
     end = b""
     while piece := file.read(MOST_WORDS):
-        if TAKEOUT_WORDS.search(end + piece):
-            return True
+        if PICTURE_WORDS.search(end + piece):
+            return TEXTS
+        if PLACE_WORDS.search(end + piece) or (is_table and not end and _names_places(piece)):
+            return PLACES
         end = piece[-LONGEST_WORDS:]
-    return False
+    return ""
+
+
+def _names_places(table: bytes) -> bool:
+    """Whether the first line of a table has a column of places."""
+    header = re.split(rb"[,;\t]", table.split(b"\n", 1)[0].lower())
+    return not PLACE_COLUMNS.isdisjoint(column.strip(b" \"'\r") for column in header)
 
 
 def _leaves(schema: Iterable[pa.Field]) -> Iterator[pa.DataType]:

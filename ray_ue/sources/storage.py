@@ -15,7 +15,7 @@ from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
 from ray_ue.sources.walk import LINKED, PART, Entry, walk, within
-from ray_ue.storage.addresses import refuse_secrets
+from ray_ue.storage.addresses import refuse_nowhere, refuse_secrets
 
 BLOCK = 4 * 2**20  # bytes per ranged read: the latency of one request is then small against its transfer
 HEAD = 32  # bytes that tell what kind of file it is
@@ -37,6 +37,7 @@ def batches(things: Iterator[T], *, size: int) -> Iterator[list[T]]:
 def normal(uri: str) -> str:
     """An absolute path for local places, the URI without a closing slash for others; a `ValueError` if it carries a password or key."""
     refuse_secrets(uri)
+    refuse_nowhere(uri)
     if get_protocol(uri) in ("file", "local"):
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://").removeprefix("local://")))
     return uri.rstrip("/")

@@ -10,6 +10,7 @@ from typing import ClassVar, final
 import pyarrow as pa
 
 from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, match_replies
+from ray_ue.sources.image_files import suffix_of
 from ray_ue.sources.members import Member, labels, members
 from ray_ue.sources.naming import printable, safe, stems
 from ray_ue.sources.packed import Packed
@@ -30,6 +31,11 @@ class WebDataset(Packed):
 
     def class_names(self) -> list[str]:
         return []
+
+    def unchanged(self) -> list[str]:
+        first = next(shard for shard in self.shards() if not shard.files)
+        with self.place.open(first.path) as file:
+            return sorted({suffix_of(m.info.name) or m.info.name for m in members(file, shard=first.path) if m.role == "other"})
 
     def pack_rows(self, shard: Shard) -> pa.Table:
         with self.place.open(shard.path) as file:

@@ -24,6 +24,13 @@ def without_credentials(address: str) -> str:
     return scheme + (where.partition("?")[0] if scheme else where)
 
 
+def refuse_nowhere(address: str) -> None:
+    """A `ValueError` for a store without a bucket: without its slashes it would be a local folder of that name."""
+    scheme, mark, where = address.partition("://")
+    if mark and scheme not in ("file", "local", "memory") and not where.strip("/"):
+        raise ValueError(f"{address!r} names no bucket; write for example {scheme}://bucket/photos")
+
+
 def refuse_secrets(address: str) -> None:
     """A `ValueError` for an address with a password or key in it, which repeats neither."""
     scheme, user, where = split_credentials(address)

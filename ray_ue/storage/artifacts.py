@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
-from ray_ue.storage.addresses import refuse_secrets
+from ray_ue.storage.addresses import refuse_nowhere, refuse_secrets
 from ray_ue.storage.cache import fetched
 
 MANIFEST = "manifest.json"
@@ -33,6 +33,7 @@ class Folder:
     @classmethod
     def at(cls, uri: str) -> "Folder":
         """`uri` made absolute when it is local, without a trailing slash."""
+        refuse_nowhere(str(uri))
         text = str(uri).rstrip("/") or "/"
         refuse_secrets(text)
         if "://" not in text:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import tarfile
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from source_makers import fill, identity, picture
 
 from ray_ue.sources import open_source
 from ray_ue.sources.naming import readable, stems
-from ray_ue.sources.sidecars import DISGUISED, HIDDEN, PLACES, TABLES, UNKNOWN, is_hidden, why_left_out
+from ray_ue.sources.sidecars import DISGUISED, HIDDEN, PLACES, TABLES, TEXTS, UNKNOWN, is_hidden, why_left_out
 from ray_ue.sources.walk import CIRCLE, NOWHERE, SPECIAL
 from ray_ue.stages.protect.summary import beside_lines
 
@@ -114,6 +116,14 @@ DISGUISES = {
     "metadata(1).json": (b'{"title": "a.jpg", "geoDataExif": {"latitude": 52.5}}', PLACES),
     "people.json": (b'{"people": [ {"name": "Ada"} ]}', PLACES),
     "long.json": (b'{"a": "' + b"x" * (2**20 - 12) + b'", "geoData": {"latitude": 52.5}}', PLACES),
+    "labelme.json": (b'{"imagePath": "a.jpg", "imageData": "' + b64encode(picture(3)) + b'"}', TEXTS),
+    "page.md": (b"![](data:image/png;base64,iVBORw0KGgo" + b"A" * 400 + b")", TEXTS),
+    "letters.txt": (b64encode(picture(3)), TEXTS),
+    "exiftool.json": (b'[{"SourceFile": "a.jpg", "GPSPosition": "52 deg 30 N"}]', PLACES),
+    "flat.json": (b'{"lat": 52.5, "lon": 13.4}', PLACES),
+    "metadata.jsonl": (b'{"file_name": "a.jpg", "geoData": {"latitude": 52.5}}', PLACES),
+    "track.xml": (b'<gpx><trkpt lat="52.5" lon="13.4"/></gpx>', PLACES),
+    "where.csv": (b'file_name,"Latitude",longitude\na.jpg,52.5,13.4\n', PLACES),
     "shared_album_comments.json": (b"{}", PLACES),
     "sneak.txt": (picture(3), DISGUISED),
     "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),
@@ -126,6 +136,8 @@ HONEST = {
     "metadata.parquet": table(pa.array(["a caption"])),
     "captions.json": b'{"a.jpg": "people on a street, at some latitude"}',
     "broken/metadata.parquet": b"PAR1 not a table",
+    "captions.csv": b"file_name,text\na.jpg,a latitude of 52.5\n",
+    "caption.txt": b"a path such as /9j/ is no picture",
     "wide.txt": "a caption".encode("utf-16"),
     "empty.txt": b"",
 }
@@ -151,3 +163,23 @@ def test_a_pattern_that_fits_no_file_is_told(tmp_path: Path) -> None:
     fill(tmp_path, {"a.jpg": picture(0), "b.yaml": b"x"})
     assert "carry" not in beside_lines(open_source(str(tmp_path), carry=("*.yaml",)))
     assert beside_lines(open_source(str(tmp_path), carry=("*.yaml", "../x")))["carry"] == "no file fits '../x'"
+
+
+def test_archives_beside_images_are_left_out_and_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.jpg": picture(0), "originals.zip": b"PK", "more.tar.gz": b"x"})
+    source = open_source(str(tmp_path))
+    assert source.format == "folder"
+    assert source.left_out() == [("more.tar.gz", "archives"), ("originals.zip", "archives")]
+
+
+def test_what_packed_files_hold_besides_images_is_told(tmp_path: Path) -> None:
+    rows = {"image": [picture(0)], "label": [0], "caption": ["a cat"], "thumbnail_of": ["b"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    assert open_source(str(tmp_path / "a.parquet")).unchanged() == ["caption", "thumbnail_of"]
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        for name, data in {"0.jpg": picture(0), "0.cls": b"1", "0.mp4": b"film", "1.jpg": picture(1), "1.json": b"{}"}.items():
+            (info := tarfile.TarInfo(name)).size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    source = open_source(str(tmp_path / "b.tar"))
+    assert source.unchanged() == [".cls", ".json", ".mp4"]
+    assert "besides images goes with them, unread (in the first: .cls, .json, .mp4)" in beside_lines(source)["packed"]

@@ -20,7 +20,6 @@ def case(root: Path, name: str) -> tuple[str, str]:
     fill(root / "mixed", {"a.jpg": b"", "b.jpg": b"", "x.parquet": b"", "y.tar": b""})
     fill(root / "packed", {"a.tar.gz": b""})
     fill(root / "zipped", {"a.zip": b""})
-    fill(root / "zip beside", {"a.zip": b"", "a.jpg": b""})
     make_webdataset(root / "shards")
     uris = {
         "missing": "nowhere",
@@ -42,7 +41,6 @@ MISTAKES = {
         "say --format folder or parquet or arrow or webdataset",
         "left out of the copy",
     ],
-    "zip beside": ["mixes 1 archive file and 1 image file", "--format folder"],
     "packed": ["1 compressed tar file", "must be plain .tar files: decompress them first"],
     "zipped": ["1 archive file", "unpack them first"],
     "missing shard": ["3 of 5 files are missing", "00002.tar, 00003.tar, 00004.tar"],

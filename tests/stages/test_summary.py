@@ -18,6 +18,7 @@ from ray_ue.images.png import write_png
 from ray_ue.images.quality import deviation
 from ray_ue.sources import Item, open_source
 from ray_ue.stages.protect.ledger import LEDGER
+from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.stages.protect.summary import DRIFT, beside, summarise, warnings_of
 from ray_ue.stages.protect.writer import Writer
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
@@ -116,6 +117,7 @@ def test_every_file_beside_the_images_stands_in_a_list(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_bytes(image_bytes(0) if name == "a.png" else b"words")
     folder, source = Folder(str(tmp_path / "export")), open_source(str(tmp_path / "in"))
     folder.write_table("others/shard-000000.parquet", pa.table({"name": ["a.txt"], "sha256": [""], "bytes": [5]}))
+    write_list(folder, SCHEMA.empty_table())
     facts = beside(source, source, folder, extension=".png")
     assert facts["carried"] == {"count": 1, "some": ["a.txt"]}
     assert folder.read("beside.txt").decode() == (

@@ -18,6 +18,7 @@ from ray_ue.storage.artifacts import Artifact, Folder
 
 DRIFT = 2.0  # mean squared distance of new pictures to their clusters, over that of the first ones
 BESIDE = "beside.txt"  # lists every file that was copied, left out or renamed
+KINDS = 8  # of members or columns that are named
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
 
 
@@ -71,7 +72,8 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
     left_out: dict[str, list[str]] = {}
     for name, reason in listed.left_out():
         left_out.setdefault(reason, []).append(name)
-    renamed = indexed.renamed(extension)
+    rejected = set(folder.read_table("rejected.parquet", columns=("key",))["key"].to_pylist())
+    renamed = [(old, new) for old, new in indexed.renamed(extension) if old not in rejected]
     lines = [f"copied\t{printable(name)}\n" for name in carried]
     lines += [f"left out\t{printable(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
     lines += [f"renamed\t{old}\t{new}\n" for old, new in renamed]
@@ -79,21 +81,38 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
         folder.write(BESIDE, "".join(lines).encode())
     return {
         "carried": group(carried),
+        "unchanged": unchanged_line(listed),
+        "idle": idle_patterns(listed),
         "left_out": {reason: group(names) for reason, names in left_out.items()},
         "renamed": group([f"{old} -> {new}" for old, new in renamed]),
     }
+
+
+def unchanged_line(source: Source) -> str:
+    """What packed files hold besides images; empty if nothing."""
+    if not (kinds := source.unchanged()):
+        return ""
+    shown = ", ".join(map(printable, kinds[:KINDS])) + (", …" if len(kinds) > KINDS else "")
+    return f"what packed files hold besides images goes with them, unread (in the first: {shown}): make sure that no picture is among it"
+
+
+def idle_patterns(source: Source) -> list[str]:
+    """Patterns of `--carry` that no file fits."""
+    names = [name for name, _ in (*source.files(), *source.left_out())]
+    return [pattern for pattern in source.carry if not any(is_carried(name, (pattern,)) for name in names)]
 
 
 def beside_lines(source: Source) -> dict[str, str]:
     """The files beside the images: which are copied, and which are not."""
     carried = [file.goal for shard in source.shards() for file in shard.files if not file.is_image]
     left_out = source.left_out()
-    lines = {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
+    packed = unchanged_line(source)
+    lines = {"packed": packed} if packed else {}
+    lines |= {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
     reasons = sorted({reason for _, reason in left_out})
     parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
     told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
-    names = [name for name, _ in (*source.files(), *left_out)]
-    if idle := [pattern for pattern in source.carry if not any(is_carried(name, (pattern,)) for name in names)]:
+    if idle := idle_patterns(source):
         lines["carry"] = f"no file fits {', '.join(map(repr, idle))}"
     return lines | ({"left out": f"{told}; --carry PATTERN copies what you name"} if parts else {})
 
