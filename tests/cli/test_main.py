@@ -100,7 +100,10 @@ WRONG = {
     "same": (["protect", "{photos}", "{photos}"], "overlap: one contains the other"),
     "below a file": (["protect", "{photos}", "/dev/null/out"], "/dev/null/out lies below a file, where no folder can be"),
     "long name": (["protect", "{photos}", "{out}" + 300 * "x"], "cannot be an output: File name too long; name another one"),
-    "private": (["protect", "{photos}", "{out}.ray-ue/copy"], "out.ray-ue/copy lies in .*out.ray-ue: folders of this name hold what undoes"),
+    "private": (
+        ["protect", "{photos}", "{out}.ray-ue/copy"],
+        "out.ray-ue/copy lies in .*out.ray-ue: folders of this name hold what undoes",
+    ),
     "no bucket": (["protect", "{photos}", "s3://"], "'s3://' names no bucket; write for example s3://bucket/photos"),
     "large squares": (["protect", "{photos}", "{out}", "--resize", "99999999"], "--resize 99999999 makes more pixels than --max-pixels"),
     "unwritable": (["protect", "{photos}", "/proc/nowhere/out"], "cannot write to /proc/nowhere"),
