@@ -98,7 +98,7 @@ WRONG = {
     "foreign output": (["protect", "{photos}", "{foreign}"], "is not empty and was not written by ray-ue"),
     "inside": (["protect", "{photos}", "{photos}/out"], "overlap: one contains the other"),
     "same": (["protect", "{photos}", "{photos}"], "overlap: one contains the other"),
-    "below a file": (["protect", "{photos}", "/dev/null/out"], "/dev/null/out lies below a file, where no folder can be"),
+    "below a device": (["protect", "{photos}", "/dev/null/out"], "/dev/null/out lies below a file, where no folder can be"),
     "long name": (["protect", "{photos}", "{out}" + 300 * "x"], "cannot be an output: File name too long; name another one"),
     "private": (
         ["protect", "{photos}", "{out}.ray-ue/copy"],
