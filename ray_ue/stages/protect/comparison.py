@@ -51,7 +51,7 @@ class Checker:
     classes: list[str]
     copied_classes: list[str]
     replaced: frozenset[str]
-    missing: frozenset[str]
+    missing: frozenset[str] = frozenset()
 
     def check(self, line: dict, before: bytes | None, label: str, after: bytes, copied: str) -> Finding:
         """Compare one image of the copy; `before` is None where the original is not there, and the ledger stands for it."""

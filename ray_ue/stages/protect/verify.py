@@ -38,7 +38,7 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     places = Locations.of(copy, threads=LISTED_AT_ONCE)
     work = [(part, *match(part, places)) for part in parts]
     count, some = places.unclaimed()
-    Names(count=count, some=some).refuse("in the copy that this run never wrote")
+    foreign = Names(count=count, some=some)
     there = files_of(run.source, parts)
     progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _ in work for _, _, positions in tasks))
     facts, faults, missing, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], Names(), Wrong()
@@ -68,6 +68,7 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     progress.close()
     others = check_others(run, parts, damage)
     told = [missing.text("missing from the copy")] if missing.count else []
+    told += [foreign.text("in the copy that this run never wrote")] if foreign.count else []
     if faults:
         shown = "; ".join(sorted(faults)[:SHOWN])
         told.append(f"{counted(len(faults), 'image')} of {run.output.uri} not as written: {shown}")
