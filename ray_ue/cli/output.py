@@ -7,8 +7,7 @@ from ray_ue.cli.submit import describe_submission
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.pipelines.check import verdict
-from ray_ue.pipelines.claim import is_copy
-from ray_ue.pipelines.standing import COPIED
+from ray_ue.pipelines.standing import copied_twice
 from ray_ue.progress import counted
 from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
 from ray_ue.sources.image_files import LOSSY
@@ -84,14 +83,9 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     if until == "verify":
         lines.append(f"verified        {verified_line(job.recipe, proved)}")
     lines += [f"publish         {ORDER}"] if job.recipe.image_format not in LOSSY else []
-    lines += [f"warning         {warning}" for warning in [*facts["warnings"], *copied_twice(job)]]
+    lines += [f"warning         {warning}" for warning in [*facts["warnings"], copied_twice(job)] if warning]
     print("\n".join(map(printed, lines)))
     return 0
-
-
-def copied_twice(job: Job) -> list[str]:
-    """A warning where the source is a copy itself."""
-    return [COPIED.format(job.source.address)] if is_copy(job.source.address) else []
 
 
 def verified_line(recipe: Recipe, facts: dict) -> str:

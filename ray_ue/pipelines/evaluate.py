@@ -12,9 +12,9 @@ from ray_ue.config.grid import Grid, GridCell, grid_cells
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.claim import CLAIM, is_copy, work_of
 from ray_ue.pipelines.pace import device_here
 from ray_ue.pipelines.planning import count, median_side
-from ray_ue.pipelines.protect import CLAIM, is_copy, work_of
 from ray_ue.pipelines.values import word
 from ray_ue.registry import unknown
 from ray_ue.sources import open_source

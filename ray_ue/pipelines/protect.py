@@ -11,10 +11,10 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.claim import CLAIM, claim_of, is_copy, refuse_foreign, refuse_overlap, refuse_place, size_before, work_of
+from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
-from ray_ue.pipelines.standing import COPIED
+from ray_ue.pipelines.standing import copied_twice
 from ray_ue.pipelines.values import recipe_from
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
@@ -138,8 +138,8 @@ def check_before(job: Job, *, until: str) -> None:
         check_room(estimate(job.source, recipe=job.recipe), output=job.output)
     if job.recipe.image_format == "jpeg":
         say(f"  warning  {JPEG}")
-    if is_copy(job.source.address):
-        say(f"  warning  {COPIED.format(job.source.address)}")
+    if warning := copied_twice(job):
+        say(f"  warning  {warning}")
     if reaches(until, "export"):
         job.output.check_writable()
 

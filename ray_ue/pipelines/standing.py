@@ -22,6 +22,11 @@ READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 COPIED = "{} is a protected copy: a second change adds to the first; protect the originals instead"
 
 
+def copied_twice(job: Job) -> str:
+    """A warning where the source is a copy itself, else nothing."""
+    return COPIED.format(job.source.address) if is_copy(job.source.address) else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
@@ -52,7 +57,7 @@ class Standing:
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
-        lines = {"warning": COPIED.format(job.source.address)} if is_copy(job.source.address) else {}
+        lines = {"warning": warning} if (warning := copied_twice(job)) else {}
         if self.fresh:
             lines["join"] = f"{counted(len(self.fresh), 'file')} new or changed ({some(group(self.fresh))})"
         if self.gone:

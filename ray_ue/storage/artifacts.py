@@ -22,6 +22,7 @@ from ray_ue.storage.addresses import refuse_nowhere, refuse_secrets
 from ray_ue.storage.cache import fetched
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"  # what a run holds while it writes a folder
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Folder:
         return fs.exists(self.path(name) if name else self.path())
 
     def names(self, under: str = "") -> list[str]:
-        """Names of the files directly in `under`, sorted; empty when there is no such folder. Drafts are left out."""
+        """Names of the files directly in `under`, sorted; empty when there is no such folder. Drafts and locks are left out."""
         fs = self.fs()
         fs.invalidate_cache()
         where = self.path(under) if under else self.path()
@@ -73,7 +74,7 @@ class Folder:
             paths = cast(list[str], fs.ls(where, detail=False))
         except FileNotFoundError:
             return []
-        return sorted(name for name in map(posixpath.basename, paths) if name and ".draft-" not in name)
+        return sorted(name for name in map(posixpath.basename, paths) if name and name != LOCK and ".draft-" not in name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ray_ue.storage.artifacts import Folder
-
-LOCK = ".lock"
+from ray_ue.storage.artifacts import LOCK, Folder
 
 
 @contextmanager

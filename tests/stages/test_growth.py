@@ -50,6 +50,12 @@ def facts(done: dict[str, Artifact]) -> dict:
     return done["export"].folder.read_json("verified.json")
 
 
+def refused(root: Path, phrase: str) -> None:
+    """Verification fails, and says why."""
+    with pytest.raises(VerifyError, match=phrase):
+        pipeline.verify(str(root / "out"), resources=LOCAL)
+
+
 NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(6)]
 
 
@@ -188,10 +194,7 @@ def test_mending_touches_nothing_but_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "out/cats/0.png").unlink()
     (tmp_path / "out/captions.txt").write_text("other words")
     (tmp_path / "out/dogs/0.png").write_bytes(b"x")
-    with pytest.raises(
-        VerifyError, match=r"1 image missing .*cats/0.*; 1 image of \S+ not as written: dogs/0.*; 1 file beside .*captions\.txt"
-    ):
-        pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
+    refused(tmp_path, r"1 image missing .*cats/0.*; 1 image of \S+ not as written: dogs/0.*; 1 file beside .*captions\.txt")
     run(tmp_path, **OWN)
     assert snapshot(tmp_path / "out") == before
 
@@ -224,8 +227,7 @@ def test_a_damaged_copy_is_mended_by_the_same_line(damage: str, tmp_path: Path) 
     else:
         (tmp_path / "out" / ("captions.txt" if damage == "caption" else "cats/1.png")).write_bytes(b"x")
     if damage != "folder":
-        with pytest.raises(VerifyError, match=r"missing|cannot be read back|changed"):
-            pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
+        refused(tmp_path, r"missing|cannot be read back|changed")
     run(tmp_path, **OWN)
     assert snapshot(tmp_path / "out") == before
 

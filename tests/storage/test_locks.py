@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ray_ue.storage.artifacts import Folder
+from ray_ue.pipelines.evaluate import refuse_foreign as refuse_foreign_results
+from ray_ue.storage.artifacts import LOCK, Folder
 from ray_ue.storage.locks import alone
 
 HOLD = "import sys; from ray_ue.storage.artifacts import Folder; from ray_ue.storage.locks import alone\n"
@@ -28,6 +29,13 @@ def test_a_second_run_is_refused_until_the_first_has_ended_however_it_ends(tmp_p
         other.kill()
     with alone(Folder(str(tmp_path / "new")), what="the copy"):
         pass
+
+
+def test_a_lock_that_is_left_makes_no_folder_foreign(tmp_path: Path) -> None:
+    with alone(home := Folder(str(tmp_path / "results")), what="it"):
+        assert (tmp_path / "results" / LOCK).exists()
+    assert home.names() == []
+    refuse_foreign_results(home)
 
 
 def test_an_object_store_has_no_lock() -> None:
