@@ -34,6 +34,7 @@ STREAMS = {
     "uc/generator": 1,
     "uc/latent": 2,
     "uc/pixels": 3,
+    "uc/smooth": 131,
     "uc/through": 103,
     "evaluate/clean-part": 17,
     "evaluate/defense": 41,

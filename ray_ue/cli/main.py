@@ -81,7 +81,8 @@ def run_command(words: list[str]) -> int:
         case MeasureArguments():
             return measure_information(arguments, words)
         case ReportArguments():
-            return print_plan(words, "", uris=(arguments.run,)) if arguments.dry_run else write_report(arguments.run)
+            run = find_run(arguments.run)
+            return print_plan(words, "", uris=(arguments.run,)) if arguments.dry_run else write_report(run)
         case PerturbationsArguments():
             return export_perturbations(arguments, words)
         case ConvertArguments():
@@ -132,6 +133,7 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
 def verify_copy(arguments: VerifyArguments, words: Sequence[str]) -> int:
     """Read a copy back and verify it."""
     if arguments.dry_run:
+        protect.reopen(arguments.output, resources=arguments.resources)
         return print_plan(words, "", uris=(arguments.output,))
     return print_copy(*protect.verify(arguments.output, resources=arguments.resources), "verify")
 
@@ -213,16 +215,21 @@ def measure_information(arguments: MeasureArguments, words: Sequence[str]) -> in
     return print_measurement(measure.run(plan))
 
 
-def write_report(run: str) -> int:
-    """Write the page of a run again."""
+def find_run(run: str) -> Folder:
+    """The folder of a finished evaluation or sweep."""
     folder = Folder.at(run)
+    if not folder.exists(TRIALS.name) and not folder.exists(RESULTS.name):
+        raise ValueError(f"{folder.uri} holds no {RESULTS.name}; name a folder that ray-ue evaluate or sweep wrote, once it has finished")
+    return folder
+
+
+def write_report(folder: Folder) -> int:
+    """Write the page of a run again."""
     if folder.exists(TRIALS.name):
         from ray_ue.report.sweep.page import write_sweep_page
 
         write_sweep_page(folder)
         return print_sweep(folder)
-    if not folder.exists(RESULTS.name):
-        raise ValueError(f"{folder.uri} holds no {RESULTS.name}; name a folder that ray-ue evaluate or sweep wrote, once it has finished")
     from ray_ue.report import report  # imports what draws curves
 
     report(folder)

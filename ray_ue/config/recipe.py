@@ -81,8 +81,8 @@ class Recipe:
     """Images per crafting or training step. 0: the method's default."""
     learning_rate: float = 0.0
     """UC: step size of the perturbation; others: learning rate of the source network. 0: the method's default."""
-    parameterization: Literal["pixels", "generator"] = "pixels"
-    """What UC optimises per cluster: the pixels of the perturbation, or the papers' ResNet generator."""
+    parameterization: Literal["pixels", "generator", "smooth4", "smooth8", "smooth16"] = "pixels"
+    """What UC optimises per cluster: the perturbation's pixels, the papers' ResNet generator, or N x N numbers a channel (smoothN)."""
     data_scope: Literal["own", "all"] = "own"
     """Images that UC optimises a cluster's perturbation on: those of the cluster, or (as in the authors' code) all."""
     loss: str = "kl"

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ray_ue.images.colour import HUE, JITTER, jitter, luma_weights, normalise_channels
 from ray_ue.images.jpeg import GRID, through_jpeg
 from ray_ue.registry import pick
 from ray_ue.types import Rng
@@ -15,7 +16,6 @@ from ray_ue.types import Rng
 AREAS, RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random resized crop: torchvision's defaults, which most training code keeps
 QUALITIES = (30, 95)
 SIGMAS = (0.5, 1.5)  # pixels of a mild blur; ours
-LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 NUMBERS = 4  # that a process may draw for an image
 
 Images = Float[Tensor, "B 3 h w"]
@@ -72,8 +72,7 @@ def flip(images: Images, numbers: Numbers) -> Images:
 
 def gray(images: Images, numbers: Numbers) -> Images:
     """Luma in all three channels."""
-    weights = torch.tensor(LUMA, device=images.device)[:, None, None]
-    return (images * weights).sum(1, keepdim=True).expand_as(images)
+    return (images * luma_weights(images)).sum(1, keepdim=True).expand_as(images)
 
 
 def blur(images: Images, numbers: Numbers) -> Images:
@@ -104,6 +103,19 @@ def jpeg(images: Images, numbers: Numbers) -> Images:
     return through_jpeg(images, qualities=qualities, tops=tops, lefts=lefts)
 
 
+def colour_jitter(images: Images, numbers: Numbers) -> Images:
+    """Brightness, contrast, saturation and hue changed as an exploiter's colour jitter does."""
+    ends = (1 - JITTER, 1 + JITTER)
+    bright, contrast, colour = (torch.from_numpy(_between(ends, numbers[:, place])).to(images).view(-1, 1, 1, 1) for place in range(3))
+    angle = torch.from_numpy(2 * np.pi * _between((-HUE, HUE), numbers[:, 3])).to(images)
+    return jitter(images, bright=bright, contrast=contrast, colour=colour, angle=angle)
+
+
+def normalise(images: Images, numbers: Numbers) -> Images:
+    """Every channel at the same mean and standard deviation."""
+    return normalise_channels(images)
+
+
 PROCESSES: dict[str, Process] = {
     "none": unchanged,
     "rrc": resized_crop,
@@ -111,6 +123,8 @@ PROCESSES: dict[str, Process] = {
     "jpeg": jpeg,
     "gray": gray,
     "blur": blur,
+    "jitter": colour_jitter,
+    "picn": normalise,
 }
 
 

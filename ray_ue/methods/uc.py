@@ -108,7 +108,7 @@ class UC(Method):
 
     @property
     def unplanned_model(self) -> str:
-        return "" if self.parameterization == "pixels" else "generators"
+        return "generators" if self.parameterization == "generator" else ""
 
     def peak_batch(self, rows: int, *, pools: int) -> int:
         return self.batch

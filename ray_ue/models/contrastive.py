@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ray_ue.images.colour import HUE, JITTER, hue_rotations, luma_weights
 from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, read_loss, restore_adam, seeded, seeded_weights, with_prefix
 from ray_ue.models.normalization import floats, normalise
 from ray_ue.models.precision import autocast
@@ -26,8 +27,7 @@ WIDTH = 128  # the projection that SimCLR compares
 QUEUE, FOLLOW = 4096, 0.99  # MoCo's for CIFAR: keys kept, and how much of itself the slow copy keeps per step
 RATE, DECAY = 1e-3, 1e-5
 LEAST = 0.25  # smallest share of the area that a view keeps (SimCLR: 0.08 at 224 pixels)
-JITTER, GREY, HUE = 0.4, 0.2, 0.1  # SimCLR's CIFAR strengths
-LUMA = (0.299, 0.587, 0.114)
+GREY = 0.2  # of SimCLR's CIFAR strengths; the others are those of `images.colour`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +57,7 @@ def resized_crop(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Ten
 def recolour(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor, "B 3 H W"]:
     """Random brightness, contrast, saturation and hue for four images in five, then grey for one in five."""
     device = images.device
-    luma = torch.tensor(LUMA, device=device)[None, :, None, None]
+    luma = luma_weights(images)
     bright, contrast, colour = (draws.uniform(1 - JITTER, 1 + JITTER).to(device) for _ in range(3))
     angle = draws.uniform(-HUE * 2 * math.pi, HUE * 2 * math.pi).flatten().to(device)
     changed = images * bright
@@ -66,13 +66,6 @@ def recolour(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor,
     changed = (grey + torch.einsum("bij,bjhw->bihw", hue_rotations(angle), (changed - grey) * colour)).clamp(0, 1)
     images = torch.where(draws.uniform(0, 1).to(device) < 0.8, changed, images)
     return torch.where(draws.uniform(0, 1).to(device) < GREY, (images * luma).sum(1, keepdim=True), images)
-
-
-def hue_rotations(angle: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
-    """Rotations of RGB about the grey axis (Rodrigues): a hue shift that needs no branches."""
-    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    axis = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device) / math.sqrt(3)
-    return cos * torch.eye(3, device=angle.device) + (1 - cos) / 3 + sin * axis
 
 
 def view(images: Float[Tensor, "B 3 H W"], draws: RowDraws) -> Float[Tensor, "B 3 H W"]:

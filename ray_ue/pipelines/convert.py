@@ -17,6 +17,8 @@ from ray_ue.types import Pixels
 
 NO_LABEL = -1
 
+Writer = Callable[[Source, Path, int], tuple[int, ...]]  # returns the shape N h w … of what it wrote
+
 
 def convert(copy: str | Path, target: str | Path, *, size: int = 0, format: str = "auto") -> str:
     """Write the images of a copy to `target`, in the order of its rows; returns what was written, for people.
@@ -25,14 +27,7 @@ def convert(copy: str | Path, target: str | Path, *, size: int = 0, format: str 
     `data` (uint8 `N h w 3`) and `labels`, any other a folder of `0.png`, `1.png`, …. All images must have one size; `size` makes them
     squares of that side. A `ValueError` for an image that cannot be read, since leaving it out would move the others.
     """
-    if size < 0:
-        raise ValueError(f"--size is a number of pixels, got {size}; 0 keeps the size of the images")
-    source, place = open_source(str(copy), format=format), Path(target).expanduser().absolute()
-    if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(source.root)):
-        raise ValueError(f"{place} lies in {source.root} and would become a part of that copy; name another place")
-    if place.exists():
-        raise ValueError(f"{place} is there already; name a new file or folder")
-    write = pick(WRITERS, place.suffix, what="ending (none for a folder of PNG files)") if place.suffix else _write_pictures
+    source, place, write = plan(copy, target, size=size, format=format)
     draft = place.with_name(f".draft-{place.name}")
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -42,6 +37,19 @@ def convert(copy: str | Path, target: str | Path, *, size: int = 0, format: str 
         shutil.rmtree(draft, ignore_errors=True)
         draft.unlink(missing_ok=True)
     return f"{counted(shape[0], 'image')} of {shape[2]}x{shape[1]} in {place}"
+
+
+def plan(copy: str | Path, target: str | Path, *, size: int, format: str) -> tuple[Source, Path, Writer]:
+    """What is read, where it is written and how; a `ValueError` for what can be found wrong without reading an image."""
+    if size < 0:
+        raise ValueError(f"--size is a number of pixels, got {size}; 0 keeps the size of the images")
+    source, place = open_source(str(copy), format=format), Path(target).expanduser().absolute()
+    if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(source.root)):
+        raise ValueError(f"{place} lies in {source.root} and would become a part of that copy; name another place")
+    if place.exists():
+        raise ValueError(f"{place} is there already; name a new file or folder")
+    write = pick(WRITERS, place.suffix, what="ending (none for a folder of PNG files)") if place.suffix else _write_pictures
+    return source, place, write
 
 
 def _read(source: Source, size: int) -> Iterator[tuple[Pixels, int]]:
@@ -100,4 +108,4 @@ def _write_pictures(source: Source, folder: Path, size: int) -> tuple[int, ...]:
     return (count, *shape)
 
 
-WRITERS: dict[str, Callable[[Source, Path, int], tuple[int, ...]]] = {".pt": _write_tensors, ".npz": _write_arrays}
+WRITERS: dict[str, Writer] = {".pt": _write_tensors, ".npz": _write_arrays}

@@ -12,7 +12,7 @@ from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.cells import lay_out, row_of, train_cells
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import EvaluationData, prepare
-from ray_ue.stages.evaluate.figures import draw_figures
+from ray_ue.stages.evaluate.figures import draw_figures, measure_lpips
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.labels import classes_of, cluster_agreement, exploiter_labels, known_labels
 from ray_ue.storage.artifacts import Artifact
@@ -41,6 +41,8 @@ def run_evaluation(job: EvaluationJob) -> None:
         for copied in data.copies:
             if copied.copy.name in job.pictured:
                 draw_figures(data, copied, home=job.home)
+            else:
+                measure_lpips(data, copied, home=job.home)
         request = describe(job, data, labels, machines)
         job.home.write_json(REQUEST, request | {"seconds": 0.0})
         facts = train_cells(cells, home=job.home, machines=machines, resources=job.resources)

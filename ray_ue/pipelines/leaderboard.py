@@ -18,6 +18,17 @@ def add(results: tuple[str | Path, ...], *, board: str | Path, data_set: str = "
     `data_set` names the images; if empty, they are called as the folder of the clean images. A `ValueError` for an evaluation that lacks
     controls, seeds or a worst case; then nothing is added.
     """
+    home, lines = join(results, board=board, data_set=data_set)
+    home.check_writable()
+    LEADERBOARD.write(home, lines)
+    from ray_ue.report.leaderboard import write_leaderboard
+
+    write_leaderboard(home)
+    return lines
+
+
+def join(results: tuple[str | Path, ...], *, board: str | Path, data_set: str = "") -> tuple[Folder, list[dict[str, Any]]]:
+    """The leaderboard's folder, and the lines that `add` would write."""
     if not results:
         raise ValueError("name at least one evaluation: ray-ue leaderboard add photos-protected.evaluation/")
     home = Folder.at(str(board))
@@ -34,9 +45,4 @@ def add(results: tuple[str | Path, ...], *, board: str | Path, data_set: str = "
             lines = merged(lines, entries(RESULTS.read(run), request, data_set=name, everyday=split_list(EVERYDAY), wanted=WANTED))
         except ValueError as error:
             raise ValueError(f"{run.uri} cannot join: {error}") from error
-    home.check_writable()
-    LEADERBOARD.write(home, lines)
-    from ray_ue.report.leaderboard import write_leaderboard
-
-    write_leaderboard(home)
-    return lines
+    return home, lines

@@ -215,6 +215,20 @@ def _published(work: Folder, crafted: list[str]) -> str:
 
 def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
     """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
+    bank, target = find_perturbations(output, file)
+    from ray_ue.perturbations import open_poison_file
+    from ray_ue.perturbations.interchange import write
+
+    poison = open_poison_file(bank.fetch("bank.safetensors"))
+    draft = target.with_name(f".draft-{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(poison, draft, unit=unit)
+    draft.replace(target)
+    return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"
+
+
+def find_perturbations(output: str, file: str) -> tuple[Folder, Path]:
+    """The folder that holds the perturbations of a copy, and where they shall be written; a `ValueError` if that cannot be."""
     job = reopen(output, resources=AUTOMATIC)
     target = Path(file).expanduser().absolute()
     for public in (job.output, Folder.at(job.source.root)):
@@ -225,12 +239,4 @@ def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fract
         raise ValueError(f"{job.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
     if target.exists():
         raise ValueError(f"{target} is there already; name a new file or folder")
-    from ray_ue.perturbations import open_poison_file
-    from ray_ue.perturbations.interchange import write
-
-    poison = open_poison_file(job.work.child(_published(job.work, crafted)).fetch("bank.safetensors"))
-    draft = target.with_name(f".draft-{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write(poison, draft, unit=unit)
-    draft.replace(target)
-    return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"
+    return job.work.child(_published(job.work, crafted)), target

@@ -9,10 +9,25 @@ import pyarrow as pa
 
 from ray_ue.results.score import Score
 from ray_ue.results.tables import RESULTS
+from ray_ue.storage.artifacts import Folder
 
 RUN = "run.json"  # the request and the facts of an evaluation
 OWN_CLEAN = ("early", "leak")  # defenses of an exploiter who has some of the clean images
 UNDEFENDED = "none"  # the exploiter's training without any defense
+
+
+LPIPS = "lpips.json"
+
+
+def looks(run: Folder, copy: str) -> Folder:
+    """The folder of an evaluation that holds a copy's pictures and how visible its change is."""
+    return run.child("looks").child(copy)
+
+
+def mean_lpips(run: Folder, copy: str) -> float | None:
+    """The mean LPIPS of some of the copy's images; None where it was not measured."""
+    folder = looks(run, copy)
+    return float(folder.read_json(LPIPS)["mean"]) if folder.exists(LPIPS) else None
 
 
 def nonnegative_ratio(part: float, whole: float) -> float:

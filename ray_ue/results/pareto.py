@@ -73,8 +73,10 @@ def format_table(rows: Iterable[Row]) -> str:
     trials = list(rows)
     on_front = pareto_front(trials)
     axes = list(dict.fromkeys(axis for row in trials for axis in parse_point(row)))
-    head = ["", *axes, "kept, %", "accuracy, %", "worst case", "levels", "SSIM", "passes", "minutes"]
-    entries = [_entries(row, axes, mark="*" if row["name"] in on_front else "") for row in rank_trials(trials)]
+    head = ["", *axes, "kept, %", "accuracy, %", "pattern, %", "worst case", "levels", "SSIM", "LPIPS", "passes", "minutes"]
+    if not any(row["lpips"] is not None for row in trials):
+        head.remove("LPIPS")
+    entries = [[_cells(row, axes, mark="*" if row["name"] in on_front else "")[name] for name in head] for row in rank_trials(trials)]
     shrinking = [*range(1, len(axes) + 1), head.index("worst case")]
     text = padded_markdown_table([head, *entries], shrinking=shrinking) if entries else ["No trial finished."]
     for row in unfinished_trials(trials):
@@ -83,19 +85,21 @@ def format_table(rows: Iterable[Row]) -> str:
     return "\n".join(text)
 
 
-def _entries(row: Row, axes: Sequence[str], *, mark: str) -> list[str]:
+def _cells(row: Row, axes: Sequence[str], *, mark: str) -> dict[str, str]:
+    """The text of each column, by its head."""
     values, worst_case = parse_point(row), [row[name] for name in ("victim", "relabel", "defense") if row[name]]
-    return [
-        mark,
-        *(str(values.get(axis, "")) for axis in axes),
-        format_percent(row["kept"]),
-        format_score(accuracy(row)),
-        ", ".join(worst_case) or "–",
-        format_number(row["levels"], ".0f"),
-        format_number(row["ssim"], ".2f"),
-        format_number(row["passes"], ",.0f"),
-        format_number(None if row["seconds"] is None else row["seconds"] / 60, ",.1f"),
-    ]
+    return {axis: str(values.get(axis, "")) for axis in axes} | {
+        "": mark,
+        "kept, %": format_percent(row["kept"]),
+        "accuracy, %": format_score(accuracy(row)),
+        "pattern, %": format_percent(row["pattern"]),
+        "worst case": ", ".join(worst_case) or "–",
+        "levels": format_number(row["levels"], ".0f"),
+        "SSIM": format_number(row["ssim"], ".2f"),
+        "LPIPS": format_number(row["lpips"], ".3f"),
+        "passes": format_number(row["passes"], ",.0f"),
+        "minutes": format_number(None if row["seconds"] is None else row["seconds"] / 60, ",.1f"),
+    }
 
 
 def accuracy(row: Row) -> Score:

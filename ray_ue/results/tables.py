@@ -113,6 +113,7 @@ INFORMATION = ParquetTable(
 TRIALS = ParquetTable(
     name="sweep.parquet",
     advice="it was not written by this version of ray-ue sweep",
+    added=("pattern", "lpips"),
     schema=pa.schema(
         [
             ("name", pa.string()),  # of the trial, and of its copy
@@ -123,6 +124,7 @@ TRIALS = ParquetTable(
             ("accuracy", pa.float64()),  # of the worst case on clean test rows, mean over seeds
             ("spread", pa.float64()),  # its sample standard deviation
             ("n", pa.int64()),  # seeds
+            ("pattern", pa.float64()),  # what a random pattern per group of the same energy gives in the worst case; null without groups
             ("victim", pa.string()),  # of the worst case, as are the next two
             ("relabel", pa.string()),
             ("defense", pa.string()),
@@ -130,6 +132,7 @@ TRIALS = ParquetTable(
             ("most", pa.int64()),  # largest change on the exported bytes
             ("psnr", pa.float64()),  # dB
             ("ssim", pa.float64()),
+            ("lpips", pa.float64()),  # mean of some images; null where it cannot be measured
             ("passes", pa.int64()),  # image passes of crafting
             ("seconds", pa.float64()),  # of crafting and evaluation
             ("images", pa.int64()),  # in the copy

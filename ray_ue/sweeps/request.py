@@ -7,6 +7,7 @@ from math import prod
 
 from ray_ue.config.grid import Grid, grid_cells, split_list
 from ray_ue.config.recipe import Recipe, Resources, list_differences
+from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
 from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, sized, views_bytes
@@ -24,7 +25,6 @@ MOST = 2_000  # settings; each is checked before the first starts
 LIMITS = [
     "The worst case is over the victims, relabels and defenses of this sweep alone: an exploiter may find better ones.",
     "There is one copy per setting: the spread is over victims, not over crafting seeds.",
-    "There is no control with a random pattern per group here: ray-ue evaluate has it, for the copy that you choose.",
     "By chance, the best of many settings looks better than it is: evaluate it again, with more seeds and defenses.",
 ]
 
@@ -190,14 +190,16 @@ def describe(request: SweepRequest) -> str:
     rows, copies, work = estimate_disk(request)
     recipes, search, grid = request.recipes(), request.search, request.grid
     relabels = grid.relabel_names(classes=10)
-    cells = grid_cells(grid, copies=1, relabels=relabels)
+    cells = grid_cells(grid, copies=1, relabels=relabels, patterned=[0])
     parts = Counter(place.data for place in cells)
     victims, kinds = parts["protected"] + parts["clean-part"], len(recipes_by_control(recipes))
     tried, combinations = min(search.samples or len(recipes), len(recipes)), prod(map(len, request.axes.values()))
     how = search.search + (", weak ones stopped early" if search.stop_early else "")
     auto = " (auto, for ten classes)" if grid.relabels.strip() == "auto" else ""
     axes = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in request.axes.items())
-    repeated = Counter({"protected": tried, "clean-part": tried, "clean": 1, "noise": kinds})
+    grouped = min(tried, sum(requirements_of(recipe).groups != "none" for recipe in recipes.values()))
+    repeated = Counter({"protected": tried, "pattern": grouped, "clean-part": tried, "clean": 1, "noise": kinds})
+    controls = sum(repeated[data] * parts[data] for data in ("clean", "noise", "pattern"))
     trained = [cell for cell in cells for _ in range(repeated[cell.data])]
     side = request.recipe.resize or int(median_side(open_source(request.source, format=request.recipe.format)))
     time = evaluate.victims_time(trained, grid, rows=rows, side=side, resources=request.resources)
@@ -211,7 +213,7 @@ def describe(request: SweepRequest) -> str:
             f"axes       {axes}",
             f"settings   {tried} of {combinations} ({how})",
             f"shared     at most {counted(shared, 'embedding')} with clusters; equal ones are made once",
-            f"victims    {tried * victims} on copies, and {parts['clean'] + kinds * parts['noise']} controls ({counted(kinds, 'budget')})",
+            f"victims    {tried * victims} on copies, and {controls} controls ({counted(kinds, 'budget')}, random patterns for {grouped})",
             f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
             f"seeds      {grid.seeds}",
             f"time       {time}",

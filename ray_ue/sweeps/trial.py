@@ -8,7 +8,6 @@ import ray
 import ray.tune as tune
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from ray_ue.config.grid import ORDER
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import evaluate, protect
@@ -51,7 +50,6 @@ def plan_evaluation(request: SweepRequest, copies: list[ProtectedCopy], *, home:
         resources=resources,
         cells=request.home.child(CELLS),
         pictured=(),
-        parts=tuple(part for part in ORDER if part != "pattern"),  # it depends on the groups and the energy: half as many victims again
     )
 
 
@@ -93,7 +91,8 @@ def protect_and_evaluate(name: str, request: SweepRequest, seeds: int, resources
         with heard_by(Noted(folder)):
             copied = protect.run(plan_copy(request, name, recipe, resources), until="export" if folder.exists(PARTIAL) else "verify")
             lines = evaluate_copy(request, name, folder, seeds=seeds, resources=resources)
-        return trial_row(lines, name=name, recipe=recipe, copied=copied) | {"seconds": round(time.monotonic() - began, 1)}
+        row = trial_row(lines, name=name, recipe=recipe, copied=copied, lpips=results.mean_lpips(folder, name))
+        return row | {"seconds": round(time.monotonic() - began, 1)}
     except ValueError as error:
         return {"failed": str(error)}
 
@@ -116,7 +115,7 @@ def evaluate_copy(request: SweepRequest, name: str, folder: Folder, *, seeds: in
     return results.summary(table)
 
 
-def trial_row(lines: list[results.ResultLine], *, name: str, recipe: Recipe, copied: dict[str, Artifact]) -> dict:
+def trial_row(lines: list[results.ResultLine], *, name: str, recipe: Recipe, copied: dict[str, Artifact], lpips: float | None) -> dict:
     """The row of a trial: worst case, visibility and cost."""
     headline = results.headline(lines, name)
     if not headline.lines:
@@ -127,6 +126,7 @@ def trial_row(lines: list[results.ResultLine], *, name: str, recipe: Recipe, cop
         "accuracy": worst.protected.mean,
         "spread": worst.protected.spread,
         "n": worst.protected.n,
+        "pattern": worst.pattern.mean if worst.pattern.n else None,
         "victim": worst.victim,
         "relabel": worst.relabel,
         "defense": worst.defense,
@@ -134,6 +134,7 @@ def trial_row(lines: list[results.ResultLine], *, name: str, recipe: Recipe, cop
         "most": export["most_levels"],
         "psnr": export["psnr_mean"],
         "ssim": export["ssim_mean"],
+        "lpips": lpips,
         "passes": craft["passes"],
         "images": export["images"],
     }

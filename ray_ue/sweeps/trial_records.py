@@ -10,7 +10,7 @@ from ray_ue.storage.artifacts import Folder, fingerprint, finished, opened
 from ray_ue.sweeps import space
 from ray_ue.sweeps.request import TRIALS, SweepRequest
 
-VERSION = 1
+VERSION = 2
 FAILED, PARTIAL, STOPPED, NOTE = "failed.json", "partial.json", "stopped.json", "now.txt"
 NOTED = 2.0  # seconds between two notes of a trial
 

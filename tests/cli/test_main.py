@@ -161,6 +161,28 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(case: str, photos: Path, tm
     assert not photos.with_name("photos.evaluation").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify", "{none}"],
+        ["perturbations", "{none}", "{out}.npy"],
+        ["convert", "{none}", "{out}.npz"],
+        ["convert", "{photos}", "{out}.jpg"],
+        ["leaderboard", "add", "{none}", "--board", "{out}"],
+        ["report", "{photos}"],
+    ],
+    ids=" ".join,
+)
+def test_a_dry_run_refuses_what_the_run_would(words: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filled = [word.format(none=tmp_path / "none", out=tmp_path / "out", photos=photos) for word in words]
+    assert main(filled) == 2
+    told = capsys.readouterr().err
+    assert main([*filled, "--dry-run"]) == 2
+    assert capsys.readouterr().err == told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

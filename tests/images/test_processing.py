@@ -23,7 +23,7 @@ def drawn(name: str, count: int = 8, seed: int = 0) -> Draws:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_slopes_pass_and_shape_and_range_stay(name: str) -> None:
-    images = crops().requires_grad_()
+    images = (crops() * (0.5 if name == "jitter" else 1)).requires_grad_()  # what becomes white has no slope, and a sky might
     shown = process(images, drawn(name))
     assert shown.shape == images.shape
     assert -1e-5 <= float(shown.detach().min()) <= float(shown.detach().max()) <= 1 + 1e-5
@@ -90,6 +90,21 @@ def test_a_resized_crop_is_a_part_of_the_picture_that_fills_it() -> None:
     assert 0.95 < float(shares.max()) < 1.05
     assert float(left.min()) < 0.05
     assert float(right.max()) > 0.95
+
+
+def test_normalised_channels_have_one_mean_and_deviation() -> None:
+    shown = process(0.25 + 0.3 * crops(), drawn("picn"))
+    assert torch.allclose(shown.mean((2, 3)), torch.full((8, 3), 0.5), atol=0.02)
+    assert torch.allclose(shown.std((2, 3), correction=0), torch.full((8, 3), 0.2), atol=0.02)
+    flat = process(torch.full((8, 3, 6, 6), 0.3), drawn("picn"))
+    assert torch.allclose(flat, torch.full((8, 3, 6, 6), 0.5), atol=1e-3)
+
+
+def test_jitter_changes_each_picture_in_its_own_way() -> None:
+    shown = process(crops()[:1].expand(30, -1, -1, -1), drawn("jitter", 30))
+    means = shown.mean((2, 3))
+    assert len({tuple(mean.tolist()) for mean in means}) == 30
+    assert 0.3 < float(means.mean()) / float(crops()[:1].mean()) < 1.5
 
 
 def test_unknown_processes_are_refused() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from shared_work import sums
 from sklearn.datasets import load_sample_images
@@ -28,6 +29,7 @@ BUDGET = Budget(levels=16)
 SLOTS = 3
 AIM = np.array([1, 2, 0])
 QUICK = UC(steps=4, batch=12, learning_rate=0.1)
+SMOOTH = replace(QUICK, parameterization="smooth4")
 FAITHFUL = replace(QUICK, parameterization="generator", learning_rate=1e-4, data_scope="all", augment="before", steps=2)
 
 
@@ -96,8 +98,8 @@ def test_the_loss_falls_within_the_budget(loss: str, place: str, scope: str) -> 
 
 @pytest.mark.parametrize(
     "method",
-    [QUICK, replace(QUICK, augment="before", data_scope="all"), FAITHFUL, replace(QUICK, through="none+rrc+flip+jpeg+gray+blur")],
-    ids=["pixels", "before", "generator", "through"],
+    [QUICK, replace(QUICK, augment="before", data_scope="all"), FAITHFUL, replace(QUICK, through="none+rrc+flip+jpeg+gray+blur"), SMOOTH],
+    ids=["pixels", "before", "generator", "through", "smooth"],
 )
 def test_resuming_gives_the_same_bits(method: UC) -> None:
     straight = run(method)
@@ -249,7 +251,7 @@ def test_an_aim_that_stands_still_is_refused() -> None:
     [
         ({"loss": "kld"}, "no loss is called 'kld'; did you mean 'kl'\\? there are cosine, kl, l2"),
         ({"data_scope": "mine"}, "there are all, own"),
-        ({"parameterization": "unet"}, "there are generator, pixels"),
+        ({"parameterization": "unet"}, "there are generator, pixels, smooth16, smooth4, smooth8"),
         ({"augment": "never"}, "there are after, before"),
         ({"through": "jpeg+grey"}, "no process is called 'grey'; did you mean 'gray'"),
         ({"steps": 0}, "above zero, got 0"),
@@ -263,6 +265,18 @@ def test_values_that_mean_nothing_are_refused(change: dict, message: str) -> Non
 def test_a_side_that_the_generator_cannot_paint_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 4, got 18"):
         PARAMETERIZATIONS["generator"].start(1, side=18, seed=0)
+
+
+def test_numbers_that_do_not_fit_into_the_side_are_refused() -> None:
+    with pytest.raises(ValueError, match="16 x 16 numbers do not fit into 12 pixels; use a larger image size"):
+        PARAMETERIZATIONS["smooth16"].start(1, side=12, seed=0)
+
+
+def test_a_smooth_delta_is_its_numbers_interpolated() -> None:
+    smooth = PARAMETERIZATIONS["smooth4"]
+    params, latent = torch.randn((2, 3, 4, 4), generator=torch.Generator().manual_seed(0)), torch.zeros((2, 24, 0))
+    expected = F.interpolate(BUDGET.radius * params.tanh(), (24, 24), mode="bicubic").clamp(-BUDGET.radius, BUDGET.radius)
+    torch.testing.assert_close(smooth.render(params, latent, budget=BUDGET), expected)
 
 
 def test_a_view_must_match_its_surrogate() -> None:

@@ -14,6 +14,7 @@ from report.test_evaluation_page import HOSTILE, Seen, browse, check_page
 
 from ray_ue.report.sweep.folder import SweepFolder, numeric
 from ray_ue.report.sweep.page import write_sweep_page
+from ray_ue.report.sweep.scatter import lower_left
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
 
@@ -100,7 +101,7 @@ def shown(run: Folder) -> Seen:
     return check_page(run.read("report.html").decode())
 
 
-FIGURES = {"front-scatter", "heat-map", "trials-table", "unfinished-table", *(f"along-{at}" for at in range(6))}
+FIGURES = {"front-scatter", "front-visibility", "heat-map", "trials-table", "unfinished-table", *(f"along-{at}" for at in range(6))}
 
 
 def test_the_page_is_one_file_with_every_figure(page: str) -> None:
@@ -190,6 +191,36 @@ def test_one_axis_has_no_heat_map(tmp_path: Path) -> None:
     seen = pair(tmp_path, spread=0.01, seeds=SEEDS)
     assert seen.figures() == {"front-scatter", "trials-table", "along-0"}
     assert "Every trial finished." in seen.words
+
+
+def test_the_front_is_drawn_over_what_measures_visibility(tmp_path: Path) -> None:
+    def drawn(name: str, **seen: list[float | None]) -> str:
+        trials = [
+            trial(
+                {"clusters": clusters},
+                0.3 + clusters / 100,
+                levels=8,
+                relabel="identity",
+                **{key: values[at] for key, values in seen.items()},
+            )
+            for at, clusters in enumerate((5, 10, 20))
+        ]
+        run = lay(Folder.at(str(tmp_path / name)), {"clusters": [5, 10, 20]}, trials, [])
+        shown(run)
+        return run.read("report.html").decode()
+
+    page = drawn("lpips", lpips=[0.3, 0.2, 0.1], pattern=[0.41, 0.42, None])
+    assert "over how visible the change is (LPIPS; 0: no change)" in page
+    assert "clusters 5: 41.7 % at LPIPS 0.300" in page
+    assert 'data-column="pattern"' in page
+    partly = drawn("ssim", lpips=[0.3, None, 0.1], ssim=[0.8, 0.9, 0.95])
+    assert "clusters 10: 50.0 % at 1 − SSIM 0.100" in partly
+    assert "front-visibility" not in drawn("alone", ssim=[0.9, 0.9, None])
+
+
+def test_the_joined_points_have_none_below_and_to_their_left() -> None:
+    rows = [{"x": x, "kept": kept} for x, kept in ((0.1, 0.9), (0.2, 0.95), (0.2, 0.5), (0.3, 0.6), (0.4, 0.2))]
+    assert [(row["x"], row["kept"]) for row in lower_left(rows, place=lambda row: row["x"])] == [(0.1, 0.9), (0.2, 0.5), (0.4, 0.2)]
 
 
 def test_axes_of_words_are_tables_and_no_curves(tmp_path: Path) -> None:

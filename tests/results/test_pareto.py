@@ -121,7 +121,7 @@ def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_the_table_puts_the_best_first_marks_the_front_and_ends_with_reasons() -> None:
     rows = [
         trial("10", kept=0.4, levels=16),
-        trial("20", kept=0.3),
+        trial("20", kept=0.3, pattern=0.62),
         trial("5", kept=None, accuracy=None, spread=None, victim=None, relabel=None, defense=None),
         trial("50", kept=None, status="failed", reason="out of\nmemory | <b>"),
         trial("80", kept=0.9, status="stopped", reason="it protected less than the others"),
@@ -131,14 +131,27 @@ def test_the_table_puts_the_best_first_marks_the_front_and_ends_with_reasons() -
     assert cells[0][:4] == ["|", "clusters", "kept, %", "accuracy, %"]
     assert [row[1] for row in cells[2:5]] == ["20", "10", "5"]
     assert [row[0] for row in cells[2:5]] == ["| *", "|", "|"]
-    assert cells[2][2:8] == ["30.0", "50.0 ± 1.0 (3)", "fast, identity, none", "8", "0.90", "100"]
-    assert cells[4][2:5] == ["–", "–", "–"]
+    assert cells[2][2:9] == ["30.0", "50.0 ± 1.0 (3)", "62.0", "fast, identity, none", "8", "0.90", "100"]
+    assert cells[4][2:6] == ["–", "–", "–", "–"]
     assert lines[5:] == [
         "",
         "- stopped: clusters 80: it protected less than the others",
         "",
         "- failed: clusters 50: out of memory \\| &lt;b>",
     ]
+
+
+def test_lpips_is_a_column_where_a_trial_has_it() -> None:
+    assert "LPIPS" not in format_table([trial("a", kept=0.3)])
+    table = format_table([trial("a", kept=0.3, lpips=0.1234), trial("b", kept=0.4)])
+    assert "LPIPS" in table
+    assert "0.123" in table
+
+
+def test_a_table_from_before_a_column_was_there_is_read(tmp_path: Path) -> None:
+    run = Folder.at(str(tmp_path))
+    run.write_table(TRIALS.name, TRIALS.write(run, [trial("a", kept=0.3)]).drop_columns(["pattern", "lpips"]))
+    assert TRIALS.read(run).to_pylist() == [trial("a", kept=0.3)]
 
 
 def test_one_seed_has_no_spread_to_show() -> None:

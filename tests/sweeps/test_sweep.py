@@ -79,8 +79,8 @@ def test_what_settings_share_is_made_once(swept: Path) -> None:
     kinds = [path.name.rpartition("-")[0] for path in (swept / "work").iterdir()]
     assert sorted(kinds) == ["cluster", "embed", "index", "sample", "surrogate"]
     assert len(list((swept / "copies").glob("*.ray-ue/craft-*"))) == 2
-    # Victims: clean 2 labels x 2 seeds, noise the same at two budgets, protected the same for two copies.
-    assert len(list((swept / "evaluation").glob("cell-*"))) == 4 + 8 + 8
+    # Victims: clean 2 labels x 2 seeds, noise the same at two budgets, random patterns and protected the same for two copies.
+    assert len(list((swept / "evaluation").glob("cell-*"))) == 4 + 8 + 8 + 8
 
 
 def test_the_table_beside_controls_is_that_of_one_evaluation(swept: Path) -> None:
@@ -88,6 +88,7 @@ def test_the_table_beside_controls_is_that_of_one_evaluation(swept: Path) -> Non
     for row in rows(swept):
         worst = evaluation.headline(lines, row["name"]).worst
         assert (row["kept"], row["accuracy"], row["relabel"]) == (worst.kept, worst.protected.mean, worst.relabel)
+        assert row["pattern"] == worst.pattern.mean
 
 
 def test_a_chosen_copy_stands_on_its_own(swept: Path, tmp_path: Path) -> None:
@@ -240,5 +241,5 @@ def test_a_plan_names_what_a_sweep_will_cost(photos: Path) -> None:
     told = request.describe(made)
     assert "2 of 2 (grid)" in told
     assert "at most 1 embedding with" in told
-    assert "8 on copies, and 12 controls (2 budgets)" in told
+    assert "8 on copies, and 20 controls (2 budgets, random patterns for 2)" in told
     assert not (photos / "planned").exists()

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from ray_ue.report.evaluation.folder import EvaluationFolder
+from ray_ue.results.evaluation import mean_lpips
 
 DATA = ("protected", "clean", "noise", "pattern", "clean-part")
 
@@ -13,13 +14,13 @@ def visibility(evaluation: EvaluationFolder) -> dict[str, Any]:
     rows, missing = [], []
     for copy in evaluation.names:
         description = evaluation.about(copy)
-        measured, lpips = description.get("facts") or {}, mean_lpips(evaluation, copy)
-        if isinstance(lpips, str):
-            missing.append(("No LPIPS:", lpips))
+        measured, lpips = description.get("facts") or {}, mean_lpips(evaluation.folder, copy)
+        if lpips is None:
+            missing.append(("No LPIPS:", why_no_lpips(evaluation, copy)))
         if not measured:
             missing.append((f"Unknown for {copy}:", "its private folder, which has these measurements, was not found."))
-        if measured or isinstance(lpips, float) or detected(evaluation, copy):
-            known_lpips = {"lpips": lpips} if isinstance(lpips, float) else {}
+        if measured or lpips is not None or detected(evaluation, copy):
+            known_lpips = {} if lpips is None else {"lpips": lpips}
             rows.append((copy, measured | {"levels": description.get("levels")} | known_lpips | detected(evaluation, copy)))
     return {"rows": rows, "missing": list(dict.fromkeys(missing))}
 
@@ -30,11 +31,8 @@ def detected(evaluation: EvaluationFolder, copy: str) -> dict[str, float]:
     return {"detected": float(looks.read_json("detection.json")["share"])} if looks.exists("detection.json") else {}
 
 
-def mean_lpips(evaluation: EvaluationFolder, copy: str) -> float | str:
-    """The mean LPIPS of the copy's pairs, or the reason why there is none."""
+def why_no_lpips(evaluation: EvaluationFolder, copy: str) -> str:
     figures = evaluation.looks(copy)
-    if figures.exists("lpips.json"):
-        return float(figures.read_json("lpips.json")["mean"])
     return figures.read("lpips.txt").decode() if figures.exists("lpips.txt") else "LPIPS is not measured: this copy has no pictures"
 
 

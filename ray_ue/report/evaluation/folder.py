@@ -44,7 +44,7 @@ class EvaluationFolder:
         return next((description for description in self.run.get("relabels", []) if description["spec"] == spec), {})
 
     def looks(self, copy: str) -> Folder:
-        return self.folder.child("looks").child(copy)
+        return evaluation.looks(self.folder, copy)
 
     def each(self) -> Iterator[tuple[int, str]]:
         return enumerate(self.names)

@@ -14,7 +14,7 @@ FRONT = "On the Pareto front: no other tried setting protects more at this visib
 EXPLANATION = (
     "kept: the accuracy above chance of a victim on the copy, as a fraction of that of the best victim on clean images, in the worst case "
     "over victims, labels and defenses; lower protects more. Accuracy: percent of clean test images, mean ± sample standard "
-    "deviation over seeds (n)."
+    "deviation over seeds (n); random pattern: the same for images that carry a random pattern per group of the copy's energy."
 )
 
 

@@ -5,7 +5,7 @@ from ray_ue.report.sweep import trials
 from ray_ue.report.sweep.advice import markdown
 from ray_ue.report.sweep.axes import along_axes, heat
 from ray_ue.report.sweep.folder import SweepFolder
-from ray_ue.report.sweep.scatter import scatter
+from ray_ue.report.sweep.scatter import over_budget, over_visibility
 from ray_ue.results.pareto import unfinished_trials
 from ray_ue.storage.artifacts import Folder
 
@@ -26,7 +26,7 @@ def render_page(sweep: SweepFolder) -> str:
         title=sweep.title,
         summary=summarise(sweep),
         headline=trials.headline(sweep),
-        front=scatter(sweep),
+        front=[chart for chart in (over_budget(sweep), over_visibility(sweep)) if chart],
         along=along_axes(sweep),
         heat=heat(sweep),
         finished=trials.finished(sweep),

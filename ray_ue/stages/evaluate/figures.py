@@ -13,6 +13,7 @@ from ray_ue.exploiter.detector import detection
 from ray_ue.images.codec import Picture, encode, square_view
 from ray_ue.images.lpips import absent, lpips
 from ray_ue.images.quality import compare
+from ray_ue.results.evaluation import LPIPS, looks
 from ray_ue.stages.evaluate.copies import ProtectedCopy, slots
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
 from ray_ue.stages.evaluate.rows import open_match
@@ -31,7 +32,7 @@ MOST = 512  # pixels of a picture's side; the middle of a larger one is shown, f
 def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> None:
     """Write `looks/<copy>/` of the run folder once; a finished one has `done.json`."""
     copy = copied.copy
-    folder = home.child("looks").child(copy.name)
+    folder = looks(home, copy.name)
     stamp = {"copy": copy.identity(), "match": copied.match.fingerprint, "version": 2}
     if folder.exists("done.json") and folder.read_json("done.json") == stamp:
         return
@@ -92,11 +93,24 @@ def draw_pairs(data: EvaluationData, copied: CopyData, folder: Folder) -> None:
         folder.write(f"before-{len(kept):02d}.png", png(before))
         folder.write(f"after-{len(kept):02d}.png", png(after))
         kept.append((middle(before), middle(after)))
-    if not (lack := absent()) and kept:
-        distances = lpips(kept)
-        folder.write_json("lpips.json", {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
-    else:
-        folder.write("lpips.txt", (lack or "LPIPS is not measured: no pair of images could be shown").encode())
+    if not write_lpips(kept, folder):
+        folder.write("lpips.txt", (absent() or "LPIPS is not measured: no pair of images could be shown").encode())
+
+
+def measure_lpips(data: EvaluationData, copied: CopyData, *, home: Folder) -> None:
+    """Write `looks/<copy>/lpips.json` for a copy without pictures, where LPIPS can be measured."""
+    if not absent():
+        pairs = [(middle(before), middle(after)) for before, after in some_pairs(data, copied, most=PICTURES)]
+        write_lpips(pairs, looks(home, copied.copy.name))
+
+
+def write_lpips(pairs: list[tuple[np.ndarray, np.ndarray]], folder: Folder) -> bool:
+    """Write the mean LPIPS of some pairs; whether there is one."""
+    if absent() or not pairs:
+        return False
+    distances = lpips(pairs)
+    folder.write_json(LPIPS, {"mean": float(np.mean(distances)), "most": max(distances), "pairs": len(distances)})
+    return True
 
 
 def middle(rgb: np.ndarray) -> np.ndarray:
