@@ -13,7 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from ray_ue.config.recipe import Resources
-from ray_ue.engine.devices import assigned_device, own_threads
+from ray_ue.engine.devices import assigned_device, keep_freed_memory, own_threads
 from ray_ue.engine.machines import Machines, most_cores
 from ray_ue.engine.queue import Queue
 from ray_ue.engine.train_loop import RETRIES, records_in, this_worker
@@ -143,6 +143,7 @@ def work(config: dict[str, Any]) -> None:
     """What every worker of a lane runs: cells until none is left."""
     lane, queue, workers = config["lane"], config["queue"], this_worker()
     torch.set_num_threads(own_threads(config["threads"]))
+    keep_freed_memory()
     device = assigned_device()
     noted = {"at": 0.0}
 

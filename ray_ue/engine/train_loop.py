@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ray_ue.engine.devices import assigned_device, torch_threads
+from ray_ue.engine.devices import assigned_device, keep_freed_memory, torch_threads
 from ray_ue.engine.stage import Run
 from ray_ue.loop import Step, Workers
 from ray_ue.progress import Progress, say
@@ -119,6 +119,7 @@ def load_checkpoint(folder: Folder) -> tuple[dict[str, Tensor], dict[str, float]
 def train_worker(config: dict[str, Any]) -> None:
     """What every Ray Train worker runs."""
     context, workers = ray.train.get_context(), this_worker()
+    keep_freed_memory()
     # Ray gives each worker one OpenMP thread; the workers of this node share its cores.
     with torch_threads(max(1, (os.cpu_count() or 1) // max(1, context.get_local_world_size()))):
         follow_loop(config, workers=workers)

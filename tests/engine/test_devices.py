@@ -1,5 +1,9 @@
 """Devices are those that Ray assigned, and threads those that a node has. Starts no Ray."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import ray
 import ray.train.torch
@@ -53,3 +57,35 @@ def test_a_node_elsewhere_has_the_cores_that_ray_says_and_this_one_those_that_it
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert describe_node({"CPU": 32.0, "GPU": 1.0}, own=False).cores == 32
     assert describe_node({"CPU": 32.0, "GPU": 1.0}, own=True).cores == 8
+
+
+FAULTS = """
+import resource, sys, torch
+from ray_ue.engine.devices import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+x = torch.ones(100, 32, 32, 32, requires_grad=True)  # 13 MiB
+def step():
+    y = x
+    for _ in range(12):
+        y = torch.tanh(y)
+    y.sum().backward()
+    x.grad = None
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    step()
+before = faults()
+for _ in range(5):
+    step()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_training_process_keeps_the_memory_that_it_frees() -> None:
+    given, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("given", "kept")
+    )
+    assert kept < given / 4, f"{kept} page faults, {given} without"
