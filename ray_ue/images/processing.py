@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ray_ue.images.colour import HUE, JITTER, jitter, luma_weights, normalise_channels
+from ray_ue.colour import HUE, JITTER, jitter, luma_weights, normalise_channels
 from ray_ue.images.jpeg import GRID, through_jpeg
 from ray_ue.registry import pick
 from ray_ue.types import Rng

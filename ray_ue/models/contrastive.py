@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ray_ue.images.colour import HUE, JITTER, hue_rotations, luma_weights
+from ray_ue.colour import HUE, JITTER, hue_rotations, luma_weights
 from ray_ue.loop import Step, Workers, adam_state, average_in_place, generator, read_loss, restore_adam, seeded, seeded_weights, with_prefix
 from ray_ue.models.normalization import floats, normalise
 from ray_ue.models.precision import autocast
