@@ -12,6 +12,8 @@ from ray_ue.pipelines.measure import Measurement
 from ray_ue.sources.opening import Format
 from ray_ue.sweeps.search import Search
 
+MOST_PREVIEWED = 60  # images on the page of a preview
+
 Source = Annotated[Positional[str], arg(metavar="SOURCE")]
 Output = Annotated[Positional[str], arg(metavar="OUTPUT")]
 
@@ -175,7 +177,9 @@ class CompletionArguments:
     """The shell of the script."""
 
 
-def refuse_undescribed(arguments: object) -> None:
-    """A run plans for the nodes that are there; only a dry run can plan for described ones."""
+def refuse_odd(arguments: object) -> None:
+    """Refuse what flags allow each for itself: nodes are described for a plan alone, and a preview shows some images or none."""
     if isinstance(arguments, ProtectArguments | EvaluateArguments) and arguments.nodes and not arguments.dry_run:
         raise ValueError(f"--nodes {arguments.nodes} describes nodes for a plan: give it together with --dry-run, or leave it out")
+    if isinstance(arguments, ProtectArguments) and not 0 <= arguments.preview <= MOST_PREVIEWED:
+        raise ValueError(f"--preview shows 1 to {MOST_PREVIEWED} images, got {arguments.preview}; 12 fill a page")

@@ -19,7 +19,7 @@ from ray_ue.cli.arguments import (
     ReportArguments,
     SweepArguments,
     VerifyArguments,
-    refuse_undescribed,
+    refuse_odd,
 )
 from ray_ue.cli.exchange import convert_copy, export_perturbations, join_leaderboard
 from ray_ue.cli.output import print_check, print_copy, print_evaluation, print_measurement, print_plan, print_sweep
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(words: list[str]) -> int:
     name = words[0]
     arguments = commands.parse_arguments(name, words[1:])
-    refuse_undescribed(arguments)
+    refuse_odd(arguments)
     match arguments:
         case VerifyArguments():
             return verify_copy(arguments, words)

@@ -121,6 +121,8 @@ def file_lines(facts: dict, folder: Folder) -> list[str]:
         lines.append(f"copied as is    {carried['count']:,} beside the images: {some(carried)}")
     if packed := facts.get("unchanged"):
         lines.append(f"copied as is    {packed}")
+    if linked := facts.get("linked"):
+        lines.append(f"linked          {linked}")
     if idle := facts.get("idle"):
         lines.append(f"warning         --carry: no file fits {', '.join(map(repr, idle))}")
     if left_out := facts["left_out"]:

@@ -23,7 +23,6 @@ from ray_ue.sources import Shard, Source
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
 
-MOST = 60  # images on the page
 SIDE = 512  # longest side of an image in a preview
 CRAFTED = 120  # images that a preview crafts on: enough for ten clusters
 SSL_STEPS, STEPS = 20, 60  # instead of hundreds; the perturbation fills the budget earlier
@@ -40,10 +39,8 @@ class SampledImage:
 def preview(job: Job, *, count: int) -> str:
     """Craft on a sample of the plan's source and write `OUTPUT.preview.html` with `count` images; returns its path.
 
-    Raises `ValueError` for an invalid count, for a page that cannot be written, and for requests that the pipeline refuses.
+    Raises `ValueError` for a page that cannot be written, and for requests that the pipeline refuses.
     """
-    if not 1 <= count <= MOST:
-        raise ValueError(f"--preview shows 1 to {MOST} images, got {count}; 12 fill a page")
     if not job.output.local:
         raise ValueError(
             f"--preview writes a page next to the output, and {job.output.uri} is no local folder; name a local one for the preview"

@@ -3,12 +3,16 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from ray_ue.progress import LISTENERS
+
 PATIENCE = 10.0  # seconds in which further signals change nothing: the first is being answered
+LOST = 2.0  # seconds after which a main thread that makes progress has not heard of the first
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -25,20 +29,29 @@ class Stop:
     clock: Callable[[], float] = time.monotonic
     raised: KeyboardInterrupt | None = field(default=None, init=False)
     _quiet_until: float = field(default=0.0, init=False)
+    _lost_after: float = field(default=0.0, init=False)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if (now := self.clock()) < self._quiet_until:
             return
-        self._quiet_until = now + PATIENCE
+        self._quiet_until, self._lost_after = now + PATIENCE, now + LOST
         self.raised = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
         raise self.raised
+
+    def again(self, line: str) -> None:
+        """Raise once more what a callback of compiled code has swallowed: the main thread makes progress as if nothing had been asked."""
+        if self.raised is not None and self.clock() >= self._lost_after and threading.current_thread() is threading.main_thread():
+            raise self.raised
 
 
 STOP = Stop()  # of this process
 
 
 def watch_for_signals() -> None:
-    """From now on Ctrl+C and SIGTERM raise in the main thread."""
+    """From now on Ctrl+C and SIGTERM raise in the main thread; if that comes to nothing, the next progress does."""
+    STOP.raised = None
+    if STOP.again not in LISTENERS:
+        LISTENERS.append(STOP.again)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
             signal.signal(number, STOP)

@@ -219,6 +219,8 @@ class Resources:
         for name in ("gpus_per_encoder", "gpus_per_victim"):
             if not 0 < getattr(self, name) <= 8:
                 raise ValueError(f"--{name.replace('_', '-')} is above 0 and at most 8, got {getattr(self, name)}")
+        if self.cpus_per_task < 0:
+            raise ValueError(f"--cpus-per-task is a number of threads, or 0 to divide the cores, got {self.cpus_per_task}")
         if not 0 < self.part <= 1:
             raise ValueError(f"--part is a fraction of the cluster, above 0 and at most 1, got {self.part:g}")
 

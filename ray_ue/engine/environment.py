@@ -17,6 +17,7 @@ LOCAL = {
     # Each Ray Train run brings about eight small processes; Ray warns when more than four times this many start.
     "RAY_worker_maximum_startup_concurrency": str(4 * (os.cpu_count() or 1)),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # otherwise a thread that is late would start another Ray once this one has ended
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # its C++ core writes internal notes to the user's terminal; errors still arrive as exceptions

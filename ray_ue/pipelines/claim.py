@@ -47,12 +47,21 @@ def size_before(work: Folder) -> int:
     return work.read_json(CLAIM)["flags"].get("image_size", 0) if work.exists(CLAIM) else 0
 
 
+def refuse_private(source: str) -> None:
+    """Refuse a private work folder as a collection: it holds tables, no images."""
+    if (name := source.rstrip("/")).endswith(PRIVATE):
+        raise ValueError(f"{source} is the private work folder of {name.removesuffix(PRIVATE)}, no collection; name a folder of images")
+
+
 def refuse_foreign(job: Job) -> None:
     """Refuse an output that holds something else than this recipe's own copy."""
     if not job.output.names():
         return
     if not job.work.exists(CLAIM):
-        raise ValueError(f"{job.output.uri} is not empty and was not written by ray-ue; name a new folder for the copy")
+        raise ValueError(
+            f"{job.output.uri} is not empty, and {job.work.uri} does not lie beside it: put that folder back if ray-ue wrote this copy, "
+            "or name a new folder"
+        )
     before, now = job.work.read_json(CLAIM), claim_of(job)
     newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
     changed = list_differences(newer | before["recipe"], now["recipe"])

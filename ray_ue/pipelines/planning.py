@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +33,11 @@ SHARDS_READ = 2  # tar and Parquet shards whose rows are counted; the rest is sc
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run will take: rows, how many of the `looked` at were `bad`, pixels of the largest of them, bytes of the copy and of the
-    private work folder."""
+    """What a run will take: rows, pixels of the largest of those `looked` at, bytes of the copy and of the private work folder."""
 
     rows: int
     counted: bool
     looked: int
-    bad: int
     largest: int
     copy: float
     work: float
@@ -48,10 +47,10 @@ def estimate(source: Source, *, recipe: Recipe) -> Estimate:
     """From a listing and a few decoded images."""
     shards = source.shards()
     rows, counted = count(source, shards)
-    areas, bad = look_at_some(source, shards, recipe.limits())
+    areas = look_at_some(source, shards, recipe.limits())
     area = recipe.resize**2 if recipe.resize else float(np.mean(areas or [0]))
     copy, work = rows * area * 3 * per_byte(recipe.image_format), work_bytes(recipe, rows=rows)
-    return Estimate(rows=rows, counted=counted, looked=len(areas) + bad, bad=bad, largest=max(areas, default=0), copy=copy, work=work)
+    return Estimate(rows=rows, counted=counted, looked=len(areas), largest=max(areas, default=0), copy=copy, work=work)
 
 
 def work_bytes(recipe: Recipe, *, rows: int) -> float:
@@ -109,8 +108,7 @@ def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, 
     lines = {
         "source": f"{source.root}  ({source.format}, {counted(len(source.shards()), 'shard')})",
         "output": f"{output.uri}, private files in {work.uri}",
-        "rows": f"{'' if plan.counted else 'about '}{plan.rows:,}"
-        + (f", {plan.bad} of {plan.looked} looked at cannot be used" if plan.bad else ""),
+        "rows": f"{'' if plan.counted else 'about '}{plan.rows:,}",
         **beside_lines(source),
         "budget": f"{recipe.levels()} ({recipe.levels().levels} levels, L-inf), {groups}",
         "method": f"{recipe.method}, one perturbation per {per}"
@@ -157,16 +155,14 @@ def count(source: Source, shards: list[Shard]) -> tuple[int, bool]:
     return loose + (round(rows * whole / read_bytes) if read_bytes else 0), len(read) == len(packed)
 
 
-def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> tuple[list[int], int]:
-    """(pixels of each image, how many more cannot be used) of some images of the first, middle and last shard."""
-    areas, bad = [], 0
+def look_at_some(source: Source, shards: list[Shard], limits: Limits) -> list[int]:
+    """The pixels of each image of some of the first, middle and last shard that can be used."""
+    areas = []
     for data in _some_images(source, shards):
-        try:
+        with suppress(Rejected):
             height, width = decode(data, limits=limits).rgb.shape[:2]
             areas.append(height * width)
-        except Rejected:
-            bad += 1
-    return areas, bad
+    return areas
 
 
 def _some_images(source: Source, shards: list[Shard]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
-from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, size_before, work_of
+from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, refuse_private, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
 from ray_ue.pipelines.standing import copied_twice
@@ -40,6 +40,8 @@ def plan(
     method = build(recipe.method, asdict(recipe))
     resources.check()
     refuse_mismatch(method, recipe, resources)
+    if isinstance(source, str):
+        refuse_private(source)
     opened_source = source if isinstance(source, Source) else open_source(source, format=recipe.format, carry=recipe.patterns())
     if not output.strip():
         raise ValueError("the output is missing; name a folder for the copy: ray-ue protect photos/ photos-protected/")

@@ -1,6 +1,7 @@
 """What a source is: a sorted list of shards whose rows are images, readable and rewritable one shard at a time; no format is known here."""
 
 import hashlib
+import io
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -15,7 +16,7 @@ from ray_ue.sources.image_files import kind_of_name, looks_like_image, suffix_of
 from ray_ue.sources.listing import File, Shard, load_listing, save_listing
 from ray_ue.sources.metadata import is_metadata, renamed
 from ray_ue.sources.naming import printable
-from ray_ue.sources.sidecars import HIDDEN, is_carried, is_hidden, is_looked_into, why_content_left_out, why_head_left_out, why_left_out
+from ray_ue.sources.sidecars import HIDDEN, LONGEST_WORDS, is_carried, is_hidden, why_content_left_out, why_head_left_out, why_left_out
 from ray_ue.sources.storage import Location, is_local, normal
 from ray_ue.sources.target import Target
 from ray_ue.sources.walk import LINKED, Entry
@@ -103,10 +104,20 @@ class Source(ABC):
         """(path, reason) of every file that is neither an image nor known to belong beside one: a copy of it would publish it unasked."""
         return [(name, reason) for name, _, reason in self._entries if reason]
 
+    def linked(self) -> list[str]:
+        """Paths of the images that links bring from outside of a local folder."""
+        travel = {name for name, _ in self.files()}
+        return [name for name, _, odd in self._found if odd == LINKED and name in travel]
+
+    @cached_property
+    def _found(self) -> tuple[Entry, ...]:
+        """(path, size, what is odd about the way there or nothing) of every file."""
+        return tuple(self.place.entries(self.only)) if self.entries is None else self.entries
+
     @cached_property
     def _entries(self) -> list[Entry]:
         """(path, size, why it is left out or nothing) of every file."""
-        entries = self.place.entries(self.only) if self.entries is None else self.entries
+        entries = self._found
         seen = [(name, size, odd or ("" if self._wanted(name) else HIDDEN)) for name, size, odd in entries]
         looked_at = [name for name, size, reason in seen if reason in ("", LINKED) and size and kind_of_name(name) == "unknown"]
         images = {name for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True) if looks_like_image(head)}
@@ -122,10 +133,11 @@ class Source(ABC):
     def _looked_into(self, sidecars: Mapping[str, int]) -> dict[str, str]:
         """Why files do not travel although they are called as sidecars are, by name; on an object store the names of most decide."""
         looked_at = [name for name, size in sidecars.items() if size][: None if is_local(self.root) else MOST_LOOKED_AT]
-        why = {name: why_head_left_out(name, head) for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True)}
-        for name in looked_at:
-            if not why[name] and is_looked_into(name, sidecars[name]):
-                with self.place.open(name) as file:
+        why = {}
+        for name, head in zip(looked_at, self.place.heads(iter(looked_at), length=LONGEST_WORDS), strict=True):
+            why[name] = why_head_left_out(name, head)
+            if not why[name]:
+                with io.BytesIO(head) if sidecars[name] <= LONGEST_WORDS else self.place.open(name) as file:
                     why[name] = why_content_left_out(name, file)
         return why
 

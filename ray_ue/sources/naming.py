@@ -101,9 +101,9 @@ def first_free_name(name: str, *, free: Callable[[str], bool], since: int) -> st
     return candidate
 
 
-def group(names: Sequence[str]) -> dict:
+def group(names: Sequence[str], *, shown: int = SHOWN) -> dict:
     """A number of names, of which the first few stand for all: what a manifest keeps."""
-    return {"count": len(names), "some": [printable(name) for name in names[:SHOWN]]}
+    return {"count": len(names), "some": [printable(name) for name in names[:shown]]}
 
 
 def some(names: Mapping[str, Any], *, between: str = ", ") -> str:

@@ -32,11 +32,13 @@ TAKEOUT_NAMES: Final = frozenset(("shared_album_comments.json", "user-generated-
 PLACE_WORDS = re.compile(
     rb'"(geoData|geoDataExif|geoInfo|latitude|latitudeE7|locationEnrichment|contentOwnerName|photoTakenTime)"\s*:'
     rb'|"people"\s*:\s*\[\s*\{\s*"name"'
-    rb"|\b(?i:gps_?)(?:[Ll]atitude|[Ll]ongitude|[Pp]osition|[Cc]oordinates)\b"
+    rb"|\b(?i:gps[ _]?)(?:[Ll]atitude|[Ll]ongitude|[Pp]osition|[Cc]oordinates)\b"
     rb'|"(?:lat|lng|lon|longitude)"\s*:\s*"?-?\d'
     rb"|<(?:trkpt|wpt)\b[^>]{0,80}\blat="
 )
-PLACE_COLUMNS: Final = frozenset((b"latitude", b"longitude", b"lat", b"lon", b"lng"))
+# Degrees with decimals as a line, a quoted value or a cell of their own: 48.137154, 11.576124.
+PLACE_NUMBERS = re.compile(rb'(?:^|["\t;])[ (]*[-+]?\d{1,2}\.\d{4,}[ \t]*,[ \t]*[-+]?\d{1,3}\.\d{4,}[ )]*(?:$|["\t;\r])', re.MULTILINE)
+PLACE_COLUMNS: Final = frozenset((b"latitude", b"longitude", b"lat", b"lon", b"lng", b"gps"))  # as words of a column's name
 # A picture in letters (base64), as annotation tools and web pages hold it: the first letters of PNG, JPEG, WebP and GIF.
 PICTURE_WORDS = re.compile(rb"(?:iVBORw0KGgo|\\?/9j\\?/|UklGR|R0lGOD)[A-Za-z0-9+/\\]{64}|data:image/[a-z.+-]+;base64,")
 MOST_WORDS = 2**20  # bytes that are searched at a time
@@ -91,11 +93,6 @@ def why_head_left_out(name: str, head: bytes) -> str:
     return "" if is_text else DISGUISED
 
 
-def is_looked_into(name: str, size: int) -> bool:
-    """Whether more than a known sidecar's first bytes decide whether it travels; captions that are too short for a picture are not read."""
-    return size > LONGEST_WORDS or suffix_of(name).lower() not in (*CAPTIONS, *WORDS)
-
-
 def why_content_left_out(name: str, file: Stream) -> str:
     """Why a known sidecar does not travel, by its content: places and people, or pictures; empty if it does."""
     suffix = suffix_of(name).lower()
@@ -116,7 +113,7 @@ def _why_words_left_out(file: Stream, *, is_table: bool) -> str:
     while piece := file.read(MOST_WORDS):
         if PICTURE_WORDS.search(end + piece):
             return TEXTS
-        if PLACE_WORDS.search(end + piece) or (is_table and not end and _names_places(piece)):
+        if PLACE_WORDS.search(end + piece) or PLACE_NUMBERS.search(end + piece) or (is_table and not end and _names_places(piece)):
             return PLACES
         end = piece[-LONGEST_WORDS:]
     return ""
@@ -124,8 +121,7 @@ def _why_words_left_out(file: Stream, *, is_table: bool) -> str:
 
 def _names_places(table: bytes) -> bool:
     """Whether the first line of a table has a column of places."""
-    header = re.split(rb"[,;\t]", table.split(b"\n", 1)[0].lower())
-    return not PLACE_COLUMNS.isdisjoint(column.strip(b" \"'\r") for column in header)
+    return not PLACE_COLUMNS.isdisjoint(re.split(rb"[^a-z]+", table.split(b"\n", 1)[0].lower()))
 
 
 def _leaves(schema: Iterable[pa.Field]) -> Iterator[pa.DataType]:

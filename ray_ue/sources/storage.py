@@ -132,15 +132,15 @@ class Location:
             return
         yield from self._ranges(names, end=None, at_once=AT_ONCE)
 
-    def heads(self, names: Iterator[str]) -> Iterator[bytes]:
-        """The first 32 bytes of files; errors as in `fetch`."""
+    def heads(self, names: Iterator[str], *, length: int = HEAD) -> Iterator[bytes]:
+        """The first `length` bytes of files; errors as in `fetch`."""
         if is_local(self.uri):
             for name in names:
                 with self._name_missing_file(), self.open(name) as file:
-                    head = file.read(HEAD)
+                    head = file.read(length)
                 yield head
             return
-        yield from self._ranges(names, end=HEAD, at_once=4 * AT_ONCE)
+        yield from self._ranges(names, end=length, at_once=4 * AT_ONCE)
 
     def _ranges(self, names: Iterator[str], *, end: int | None, at_once: int) -> Iterator[bytes]:
         fs = connect(self.uri)[0]

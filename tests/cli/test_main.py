@@ -86,6 +86,11 @@ WRONG = {
     "nothing to take": (["perturbations", "{empty}", "{out}"], "cannot be checked; name a folder that ray-ue protect wrote"),
     "strength": (["protect", "{photos}", "{out}", "--strength", "strong"], "write 16, 16/255, 0.0627, low, mid or high"),
     "preview of none": (["protect", "{photos}", "{out}", "--preview", "-1"], "--preview shows 1 to 60 images, got -1"),
+    "threads": (["protect", "{photos}", "{out}", "--cpus-per-task", "-3"], "--cpus-per-task is a number of threads, or 0 .*got -3"),
+    "private folder": (
+        ["protect", "{photos}.ray-ue/", "{out}"],
+        r"is the private work folder of .*; name a folder of images",
+    ),
     "preview of too many": (["protect", "{photos}", "{out}", "--preview", "61"], "--preview shows 1 to 60 images, got 61; 12 fill a page"),
     "preview on a store": (
         ["protect", "{photos}", "memory://out", "--preview", "3"],
@@ -95,7 +100,10 @@ WRONG = {
     "image format": (["protect", "{photos}", "{out}", "--image-format", "bmp"], "no image format is called 'bmp'"),
     "fraction": (["protect", "{photos}", "{out}", "--max-rejected", "5"], "fraction from 0 to 1"),
     "workers": (["protect", "{photos}", "{out}", "--workers", "many"], "--workers is a number"),
-    "foreign output": (["protect", "{photos}", "{foreign}"], "is not empty and was not written by ray-ue"),
+    "foreign output": (
+        ["protect", "{photos}", "{foreign}"],
+        r"is not empty, and .*\.ray-ue does not lie beside it: put that folder back",
+    ),
     "inside": (["protect", "{photos}", "{photos}/out"], "overlap: one contains the other"),
     "same": (["protect", "{photos}", "{photos}"], "overlap: one contains the other"),
     "below a device": (["protect", "{photos}", "/dev/null/out"], "/dev/null/out lies below a file, where no folder can be"),

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import photo
 from PIL import Image
 
-from ray_ue.cli.stopping import PATIENCE, Stop, Terminated, stop_behind
+from ray_ue.cli.stopping import LOST, PATIENCE, Stop, Terminated, stop_behind
 
 LINE = "ray-ue: stopped; the same command continues"
 QUICK = ("--method", "noise", "--per", "image", "--workers", "local")
@@ -29,6 +30,21 @@ def test_a_signal_raises_once_and_again_only_if_nothing_came_of_it(number: int, 
     now[0] += PATIENCE
     with pytest.raises(Terminated):
         stop(signal.SIGTERM, None)
+
+
+def test_a_stop_that_was_swallowed_is_raised_again_by_the_next_progress() -> None:
+    now = [100.0]
+    stop = Stop(clock=lambda: now[0])
+    stop.again("nothing was asked yet")
+    with pytest.raises(Terminated) as first:
+        stop(signal.SIGTERM, None)
+    stop.again("the first is being answered")
+    now[0] += LOST
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stop.again, "of another thread").result()
+    with pytest.raises(Terminated) as second:
+        stop.again("still at work")
+    assert second.value is first.value
 
 
 def test_a_stop_is_found_behind_what_compiled_code_made_of_it() -> None:

@@ -28,6 +28,7 @@ from ray_ue.sources import Item, Source, open_source
 from ray_ue.sources.columns import PICKLED
 from ray_ue.sources.naming import stems
 from ray_ue.sources.walk import LINKED
+from ray_ue.stages.protect.summary import beside_lines
 from ray_ue.storage.addresses import refuse_secrets, without_credentials
 from ray_ue.storage.artifacts import Folder, Manifest, finish
 
@@ -352,6 +353,9 @@ def test_named_files_follow_the_same_rule(linked: Path) -> None:
     source = open_source(f"{linked}/{{own.png,deep/cat.png,deep/diary.md}}", format="folder")
     assert source.left_out() == [("deep/diary.md", LINKED)]
     assert [name for name, _ in source.files()] == ["deep/cat.png", "own.png"]
+    assert source.linked() == ["deep/cat.png"]
+    told = beside_lines(source)["linked"]
+    assert told == "1 image comes through links from elsewhere, protected like the others: deep/cat.png"
 
 
 def test_shards_may_lie_elsewhere_as_a_download_cache_keeps_them(tmp_path: Path) -> None:

@@ -307,6 +307,7 @@ def test_copies_and_clean_images_that_are_swapped_are_refused(made: Path, tmp_pa
     for copy, clean, tested, told in (
         (photos, out, test, r"--clean .*/out is a protected copy \(.*/out.ray-ue lies beside it\); name the images"),
         (out, photos, out, r"--test .*/out is a protected copy .*; name clean images, never published"),
+        (test, "", out, r"--test .*/out is a protected copy"),
         (test, photos, test, r"--test .*/test is the copy itself"),
     ):
         with pytest.raises(ValueError, match=told):

@@ -133,7 +133,7 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
         with ThreadPoolExecutor(checker.threads) as pool:
             findings = list(in_order(pool, lambda task: checker.check(*task), tasks, ahead=2 * checker.threads))
         bad = [(line, finding.fault) for line, finding in zip(part, findings, strict=True) if finding.fault]
-        said = {"faults": [f"{line['key']}: {fault}" for line, fault in bad], "wrong": [line["name"] for line, _ in bad]}
+        said = {"faults": [f"{line['name']}: {fault}" for line, fault in bad], "wrong": [line["name"] for line, _ in bad]}
         most = max((finding.most for finding in findings), default=0)
         counts = (shard.number, len(part), most, sum(is_here), sum(finding.saved_anew for finding in findings))
         columns = {name: pa.array([count], kind) for (name, kind), count in zip(RESULT.items(), counts, strict=True)}

@@ -19,6 +19,7 @@ from ray_ue.storage.artifacts import Artifact, Folder
 DRIFT = 2.0  # mean squared distance of new pictures to their clusters, over that of the first ones
 BESIDE = "beside.txt"  # lists every file that was copied, left out or renamed
 KINDS = 8  # of members or columns that are named
+PLANNED = 40  # files that a plan names of those that would be copied: there is no list of all before a run
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
 
 
@@ -82,6 +83,7 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
     return {
         "carried": group(carried),
         "unchanged": unchanged_line(listed),
+        "linked": linked_line(listed),
         "idle": idle_patterns(listed),
         "left_out": {reason: group(names) for reason, names in left_out.items()},
         "renamed": group([f"{old} -> {new}" for old, new in renamed]),
@@ -96,6 +98,14 @@ def unchanged_line(source: Source) -> str:
     return f"what packed files hold besides images goes with them, unread (in the first: {shown}): make sure that no picture is among it"
 
 
+def linked_line(source: Source) -> str:
+    """Images that links bring from outside of the source; empty if there is none."""
+    if not (linked := source.linked()):
+        return ""
+    verb = "comes" if len(linked) == 1 else "come"
+    return f"{counted(len(linked), 'image')} {verb} through links from elsewhere, protected like the others: {some(group(linked))}"
+
+
 def idle_patterns(source: Source) -> list[str]:
     """Patterns of `--carry` that no file fits."""
     names = [name for name, _ in (*source.files(), *source.left_out())]
@@ -103,12 +113,13 @@ def idle_patterns(source: Source) -> list[str]:
 
 
 def beside_lines(source: Source) -> dict[str, str]:
-    """The files beside the images: which are copied, and which are not."""
+    """For a plan: images that links bring from elsewhere, and the files beside the images, which are copied and which are not."""
     carried = [file.goal for shard in source.shards() for file in shard.files if not file.is_image]
     left_out = source.left_out()
     packed = unchanged_line(source)
     lines = {"packed": packed} if packed else {}
-    lines |= {"copied": f"{len(carried):,} beside the images: {some(group(carried))}"} if carried else {}
+    lines |= {"linked": linked} if (linked := linked_line(source)) else {}
+    lines |= {"copied": f"{len(carried):,} beside the images: {some(group(carried, shown=PLANNED))}"} if carried else {}
     reasons = sorted({reason for _, reason in left_out})
     parts = [(reason, group([name for name, why in left_out if why == reason])) for reason in reasons]
     told = "; ".join(f"{names['count']:,} {reason} ({some(names)})" for reason, names in parts)
