@@ -7,7 +7,6 @@ from math import prod
 
 from ray_ue.config.grid import Grid, grid_cells, split_list
 from ray_ue.config.recipe import Recipe, Resources, list_differences
-from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
 from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, sized, views_bytes
@@ -187,6 +186,8 @@ def recipes_by_control(recipes: Mapping[str, Recipe]) -> dict[tuple[int, int, st
 
 def describe(request: SweepRequest) -> str:
     """The plan of a sweep as text."""
+    from ray_ue.methods.requirements import requirements_of  # imports torch
+
     rows, copies, work = estimate_disk(request)
     recipes, search, grid = request.recipes(), request.search, request.grid
     relabels = grid.relabel_names(classes=10)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from ray_ue.colour import LEAST
 from ray_ue.images.processing import PROCESSES, Draws, draw_processes, parse_processes, process
 
 
@@ -93,9 +94,12 @@ def test_a_resized_crop_is_a_part_of_the_picture_that_fills_it() -> None:
 
 
 def test_normalised_channels_have_one_mean_and_deviation() -> None:
-    shown = process(0.25 + 0.3 * crops(), drawn("picn"))
+    given = 0.25 + 0.3 * crops()
+    shown = process(given, drawn("picn"))
     assert torch.allclose(shown.mean((2, 3)), torch.full((8, 3), 0.5), atol=0.02)
-    assert torch.allclose(shown.std((2, 3), correction=0), torch.full((8, 3), 0.2), atol=0.02)
+    varied = given.std((2, 3), correction=0) > LEAST  # a bright sky is as good as flat
+    assert 12 < int(varied.sum()) < 24
+    assert (shown.std((2, 3), correction=0)[varied] - 0.2).abs().max() < 0.02
     flat = process(torch.full((8, 3, 6, 6), 0.3), drawn("picn"))
     assert torch.allclose(flat, torch.full((8, 3, 6, 6), 0.5), atol=1e-3)
 
