@@ -99,7 +99,7 @@ def test_normalised_channels_have_one_mean_and_deviation() -> None:
     assert torch.allclose(shown.mean((2, 3)), torch.full((8, 3), 0.5), atol=0.02)
     varied = given.std((2, 3), correction=0) > LEAST  # a bright sky is as good as flat
     assert 12 < int(varied.sum()) < 24
-    assert (shown.std((2, 3), correction=0)[varied] - 0.2).abs().max() < 0.02
+    assert (shown.std((2, 3), correction=0)[varied] - 0.2).abs().max() < 0.05  # what is 2.5 deviations away is cut off
     flat = process(torch.full((8, 3, 6, 6), 0.3), drawn("picn"))
     assert torch.allclose(flat, torch.full((8, 3, 6, 6), 0.5), atol=1e-3)
 
