@@ -243,7 +243,7 @@ def test_a_frame_that_was_put_back_unprotected_is_found(tmp_path: Path) -> None:
     copied = decode((tmp_path / "out/cats/a.png").read_bytes(), limits=Limits(), moving=True)
     clean = decode((photos / "cats/a.gif").read_bytes(), limits=Limits(), moving=True)
     (tmp_path / "out/cats/a.png").write_bytes(encode(replace(copied, motion=clean.motion), format="png"))
-    with pytest.raises(VerifyError, match=r"cats/a\.gif: its pixels are not those that were written"):
+    with pytest.raises(VerifyError, match=r"cats/a\.png: its pixels are not those that were written"):
         pipeline.verify(str(tmp_path / "out"), resources=LOCAL)
 
 
