@@ -215,7 +215,7 @@ def test_the_front_is_drawn_over_what_measures_visibility(tmp_path: Path) -> Non
     assert 'data-column="pattern"' in page
     partly = drawn("ssim", lpips=[0.3, None, 0.1], ssim=[0.8, 0.9, 0.95])
     assert "clusters 10: 50.0 % at 1 − SSIM 0.100" in partly
-    assert "front-visibility" not in drawn("alone", ssim=[0.9, 0.9, None])
+    assert "over how visible the change is" not in drawn("alone", ssim=[0.9, 0.9, None])
 
 
 def test_the_joined_points_have_none_below_and_to_their_left() -> None:
