@@ -24,7 +24,6 @@ from ray_ue.storage.artifacts import Folder
 from ray_ue.storage.locks import alone
 
 GRID_FIELDS = tuple(f.name for f in fields(Grid))
-TEST_WANTED = "clean images, never published"
 AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
 
 
@@ -43,9 +42,8 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
             f"--purified needs one protected copy, the one that was purified; {len(copies)} are named: evaluate them one by one"
         )
     copies = tuple(Folder.at(uri).uri for uri in copies)
-    test = absolute(test)
-    refuse_copy_as(test, flag="--test", wanted=TEST_WANTED)
-    clean = absolute(clean or claimed_source(copies[0]))
+    refuse_swapped(copies, clean=absolute(clean), test=absolute(test))  # before a missing claim asks for --clean
+    clean, test = absolute(clean or claimed_source(copies[0])), absolute(test)
     sources = {uri: open_source(uri, format=format) for uri in (*copies, clean, test, *grid.purified_folders())}
     home = Folder.at(results or copies[0] + AFTER)
     refuse_foreign(home)
@@ -68,15 +66,14 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
 
 def refuse_swapped(copies: tuple[str, ...], *, clean: str, test: str) -> None:
     """Clean images and test images are no protected copies, and the test set is none of the copies: its accuracy would say nothing."""
-    refuse_copy_as(clean, flag="--clean", wanted="the images that the copy was made from")
-    refuse_copy_as(test, flag="--test", wanted=TEST_WANTED)
+    for uri, flag, wanted in (
+        (clean, "--clean", "the images that the copy was made from"),
+        (test, "--test", "clean images, never published"),
+    ):
+        if is_copy(uri):
+            raise ValueError(f"{flag} {uri} is a protected copy ({work_of(Folder(uri)).uri} lies beside it); name {wanted}")
     if test in copies:
         raise ValueError(f"--test {test} is the copy itself; name clean images that were never published")
-
-
-def refuse_copy_as(uri: str, *, flag: str, wanted: str) -> None:
-    if is_copy(uri):
-        raise ValueError(f"{flag} {uri} is a protected copy ({work_of(Folder(uri)).uri} lies beside it); name {wanted}")
 
 
 def reading(grid: Grid, *, format: str) -> Recipe:

@@ -14,9 +14,7 @@ from ray_ue.storage.artifacts import Folder
 RUN = "run.json"  # the request and the facts of an evaluation
 OWN_CLEAN = ("early", "leak")  # defenses of an exploiter who has some of the clean images
 UNDEFENDED = "none"  # the exploiter's training without any defense
-
-
-LPIPS = "lpips.json"
+LPIPS = "lpips.json"  # in a copy's folder of `looks`
 
 
 def looks(run: Folder, copy: str) -> Folder:
