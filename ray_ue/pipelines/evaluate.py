@@ -42,13 +42,15 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
             f"--purified needs one protected copy, the one that was purified; {len(copies)} are named: evaluate them one by one"
         )
     copies = tuple(Folder.at(uri).uri for uri in copies)
-    refuse_swapped(copies, clean=absolute(clean), test=absolute(test))  # before a missing claim asks for --clean
+    refuse_swapped(clean=absolute(clean), test=absolute(test))  # before a missing claim asks for --clean
     clean, test = absolute(clean or claimed_source(copies[0])), absolute(test)
     sources = {uri: open_source(uri, format=format) for uri in (*copies, clean, test, *grid.purified_folders())}
     home = Folder.at(results or copies[0] + AFTER)
     refuse_foreign(home)
     refuse_inside(home, (*copies, clean, test, *map(absolute, grid.purified_folders())))
-    refuse_swapped(copies, clean=clean, test=test)
+    refuse_swapped(clean=clean, test=test)
+    if test in copies:
+        raise ValueError(f"--test {test} is the copy itself; name clean images that were never published")
     opened = open_copies(copies)
     return EvaluationJob(
         copies=opened,
@@ -64,16 +66,14 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     )
 
 
-def refuse_swapped(copies: tuple[str, ...], *, clean: str, test: str) -> None:
-    """Clean images and test images are no protected copies, and the test set is none of the copies: its accuracy would say nothing."""
+def refuse_swapped(*, clean: str, test: str) -> None:
+    """Clean images and test images are no protected copies: an accuracy on them would say nothing."""
     for uri, flag, wanted in (
         (clean, "--clean", "the images that the copy was made from"),
         (test, "--test", "clean images, never published"),
     ):
         if is_copy(uri):
             raise ValueError(f"{flag} {uri} is a protected copy ({work_of(Folder(uri)).uri} lies beside it); name {wanted}")
-    if test in copies:
-        raise ValueError(f"--test {test} is the copy itself; name clean images that were never published")
 
 
 def reading(grid: Grid, *, format: str) -> Recipe:
