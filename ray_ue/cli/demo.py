@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from skimage import data
 from sklearn.datasets import load_digits, load_sample_images
 
 from ray_ue.config.recipe import Resources
-from ray_ue.config.schedules import Schedule
+from ray_ue.config.schedules import AIRBENCH, SCHEDULES
 from ray_ue.exploiter.dataset import Training
 from ray_ue.exploiter.supervised import accuracy, train
 from ray_ue.images.codec import Limits, Picture, decode, encode, square_view
@@ -32,7 +33,7 @@ CROP, TRAIN, TEST = 64, 140, 40  # pixels of a crop; crops of each photograph, f
 LEFT = 0.6
 ALBUM = 70  # crops of an album that gets one more
 SEEDS = (0, 1, 2)
-SCHEDULE = Schedule(epochs=12, batch=100, lr=0.2, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1)
+SCHEDULE = replace(SCHEDULES["fast"], epochs=12, **AIRBENCH)
 BUDGET = Budget(levels=16)
 RECIPE = {"clusters": 10, "budget": str(BUDGET)}  # auto takes 20 here, which protects less: docs/experiments/0021
 ROWS = {

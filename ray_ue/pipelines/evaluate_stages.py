@@ -80,7 +80,7 @@ def describe(job: EvaluationJob, data: EvaluationData, labels: dict[str, Artifac
         "title": ", ".join(copy.name for copy in job.copies),
         "clean": job.clean,
         "test": job.test,
-        "request": job.grid.identity() | {"schedule": asdict(job.grid.schedule())},
+        "request": job.grid.identity() | {"schedules": {name: asdict(job.grid.schedule_for(name)) for name in job.grid.victim_names()}},
         "machine": machines.facts() | {"device": "gpu" if machines.gpus else "cpu"},
         "versions": installed_versions(ARTIFACT_PACKAGES),
         "digests": {"test": data.test_views.facts["sha256"]},

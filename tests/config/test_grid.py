@@ -134,7 +134,10 @@ def test_a_schedule_is_the_named_one_with_what_was_overridden() -> None:
 @pytest.mark.parametrize(
     ("grid", "victim", "share"),
     [
-        (Grid(), "fast", 1.0),
+        (Grid(), "fast", 2.0),
+        (Grid(), "resnet18", 1.0),
+        (Grid(training="paper"), "fast", 1.0),
+        (Grid(learning_rate=0.2), "fast", 1.0),
         (Grid(), "linear", 0.1),
         (Grid(), "vit_b_16", 0.1),
         (Grid(), "simclr:lenet5", 1.0),
@@ -144,10 +147,10 @@ def test_a_schedule_is_the_named_one_with_what_was_overridden() -> None:
         (Grid(training="paper"), "linear", 1.0),
     ],
 )
-def test_nets_without_batch_norm_and_given_weights_get_a_tenth_of_the_fast_rate_unless_one_was_given(
-    grid: Grid, victim: str, share: float
-) -> None:
-    assert grid.schedule_for(victim).lr == pytest.approx(grid.schedule().lr * share)
+def test_the_fast_schedule_has_a_rate_for_each_kind_of_net_unless_one_was_given(grid: Grid, victim: str, share: float) -> None:
+    schedule = grid.schedule_for(victim)
+    assert schedule.lr == pytest.approx(grid.schedule().lr * share)
+    assert schedule.norm_rate == (16 if share == 2 else 1)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

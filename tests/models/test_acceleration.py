@@ -81,7 +81,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, *, recorded: bool) -> dict[str, Ten
     net = classifier("fast", side=16, classes=3, sample=pixels, seed=0)
     monkeypatch.setattr(steps, "can_be_recorded", lambda net, **_: recorded)
     monkeypatch.setattr(supervised, "record_on_gpu", faithful)
-    schedule = Schedule(epochs=3, batch=15, lr=0.1, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1)
+    schedule = Schedule(epochs=3, batch=15, lr=0.1, decay=5e-4, nesterov=True, warm=0.2, smoothing=0.1, norm_rate=16)
     start = {"size": 16, "flips": 0.5, "seed": 0, "device": CPU, "workers": Workers(), "resume": {}}
     for _ in supervised.train(training, net=net, schedule=schedule, tell=pytest.fail, **start):
         pass
