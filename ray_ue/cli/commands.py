@@ -140,7 +140,11 @@ def name_flags(text: str, *, verb: str) -> str:
     words = [word.strip() for word in found[1].split(",")]
     flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
     near = {flag: get_close_matches(flag, [name for name in known if name not in flags], n=1) for flag in flags}
-    told = [f"there is no {flag}" + "".join(f" (did you mean {name}?)" for name in near[flag]) for flag in flags]
+    told = [
+        (f"there is no {flag}" if flag.startswith("-") else f"{flag!r} is one word too many")
+        + "".join(f" (did you mean {name}?)" for name in near[flag])
+        for flag in flags
+    ]
     return f"{'; '.join(told)}; ray-ue {verb} --help lists the flags"
 
 

@@ -138,8 +138,8 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
     patterned = [number for number, copy in enumerate(job.copies) if has_groups(copy)]
     cells = grid_cells(grid, copies=len(job.copies), relabels=relabels, patterned=patterned)
     sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
-    schedules = {victim: grid.schedule_for(victim) for victim in grid.victim_names()}
     schedule = grid.schedule()
+    rates = ", ".join(f"{victim} at rate {grid.schedule_for(victim).lr:g}" for victim in grid.victim_names())
     protected = sum(place.data == "protected" for place in cells)
     lines = [
         f"copies     {', '.join(copy.uri for copy in job.copies)}",
@@ -148,7 +148,7 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
         f"           {protected} protected, {len(cells) - protected} controls (one source and budget: all but random patterns shared)",
-        f"victims    {', '.join(f'{victim} at rate {own.lr:g}' for victim, own in schedules.items())}; {schedule.epochs} epochs, batch {schedule.batch}",
+        f"victims    {rates}; {schedule.epochs} epochs, batch {schedule.batch}",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}",
         f"time       {time_line(job, cells)}",

@@ -1,5 +1,6 @@
 """Which files of a source travel into its copy: images, shards, and known sidecars that are what their names say; all others stay."""
 
+import codecs
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,8 +110,11 @@ def why_content_left_out(name: str, file: Stream) -> str:
 
 def _why_words_left_out(file: Stream, *, is_table: bool) -> str:
     """Why a text does not travel, by its words, wherever they are; it is read piece by piece."""
-    end = b""
+    end, wide = b"", None
     while piece := file.read(MOST_WORDS):
+        if not end and piece.startswith(TEXT_MARKS):
+            wide = codecs.getincrementaldecoder("utf-16")(errors="replace")
+        piece = wide.decode(piece).encode(errors="replace") if wide else piece
         if PICTURE_WORDS.search(end + piece):
             return TEXTS
         if PLACE_WORDS.search(end + piece) or PLACE_NUMBERS.search(end + piece) or (is_table and not end and _names_places(piece)):

@@ -28,6 +28,7 @@ WRONG = {
         ["protect", "{photos}", "{out}", "--clutsers", "3", "--mehtod", "uc"],
         r"there is no --clutsers \(did you mean --clusters\?\); there is no --mehtod \(did you mean --method\?\)",
     ),
+    "a word too many": (["methods", "bogus"], "'bogus' is one word too many; ray-ue methods --help lists the flags"),
     "method in capitals": (["protect", "{photos}", "{out}", "--method", "UC"], "did you mean 'uc'"),
     "settings with semicolons": (
         ["protect", "{photos}", "{out}", "--method", "em", "--settings", "rounds=3;batch=4"],

@@ -128,6 +128,8 @@ DISGUISES = {
     "short.csv": (b"file,gps_lat,gps_lng\na.jpg,48.1371,11.5761\n", PLACES),
     "pair.csv": (b'file,position\na.jpg,"48.137154,11.576124"\n', PLACES),
     "b/where.csv": (b'file_name,"Latitude",longitude\na.jpg,52.5,13.4\n', PLACES),
+    "b/wide.csv": ("file_name;Latitude;Longitude\na.jpg;52,5;13,4\n".encode("utf-16"), PLACES),
+    "b/wide.txt": ('{"people": [{"name": "Erika"}]}'.encode("utf-16"), PLACES),
     "shared_album_comments.json": (b"{}", PLACES),
     "sneak.txt": (picture(3), DISGUISED),
     "sneak.json": (b"PK\x03\x04" + picture(3), DISGUISED),
