@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
+from ray_ue.config.stages import GENERATIONS
 from ray_ue.sources.storage import is_local
 from ray_ue.storage.artifacts import Folder, finished
 
@@ -42,6 +43,11 @@ def grows(job: Job) -> bool:
     )
 
 
+def has_grown(work: Folder) -> bool:
+    """Whether pictures have joined a copy since its first run: an emptied output is then filled again from all runs, with their recipe."""
+    return work.exists(GENERATIONS) and sum(bool(line["export"]) for line in work.read_json(GENERATIONS)["generations"]) > 1
+
+
 def size_before(work: Folder) -> int:
     """The image size that was chosen when a copy was begun, 0 if there is none: pictures that join change nothing."""
     return work.read_json(CLAIM)["flags"].get("image_size", 0) if work.exists(CLAIM) else 0
@@ -55,7 +61,7 @@ def refuse_private(source: str) -> None:
 
 def refuse_foreign(job: Job) -> None:
     """Refuse an output that holds something else than this recipe's own copy."""
-    if not job.output.names():
+    if not job.output.names() and (job.anew or not has_grown(job.work)):
         return
     if not job.work.exists(CLAIM):
         raise ValueError(

@@ -20,6 +20,7 @@ from ray_ue.registry import unknown
 from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import has_groups, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
+from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder
 from ray_ue.storage.locks import alone
 
@@ -123,8 +124,9 @@ def refuse_foreign(home: Folder) -> None:
 
 def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
     """Results hold clean images: inside a copy they would be published with it, and read as images of it by the next run."""
+    results = real(home.uri)
     for other in others:
-        for one, two in ((home.uri, other), (other, home.uri)):
+        for one, two in ((results, real(other)), (real(other), results)):
             if one == two or one.startswith(two.rstrip("/") + "/"):
                 raise ValueError(
                     f"results {home.uri} and images {other} overlap: one contains the other; write the results to a folder of their own"

@@ -7,9 +7,10 @@ from functools import cached_property
 from ray_ue.config.job import Job
 from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
 from ray_ue.sources import Source
+from ray_ue.sources.files import images_among
 from ray_ue.sources.listing import load_listing
-from ray_ue.sources.naming import printable
-from ray_ue.stages.protect.damage import Part
+from ray_ue.sources.naming import printable, safe
+from ray_ue.stages.protect.damage import Part, all_written
 from ray_ue.stages.protect.ledger import live
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
@@ -45,10 +46,12 @@ class History:
         return replace(empty, generations=tuple(Generation(export=name.removeprefix("export-")) for name in newest))
 
     def with_generation(self, generation: Generation) -> "History":
-        """The same with one more, recorded; an export that is there already is none."""
-        generations = self.generations if generation in self.generations else (*self.generations, generation)
-        self.work.write_json(GENERATIONS, {"generations": [asdict(one) for one in generations]})
-        return replace(self, generations=generations)
+        """The same with one more; an export that is there already is none."""
+        known = generation.export and generation in self.generations
+        return self if known else replace(self, generations=(*self.generations, generation))
+
+    def record(self) -> None:
+        self.work.write_json(GENERATIONS, {"generations": [asdict(one) for one in self.generations]})
 
     @cached_property
     def chains(self) -> list[dict[str, Artifact]]:
@@ -89,6 +92,27 @@ class History:
         """The key and the name in the copy of every image that lies there."""
         return tuple({line["key"]: line["name"] for line in self.written(("key", "name"))}.items())
 
+    def rejected(self) -> tuple[str, ...]:
+        """The keys of images that were left out, and that no later run has written."""
+        lines = [
+            part.exported.folder.read_table(f"ledger/{name}", columns=("key", "reason"))
+            for part in self.parts()
+            for name in part.exported.folder.names("ledger")
+        ]
+        out = {key for table in lines for key in table.filter(table["reason"].is_valid())["key"].to_pylist()}
+        return tuple(sorted(out.difference(key for key, _ in self.published())))
+
+    def held(self) -> set[str]:
+        """The files of the copy that the record accounts for."""
+        names: set[str] = set()
+        for part in self.parts():
+            shards = load_listing(part.index.folder)
+            for of_export in all_written([part]).values():
+                for number, written in of_export.items():
+                    packed = safe(shards[number].path)
+                    names |= written if shards[number].files else {packed, *(one for one in written if not one.startswith(f"{packed}/"))}
+        return names
+
     def written(self, columns: tuple[str, ...]) -> Iterator[dict]:
         """The ledger's line of every image of the copy, with these columns."""
         for part in self.parts():
@@ -111,10 +135,24 @@ def changes(source: Source, history: History) -> Changes:
     return Changes(fresh=fresh, gone=tuple(path for path in before if path not in now))
 
 
-def narrowed(source: Source, names: Sequence[str], *, published: tuple[tuple[str, str], ...]) -> Source:
-    """The source with these files alone, beside images that are published already."""
+def has_images(source: Source, names: Sequence[str]) -> bool:
+    """Whether one of these files is an image, or holds images, by its name or else by its first bytes."""
+    return any(source.takes(name) for name in names) or any(images_among(source.place, names))
+
+
+def narrowed(source: Source, names: Sequence[str], *, history: History) -> Source:
+    """The source with these files alone, as they join a copy: beside images that are published already.
+
+    The same files may join twice, if they were pruned in between: what joins has an identity of its own.
+    """
     sizes, wanted = dict(source.files()), set(names)
-    return replace(source, entries=tuple((name, sizes[name], "") for name in sizes if name in wanted), listing=None, published=published)
+    entries = tuple((name, sizes[name], "") for name in sizes if name in wanted)
+    return replace(joined(source, history), entries=entries, listing=None, generation=len(history.generations))
+
+
+def joined(source: Source, history: History) -> Source:
+    """The source beside what earlier runs have published of it, and have left out."""
+    return replace(source, published=history.published(), rejected=history.rejected())
 
 
 def artifacts_of(work: Folder, shared: Folder, export: str) -> dict[str, Artifact]:

@@ -8,7 +8,7 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
-from ray_ue.pipelines.generations import Changes, Generation, History, changes, narrowed
+from ray_ue.pipelines.generations import Changes, Generation, History, changes, has_images, joined, narrowed
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.progress import counted, say
 from ray_ue.sources.image_files import EXTENSIONS
@@ -25,15 +25,16 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
     with session(part=job.resources.part) as machines:
         run, before = Run.of(job, machines), History.of(job)
         changed = changes(job.source, before) if before.generations and not job.anew else Changes()
-        if not before.generations or job.anew or (changed == Changes() and len(before.chains) == 1):
+        if not before.generations or job.anew or (changed == Changes() and len(before.generations) == 1):
             done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
         else:
             done, history = join(run, before, changed.fresh, until=until), before
         if not reaches(until, "export"):
             return done
         history = history.with_generation(Generation(export=done["export"].fingerprint))
-        if job.anew:
+        if before.generations and history.generations != before.generations:
             remove_stale(run, before, history)
+        history.record()  # now that nothing is left to remove: a run that was killed before this does it again
         if changed.gone:
             history = remove_gone(run, history, changed.gone)
         return done | prove(run, history) if until == LAST else done
@@ -41,8 +42,8 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
 
 def join(run: Run, before: History, fresh: tuple[str, ...], *, until: str) -> dict[str, Artifact]:
     """Protect the files that are new or have changed, if there is an image among them; else give what is there."""
-    source = narrowed(run.source, fresh, published=before.published())
-    if not any(source.takes(name) for name in fresh):
+    source = narrowed(run.source, fresh, history=before)
+    if not has_images(source, fresh):
         return before.chains[-1]
     say(f"     join  {counted(len(fresh), 'file')} new or changed; the other pictures stay as they are")
     recipe = replace(run.recipe, seed=run.recipe.seed + len(before.chains))  # patterns of its own are not those of the first images
@@ -78,8 +79,8 @@ def checked(run: Run, stages: Iterator[tuple[str, dict[str, Artifact]]]) -> Iter
 
 
 def remove_stale(run: Run, before: History, after: History) -> None:
-    """Remove images of an earlier copy that the one made anew does not hold."""
-    for name in {name for _, name in before.published()} - {name for _, name in after.published()}:
+    """Remove what earlier runs wrote and the copy does not hold any more: of a copy made anew, or of a picture that cannot be read now."""
+    for name in before.held() - after.held():
         run.output.remove(name)
 
 
@@ -95,7 +96,9 @@ def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
     for name in removed:
         run.output.remove(name)
     say(f"    prune  {told}, removed")
-    return history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
+    history = history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
+    history.record()
+    return history
 
 
 def refuse_lost_originals(run: Run, history: History, error: VerifyError) -> None:
@@ -131,7 +134,7 @@ def prove(run: Run, history: History) -> dict[str, Artifact]:
             raise
         refuse_lost_originals(run, history, error)
         say(f"     mend  {error}")
-        source = replace(run.source, published=history.published())
+        source = joined(run.source, history)
         for chain in history.chains:
             if wrong := error.damage.get(chain["export"].fingerprint):
                 write_again(replace(run, source=source), chain, wrong)

@@ -137,13 +137,18 @@ def refuse_strange(job: Job) -> None:
     needs = requirements_of(job.recipe)
     if job.anew or not job.work.exists(CLAIM) or needs.groups != "label" or needs.per == "image":
         return
-    from ray_ue.pipelines.generations import History, changes, narrowed  # imports Ray, which a plan without a copy does not need
+    from ray_ue.pipelines.generations import (
+        History,
+        changes,
+        has_images,
+        narrowed,
+    )  # imports Ray, which a plan without a copy does not need
     from ray_ue.stages.protect.join import slots_of_classes
 
     history = History.of(job)
     fresh = changes(job.source, history).fresh if history.generations else ()
-    if any(job.source.takes(name) for name in fresh):
-        source = narrowed(job.source, fresh, published=())
+    if has_images(job.source, fresh):
+        source = narrowed(job.source, fresh, history=history)
         labels = np.concatenate([source.rows(shard)["label"].fill_null(-1).to_numpy() for shard in source.shards()])
         first = history.chains[0]
         slots_of_classes(labels, source.class_names(), first=first["index"], groups=first["cluster"])

@@ -75,7 +75,8 @@ class Source(ABC):
     Positions are shard order, then order within the shard; keys are unique. A source is listed once: `address` is what the user gave,
     `entries` what was found there, and `listing` a folder in which `save_listing` has kept the shards. `entries` stay in this process.
     `carry` are patterns of further files that travel into a copy, as `sidecars` says. `published` has the key and the name of every
-    loose image that the copy holds already: no other image takes its name.
+    loose image that the copy holds already: no other image takes its name. `rejected` are the keys of those that earlier runs left out.
+    `generation` is how many runs have changed the copy before these files join it, 0 for the first.
     """
 
     root: str
@@ -85,6 +86,8 @@ class Source(ABC):
     listing: Folder | None = None
     carry: tuple[str, ...] = ()
     published: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
+    rejected: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    generation: int = 0
     format: ClassVar[str]
     identity: ClassVar[str]
     """The format's name in fingerprints; it never changes."""
@@ -190,7 +193,7 @@ class Source(ABC):
 
     def _renamed(self, file: File, extension: str, *, left_out: Set[str]) -> bytes | None:
         images = [image for shard in self.shards() for image in shard.files if image.is_image]
-        goals = dict(self.published)
+        goals = dict.fromkeys(self.rejected, "") | dict(self.published)
         goals |= {image.path: "" if printable(image.path) in left_out else image.goal + extension for image in images}
         return renamed(next(self.place.fetch(iter([file.path]))), path=file.path, goals=goals) if goals else None
 

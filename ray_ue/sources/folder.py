@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ray_ue.sources import files
 from ray_ue.sources.base import Change, Shard, Source, Written
+from ray_ue.sources.naming import readable
 from ray_ue.sources.target import Target
 
 
@@ -27,7 +28,7 @@ class ImageFolder(Source):
 
     def class_names(self) -> list[str]:
         loose = [file for shard in self.shards() for file in shard.files]
-        return files.classes([file.path for file in loose], [file.is_image for file in loose])
+        return [readable(name) for name in files.classes([file.path for file in loose], [file.is_image for file in loose])]
 
     def rows(self, shard: Shard) -> pa.Table:
         return files.rows(shard)

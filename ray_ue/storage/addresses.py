@@ -1,5 +1,6 @@
 """Refuses keys and passwords in addresses, since addresses are written next to every copy."""
 
+import os
 import re
 
 WORDS = "token|secret|passw|credential|signature|sig|key"
@@ -24,9 +25,17 @@ def without_credentials(address: str) -> str:
     return scheme + (where.partition("?")[0] if scheme else where)
 
 
+def real(uri: str) -> str:
+    """A local place without links and `..` on the way; other addresses as they are."""
+    return uri if "://" in uri else os.path.realpath(uri)
+
+
 def refuse_nowhere(address: str) -> None:
-    """A `ValueError` for a store without a bucket: without its slashes it would be a local folder of that name."""
+    """A `ValueError` for a store without a bucket: without its slashes it would be a local folder of that name; and for a local path with
+    `::`, which file systems read as a chain of addresses, so that all below it would be one place."""
     scheme, mark, where = address.partition("://")
+    if "::" in address and (not mark or scheme in ("file", "local")):
+        raise ValueError(f"{address!r} has '::' in it, which is read as a chain of addresses; give that folder another name")
     if mark and scheme not in ("file", "local", "memory") and not where.strip("/"):
         raise ValueError(f"{address!r} names no bucket; write for example {scheme}://bucket/photos")
 

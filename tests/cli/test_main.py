@@ -140,6 +140,14 @@ WRONG = {
         [*EVALUATE, "--results", "{photos}/results"],
         "overlap: one contains the other; write the results to a folder of their own",
     ),
+    "results in the copy through a link": (
+        [*EVALUATE, "--results", "{link}/results"],
+        "overlap: one contains the other; write the results to a folder of their own",
+    ),
+    "results in the copy through a detour": (
+        [*EVALUATE, "--results", "{empty}/../photos/results"],
+        "overlap: one contains the other; write the results to a folder of their own",
+    ),
     "nothing to report": (["report", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate or sweep wrote"),
     "nothing to measure": (["measure", "{empty}"], "holds no results.parquet; name a folder that ray-ue evaluate wrote"),
     "no run to measure": (["measure"], "name at least one run|[Rr]uns.*required|required.*[Rr]uns"),

@@ -1,7 +1,5 @@
 """A protected copy and the artifacts in its private work folder; a copy made by another tool has its images alone."""
 
-import posixpath
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +18,7 @@ class ProtectedCopy:
     """A protected copy. `recipe` and `artifacts` (by stage name) are empty for one that was not made here or whose work folder is gone.
 
     They are also empty for one that has grown, as no one index has all its rows; `exports` are those of its
-    generations, oldest first, if its images are in groups.
+    generations, oldest first, if its images are in groups, and `written` all of them.
     """
 
     name: str
@@ -28,6 +26,7 @@ class ProtectedCopy:
     recipe: Recipe | None = None
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     exports: tuple[Artifact, ...] = ()
+    written: tuple[Artifact, ...] = ()
 
     @property
     def resize(self) -> int:
@@ -45,12 +44,21 @@ class ProtectedCopy:
 def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
     """Each with a short name of its own."""
     places = [Folder.at(uri).uri for uri in uris]
-    names = [posixpath.basename(place) for place in places]
-    unique = [name if names.count(name) == 1 else posixpath.join(*place.split("/")[-2:]) for name, place in zip(names, places)]
     if len(set(places)) < len(places):
         twice = next(place for place in places if places.count(place) > 1)
         raise ValueError(f"{twice} is named twice; name each protected copy once")
-    return [open_copy(place, name=name.replace("/", "-")) for place, name in zip(places, unique)]
+    return [open_copy(place, name=name) for place, name in zip(places, short_names(places), strict=True)]
+
+
+def short_names(places: list[str]) -> list[str]:
+    """The last part of each path; of as many parts as tell apart those that share it, and numbered where no parts do."""
+    parts = [place.strip("/").split("/") for place in places]
+    names = [part[-1] for part in parts]
+    taken = 1
+    while len(set(names)) < len(names) and taken < max(map(len, parts)):
+        taken += 1
+        names = ["-".join(part[-taken:]) if names.count(name) > 1 else name for part, name in zip(parts, names, strict=True)]
+    return names if len(set(names)) == len(names) else [f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
 def open_copy(uri: str, *, name: str) -> ProtectedCopy:
@@ -61,11 +69,11 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
     if len(generations(work)) > 1:
-        return ProtectedCopy(name=name, uri=uri, exports=tuple(exports_in_groups(work, shared)))
+        written = exports_of(work)
+        grouped = tuple(export for export in written if in_groups(export, shared))
+        return ProtectedCopy(name=name, uri=uri, exports=grouped, written=written)
     recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
-    exports = [opened(work.child(child)) for child in names]
-    wanted = recipe.values(EXPORT_FIELDS)
-    export = next((done for done in exports if done.manifest.fields == wanted), exports[-1])
+    export = newest_export(work, [opened(work.child(child)) for child in names], recipe)
     artifacts: dict[str, Artifact] = {"export": export}
     waiting = [export]
     while waiting:  # up the chain of inputs
@@ -75,16 +83,26 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
                 home = work if STAGES[kind].per_copy else shared
                 artifacts[kind] = opened(home.child(f"{kind}-{fingerprint}"))
                 waiting.append(artifacts[kind])
-    return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts, exports=(export,))
+    return ProtectedCopy(name=name, uri=uri, recipe=recipe, artifacts=artifacts, exports=(export,), written=(export,))
 
 
-def exports_in_groups(work: Folder, shared: Folder) -> Iterator[Artifact]:
-    """The exports of a grown copy, oldest first; none if its images are in no groups."""
-    for line in generations(work):
-        if line["export"] and finished(folder := work.child(f"export-{line['export']}")):
-            export = opened(folder)
-            if opened(shared.child(f"cluster-{export.manifest.inputs['groups']}")).facts["by"] != "none":
-                yield export
+def newest_export(work: Folder, exports: list[Artifact], recipe: Recipe) -> Artifact:
+    """The one that the record of the copy names last; without a record, as an older version left it, the one of this recipe."""
+    if recorded := [line["export"] for line in generations(work) if line["export"]]:
+        return next((done for done in exports if done.fingerprint == recorded[-1]), exports[-1])
+    wanted = recipe.values(EXPORT_FIELDS)
+    return next((done for done in exports if done.manifest.fields == wanted), exports[-1])
+
+
+def exports_of(work: Folder) -> tuple[Artifact, ...]:
+    """The exports of a grown copy, oldest first."""
+    folders = [work.child(f"export-{line['export']}") for line in generations(work) if line["export"]]
+    return tuple(opened(folder) for folder in folders if finished(folder))
+
+
+def in_groups(export: Artifact, shared: Folder) -> bool:
+    """Whether the images of an export are in groups."""
+    return opened(shared.child(f"cluster-{export.manifest.inputs['groups']}")).facts["by"] != "none"
 
 
 def generations(work: Folder) -> list[dict]:
@@ -105,6 +123,16 @@ def ledger_names(copy: ProtectedCopy) -> dict[str, int]:
         lines = folder.read_table(f"ledger/{ledger_name(number)}", columns=("id", "name"))
         id_of |= {name: row for row, name in zip(lines["id"].to_pylist(), lines["name"].to_pylist()) if name}
     return id_of
+
+
+def keys_by_name(copy: ProtectedCopy) -> dict[str, str]:
+    """From the name of an image in the copy to its key in the source that it was made from; later generations wrote over earlier ones."""
+    key_of: dict[str, str] = {}
+    for export in copy.written:
+        for part in export.folder.names("ledger"):
+            lines = export.folder.read_table(f"ledger/{part}", columns=("key", "name"))
+            key_of |= {name: key for name, key in zip(lines["name"].to_pylist(), lines["key"].to_pylist(), strict=True) if name}
+    return key_of
 
 
 def per(copy: ProtectedCopy) -> str:

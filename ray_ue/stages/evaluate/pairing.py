@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ray_ue.sources.naming import without_extension
-from ray_ue.stages.evaluate.copies import ProtectedCopy, ledger_names
+from ray_ue.stages.evaluate.copies import ProtectedCopy, keys_by_name, ledger_names
 from ray_ue.stages.protect.index import labels_of, rows_of, shard_lines
 from ray_ue.storage.artifacts import Artifact
 
@@ -16,10 +16,11 @@ CLOSER = 0.6  # of the mean distance between strangers: what a copy's rows must 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs:
-    """Row ids that belong together, in the order of the clean ones."""
+    """Row ids that belong together, in the order of the clean ones; `exact` if the ledger of this very source says so."""
 
     clean: Int64[np.ndarray, " n"]
     copy: Int64[np.ndarray, " n"]
+    exact: bool = False
 
 
 def keys_of(index: Artifact) -> list[str]:
@@ -30,7 +31,8 @@ def keys_of(index: Artifact) -> list[str]:
 def pair(clean: Artifact, copied: Artifact, copy: ProtectedCopy) -> Pairs:
     """The rows of a copy and their originals; a `ValueError` when they do not seem to belong to each other."""
     clean_keys, copy_keys = keys_of(clean), keys_of(copied)
-    known = ledger_names(copy) if copy.artifacts and copy.artifacts["index"].fingerprint == clean.fingerprint else named(clean_keys)
+    exact = bool(copy.artifacts) and copy.artifacts["index"].fingerprint == clean.fingerprint
+    known = ledger_names(copy) if exact else named(clean_keys) | by_ledger(copy, clean_keys)
     originals = [(known.get(name, known.get(without_extension(name), -1)), row) for row, name in enumerate(copy_keys)]
     both = sorted((original, row) for original, row in originals if original >= 0)
     if len(both) < LEAST * len(copy_keys) and len(clean_keys) == len(copy_keys) and (labels_of(clean) == labels_of(copied)).all():
@@ -41,7 +43,17 @@ def pair(clean: Artifact, copied: Artifact, copy: ProtectedCopy) -> Pairs:
             f"has (there for example {copy_keys[0]!r}, in the source {clean_keys[0]!r}); give --clean the images that it was made from"
         )
     array = np.array(both, np.int64).reshape(-1, 2)
-    return Pairs(clean=array[:, 0], copy=array[:, 1])
+    return Pairs(clean=array[:, 0], copy=array[:, 1], exact=exact)
+
+
+def by_ledger(copy: ProtectedCopy, clean_keys: list[str]) -> dict[str, int]:
+    """From names in the copy to rows of a source that has changed since, as the ledgers name the originals.
+
+    A packed image is named after its place, and places shift where a row was left out: one whose original is not there has no row (-1).
+    """
+    row_of = {key: row for row, key in enumerate(clean_keys)}
+    moved = {name: key for name, key in keys_by_name(copy).items() if key in row_of or without_extension(name) != without_extension(key)}
+    return {name: row_of.get(key, -1) for name, key in moved.items()}
 
 
 def named(keys: list[str]) -> dict[str, int]:

@@ -48,13 +48,14 @@ def match(copy: ProtectedCopy, source: IndexedSource, pairs: Pairs, *, clean: Ar
         }
         if len(rows["row"]) < 2:
             raise ValueError(f"only {len(rows['row'])} images of {copy.uri} could be matched with their originals and read")
-        if not copy.artifacts:  # what was made here is matched by its ledger
+        if not pairs.exact:
             refuse_strangers(before[rows["clean"]], after[rows["copy"]], uri=copy.uri)
         with folder.writing("rows.npz") as file:
             np.savez(file, row=rows["row"], clean=rows["clean"], copy=rows["copy"])
         return {"rows": len(rows["row"]), **{name: digest(places) for name, places in rows.items()}}
 
-    return stage(source.run, "match", version=VERSION, fields={}, inputs={"clean": clean, "copy": copied}, build=build)
+    fields = {"pairs": "by ledger"} if copy.written and not pairs.exact else {}
+    return stage(source.run, "match", version=VERSION, fields=fields, inputs={"clean": clean, "copy": copied}, build=build)
 
 
 def refuse_shared(train: Artifact, test: Artifact) -> None:

@@ -1,10 +1,11 @@
 """What is wrong with a copy: names of what is not as it was written, by the generation that wrote it, and the error that says so."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ray_ue.progress import counted
+from ray_ue.stages.protect.ledger import live
 from ray_ue.stages.protect.locations import SHOWN
 from ray_ue.storage.artifacts import Artifact
 
@@ -61,3 +62,21 @@ class Names:
     def refuse(self, what: str) -> None:
         if self.count:
             raise VerifyError(self.text(what))
+
+
+def all_written(parts: Sequence[Part]) -> Damage:
+    """The names of all that the copy should hold."""
+    whole = Wrong()
+    for part in parts:
+        folder = part.exported.folder
+        for name in folder.names("ledger"):
+            whole.add(part, shard_of(name), live(folder.read_table(f"ledger/{name}"), replaced=part.replaced)["name"].to_pylist())
+        for name in folder.names("others"):
+            others = folder.read_table(f"others/{name}")["name"].to_pylist()
+            whole.add(part, shard_of(name), [other for other in others if other not in part.replaced])
+    return whole.frozen()
+
+
+def shard_of(name: str) -> int:
+    """The shard whose ledger has this name."""
+    return int(name.removesuffix(".parquet").rpartition("-")[2])

@@ -15,7 +15,7 @@ from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
-from ray_ue.stages.protect.damage import Damage, Names, Part, VerifyError, Wrong
+from ray_ue.stages.protect.damage import Names, Part, VerifyError, Wrong, all_written, shard_of
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
@@ -112,19 +112,6 @@ def open_written(run: Run, parts: Sequence[Part]) -> Source:
         raise VerifyError(f"{run.output.uri} holds no copy any more", all_written(parts)) from error
 
 
-def all_written(parts: Sequence[Part]) -> Damage:
-    """The names of all that the copy should hold."""
-    whole = Wrong()
-    for part in parts:
-        folder = part.exported.folder
-        for name in folder.names("ledger"):
-            whole.add(part, shard_of(name), live(folder.read_table(f"ledger/{name}"), replaced=part.replaced)["name"].to_pylist())
-        for name in folder.names("others"):
-            others = folder.read_table(f"others/{name}")["name"].to_pylist()
-            whole.add(part, shard_of(name), [other for other in others if other not in part.replaced])
-    return whole.frozen()
-
-
 def format_of(index: Artifact) -> str:
     """The format of the source that was listed."""
     return next(name for name, kind in FORMATS.items() if kind.identity == index.manifest.fields["format"])
@@ -144,11 +131,6 @@ def gone_from(shard: Shard, files: frozenset[tuple[str, int]] | None) -> frozens
     if shard.files:
         return frozenset(printable(file.path) for file in shard.files if file.is_image and (file.path, file.size) not in files)
     return frozenset() if (shard.path, shard.size) in files else None
-
-
-def shard_of(name: str) -> int:
-    """The shard whose ledger has this name."""
-    return int(name.removesuffix(".parquet").rpartition("-")[2])
 
 
 def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarray]], dict[int, list[str]]]:

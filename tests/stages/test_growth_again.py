@@ -1,0 +1,221 @@
+"""What happens to a copy in its later runs: pictures that come back, that cannot be read any more, and what is made anew."""
+
+import csv
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import image_bytes
+
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.pipelines import protect as pipeline
+from ray_ue.pipelines.generations import has_images
+from ray_ue.pipelines.protect import protect
+from ray_ue.sources import open_source
+from ray_ue.stages.evaluate.copies import open_copies, short_names
+from ray_ue.stages.evaluate.pairing import pair
+from ray_ue.storage.artifacts import Artifact, opened
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+LOCAL = Resources(workers="local")
+OWN: dict[str, Any] = {"method": "noise", "per": "image"}
+LABELS: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label"}
+NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(4)]
+
+
+def write(root: Path, names: list[str], *, first: int = 0) -> None:
+    for number, name in enumerate(names, first):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(image_bytes(number))
+
+
+def run(root: Path, **fields: Any) -> dict[str, Artifact]:
+    return protect(root / "in", root / "out", resources=LOCAL, **fields)
+
+
+def verified(root: Path) -> int:
+    """How many images a verification compares."""
+    return pipeline.verify(str(root / "out"), resources=LOCAL)[1]["export"].folder.read_json("verified.json")["images"]
+
+
+def published(root: Path) -> set[str]:
+    return {path.relative_to(root / "out").as_posix() for path in (root / "out").rglob("*") if path.is_file()}
+
+
+def parquet(path: Path, numbers: range, *, broken: int = -1) -> None:
+    path.parent.mkdir(exist_ok=True)
+    images = [{"bytes": b"none" if number == broken else image_bytes(number), "path": None} for number in numbers]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(images, kind), "label": [number % 2 for number in numbers]}), path)
+
+
+@pytest.mark.parametrize("kind", [OWN, LABELS], ids=["image", "group"])
+def test_a_picture_that_was_pruned_may_come_back_and_be_pruned_again(kind: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **kind)
+    new = tmp_path / "in/cats/new.png"
+    for _ in range(2):
+        write(tmp_path / "in", ["cats/new.png"], first=50)
+        run(tmp_path, **kind)
+        assert published(tmp_path) == {*NAMES, "cats/new.png"}
+        assert verified(tmp_path) == 9
+        new.unlink()
+        run(tmp_path, prune=True, **kind)
+        assert published(tmp_path) == set(NAMES)
+        assert verified(tmp_path) == 8
+
+
+def test_a_run_after_a_pruning_writes_nothing_again(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").unlink()
+    run(tmp_path, prune=True, **OWN)
+    exports = {path.name for path in (tmp_path / "out.ray-ue").glob("export-*")}
+    run(tmp_path, **OWN)
+    assert {path.name for path in (tmp_path / "out.ray-ue").glob("export-*")} == exports
+    assert verified(tmp_path) == 7
+
+
+def test_what_the_owner_took_away_leaves_a_copy_that_is_made_anew(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    (tmp_path / "in/cats/0.txt").write_text("a private caption")
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.txt").unlink()
+    run(tmp_path, anew=True, **OWN)
+    assert published(tmp_path) == set(NAMES)
+
+
+def test_a_shard_that_was_taken_away_leaves_a_copy_that_is_made_anew(tmp_path: Path) -> None:
+    parquet(tmp_path / "in/new.parquet", range(8))
+    parquet(tmp_path / "in/old.parquet", range(8, 16))
+    run(tmp_path, **OWN)
+    (tmp_path / "in/old.parquet").unlink()
+    run(tmp_path, anew=True, **OWN)
+    assert published(tmp_path) == {"new.parquet"}
+    assert verified(tmp_path) == 8
+
+
+def test_an_evaluation_looks_at_the_patterns_of_the_newest_copy(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    for number in range(3):
+        write(tmp_path / "in", [f"dogs/new-{number}.png"], first=90 + number)
+        done = run(tmp_path, anew=True, **LABELS)
+        (copy,) = open_copies((str(tmp_path / "out"),))
+        assert copy.artifacts["export"].fingerprint == done["export"].fingerprint
+
+
+def test_a_picture_without_an_extension_joins(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    write(tmp_path / "in", ["cats/IMG_0001"], first=60)
+    assert has_images(open_source(str(tmp_path / "in")), ["cats/IMG_0001"])
+    run(tmp_path, **OWN)
+    assert published(tmp_path) == {*NAMES, "cats/IMG_0001.png"}
+
+
+def test_a_class_whose_name_is_no_text_is_protected(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    old = os.fsencode(tmp_path / "in") + b"/caf\xe9"
+    try:
+        os.mkdir(old)
+    except OSError:
+        pytest.skip("this file system takes names that are text alone")
+    Path(os.fsdecode(old + b"/0.png")).write_bytes(image_bytes(70))
+    run(tmp_path, **OWN)
+    assert published(tmp_path) == {*NAMES, "café/0.png"}
+
+
+def test_a_changed_picture_that_cannot_be_read_any_more_leaves_the_copy(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/0.png").write_bytes(image_bytes(80)[:200])
+    write(tmp_path / "in", [f"dogs/new-{number}.png" for number in range(4)], first=90)
+    run(tmp_path, **OWN)
+    assert "cats/0.png" not in published(tmp_path)
+    assert verified(tmp_path) == 11
+
+
+def test_rows_of_pictures_that_were_left_out_do_not_come_back(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    (tmp_path / "in/cats/broken.png").write_bytes(image_bytes(80)[:200])
+
+    def describe(names: list[str]) -> None:
+        (tmp_path / "in/metadata.csv").write_text("file_name,text\n" + "".join(f"{name},words\n" for name in names))
+
+    def described() -> list[str]:
+        with (tmp_path / "out/metadata.csv").open() as file:
+            return [row["file_name"] for row in csv.DictReader(file)]
+
+    describe([*NAMES, "cats/broken.png"])
+    run(tmp_path, **OWN)
+    assert described() == NAMES
+    write(tmp_path / "in", ["dogs/new.png"], first=90)
+    describe([*NAMES, "cats/broken.png", "dogs/new.png"])
+    run(tmp_path, **OWN)
+    assert described() == [*NAMES, "dogs/new.png"]
+
+
+def test_an_emptied_copy_that_has_grown_is_not_filled_with_another_budget(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    write(tmp_path / "in", ["cats/new.png"], first=50)
+    run(tmp_path, **OWN)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(ValueError, match="holds a copy made with another recipe: budget"):
+        run(tmp_path, budget="8/255", **OWN)
+    run(tmp_path, **OWN)
+    assert published(tmp_path) == {*NAMES, "cats/new.png"}
+
+
+@pytest.mark.parametrize("change", ["nothing", "a text", "another shard", "new rows"])
+def test_rows_behind_a_rejected_one_belong_to_their_own_originals(change: str, tmp_path: Path) -> None:
+    parquet(tmp_path / "in/m.parquet", range(12), broken=3)
+    run(tmp_path, **OWN)
+    if change == "a text":
+        (tmp_path / "in/README.md").write_text("words")
+    if change in ("another shard", "new rows"):
+        parquet(tmp_path / ("in/a.parquet" if change == "another shard" else "in/z.parquet"), range(20, 24))
+    if change == "new rows":
+        run(tmp_path, **OWN)
+    (copy,) = open_copies((str(tmp_path / "out"),))
+    clean, copied = (indexed(tmp_path / name, to=tmp_path / f"index-{name}") for name in ("in", "out"))
+    found = pair(clean, copied, copy)
+    moved = 4 if change == "another shard" else 0
+    expected = [(row + moved, row - (row > 3)) for row in range(12) if row != 3]
+    expected += [(row, row - 1) for row in range(12, 16)] if change == "new rows" else []
+    assert list(zip(found.clean.tolist(), found.copy.tolist(), strict=True)) == expected
+    assert found.exact is (change == "nothing")
+
+
+def indexed(folder: Path, *, to: Path) -> Artifact:
+    """The index of a folder, as a run of its own makes it."""
+    done = protect(folder, to, resources=LOCAL, until="index", **OWN)
+    return opened(done["index"].folder)
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["/a/copy"], ["copy"]),
+        (["/a/one", "/a/two"], ["one", "two"]),
+        (["/a/copy", "/b/copy", "/b/two"], ["a-copy", "b-copy", "two"]),
+        (["/1/out/photos", "/2/out/photos"], ["1-out-photos", "2-out-photos"]),
+        (["/a/c", "/b/a-c", "/d/c"], ["/"]),
+    ],
+)
+def test_copies_have_names_of_their_own(places: list[str], names: list[str]) -> None:
+    found = short_names(places)
+    assert len(set(found)) == len(places)
+    assert names == ["/"] or found == names
+
+
+def test_a_path_that_reads_as_a_chain_of_addresses_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    write(tmp_path / "Trip::2020", NAMES)
+    for source, output in ((tmp_path / "in", tmp_path / "Trip::2020/copy"), (tmp_path / "Trip::2020", tmp_path / "out")):
+        with pytest.raises(ValueError, match="'::' in it"):
+            pipeline.plan(str(source), str(output), recipe=Recipe(**OWN), resources=LOCAL)
