@@ -10,6 +10,7 @@ from ray_ue.sources.columns import Column
 from ray_ue.sources.naming import safe
 
 BATCH = 64  # rows whose images are held as bytes at once
+MOST_BYTES = 64 * 2**20  # of their originals, unless one alone has more: a column of Arrow's `binary` ends at 2 GiB, and PNG is larger
 
 Rewritten = tuple[int, list[str], pa.RecordBatch]  # which run of the original it belongs to, keys, the batch with its new images
 
@@ -17,6 +18,19 @@ Rewritten = tuple[int, list[str], pa.RecordBatch]  # which run of the original i
 def key(path: str, position: int) -> str:
     """The name of a row: its file, and its place there."""
     return f"{safe(path)}/{position:08d}"
+
+
+def portions(batch: pa.RecordBatch, column: Column) -> Iterator[pa.RecordBatch]:
+    """The batch in parts of at most `MOST_BYTES` of images, and of one row at least; none of an empty one."""
+    sizes = map(len, column.cells(batch))
+    begin = held = 0
+    for row, size in enumerate(sizes):
+        if held and held + size > MOST_BYTES:
+            yield batch.slice(begin, row - begin)
+            begin, held = row, 0
+        held += size
+    if begin < len(batch):
+        yield batch.slice(begin)
 
 
 def rewrite_batches(
@@ -27,9 +41,7 @@ def rewrite_batches(
 
     def items() -> Iterator[Item]:
         position = 0
-        for run, batch in batches:
-            if not len(batch):
-                continue
+        for run, batch in ((run, part) for run, whole in batches for part in portions(whole, column)):
             waiting.append((run, batch))
             for i, data in enumerate(column.cells(batch), position):
                 yield Item(key=key(path, i), data=data)

@@ -13,7 +13,8 @@ import pytest
 from source_makers import fill, identity, make_parquet, make_webdataset, picture, tar
 from webdataset.compat import WebDataset
 
-from ray_ue.sources import Item, Source, Written, open_source, sweep
+from ray_ue.sources import Item, Source, Written, batches, open_source, sweep
+from ray_ue.sources.columns import Column
 from ray_ue.sources.storage import PART
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/cifar10"
@@ -277,3 +278,16 @@ def test_a_real_shard_survives(tmp_path: Path) -> None:
     before, after = pq.read_table(SAMPLE / "test-00.parquet"), pq.read_table(tmp_path / "out/test-00.parquet")
     assert before.schema.equals(after.schema, check_metadata=True)
     assert before.drop_columns("image").equals(after.drop_columns("image"))
+
+
+@pytest.mark.parametrize("most", [1, 1500, 10**6])
+def test_large_pictures_of_a_table_are_rewritten_a_few_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MOST_BYTES", most)
+    cells = [b"x" * size for size in (1000, 400, 0, 900, 700, 20)] + [None]
+    batch = pa.record_batch({"image": pa.array(cells, pa.binary()), "row": list(range(7))})
+    parts = list(batches.portions(batch, Column(name="image", is_struct=False)))
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches([batch]))
+    held = [sum(len(cell or b"") for cell in part["image"].to_pylist()) for part in parts]
+    assert all(total <= most or sum(bool(cell) for cell in part["image"].to_pylist()) == 1 for total, part in zip(held, parts, strict=True))
+    assert len(parts) == {1: 6, 1500: 3, 10**6: 1}[most]
+    assert list(batches.portions(batch.slice(0, 0), Column(name="image", is_struct=False))) == []
