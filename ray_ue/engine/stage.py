@@ -8,6 +8,7 @@ from ray_ue.config.stages import STAGES
 from ray_ue.engine.machines import Machines
 from ray_ue.progress import say
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest, fingerprint, finish, finished, opened
+from ray_ue.storage.locks import one_after_another
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 
@@ -38,5 +39,9 @@ def stage(
     if finished(folder):
         say(f"{name:>9}  done before")
         return opened(folder)
-    facts, versions = build(folder), installed_versions(ARTIFACT_PACKAGES)
-    return finish(folder, Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions))
+    with one_after_another(folder):  # trials of a sweep share folders, and two may come to the same one
+        if finished(folder):
+            return opened(folder)
+        facts, versions = build(folder), installed_versions(ARTIFACT_PACKAGES)
+        manifest = Manifest(stage=name, fingerprint=identity, fields=dict(fields), inputs=sources, facts=facts, versions=versions)
+        return finish(folder, manifest)

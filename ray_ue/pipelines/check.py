@@ -16,7 +16,7 @@ AFTER = ".check"  # after a copy's name: the folder of the check
 QUICK = Grid(quick=True).settled()
 HELD_OUT = 0.25  # of the images that are looked at
 LEAST, MOST = 80, 1500  # images; the most take some minutes on two cores
-STRONG, WEAK = 0.3, 0.6  # of what clean images teach
+STRONG, WEAK, NOTHING = 0.3, 0.6, 0.9  # of what clean images teach
 
 
 def plan(copy: str, *, clean: str, results: str, images: int, format: str, resources: Resources) -> EvaluationJob:
@@ -56,7 +56,9 @@ def verdict(results: Folder, recipe: Recipe | None) -> list[str]:
         return [
             "There is no verdict: clean images teach a quick victim none of these labels. Evaluate the copy with labels and test images."
         ]
-    return [*judge(head), *advise(head, recipe), NO_COPY]
+    missing = [f"Not compared, because {why}: {', '.join(dict.fromkeys(f'{line.relabel} with {line.defense}' for line in left))}."
+               for why, left in head.left_out]  # fmt: skip
+    return [*judge(head), *missing, *advise(head, recipe), NO_COPY]
 
 
 NO_COPY = (
@@ -68,7 +70,9 @@ NO_COPY = (
 def judge(head: Headline) -> list[str]:
     worst = head.worst
     kept = f"{format_percent(worst.kept)} % of what clean images teach above chance"
-    if not head.is_significant:
+    if not head.is_significant and worst.kept <= NOTHING:
+        first = f"No protection could be shown: an everyday exploiter keeps {kept}, and few victims leave the spread too wide to tell"
+    elif not head.is_significant:
         first = f"This copy does not protect these images: an everyday exploiter keeps {kept}, and what is lost lies within the spread"
     elif worst.kept <= STRONG:
         first = f"This copy protects these images against everyday exploiters: they keep at most {kept}"

@@ -1,5 +1,6 @@
 """The stages of `evaluate` in order: data, labels, figures, victims, results."""
 
+import json
 import time
 from dataclasses import asdict
 
@@ -10,12 +11,12 @@ from ray_ue.exploiter.labels import Known
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.evaluate.cells import lay_out, row_of, train_cells
-from ray_ue.stages.evaluate.copies import ProtectedCopy
+from ray_ue.stages.evaluate.copies import ProtectedCopy, has_patterns
 from ray_ue.stages.evaluate.data import EvaluationData, prepare
 from ray_ue.stages.evaluate.figures import draw_figures, measure_lpips
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.labels import classes_of, cluster_agreement, exploiter_labels, known_labels
-from ray_ue.storage.artifacts import Artifact
+from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
 REQUEST = "run.json"
@@ -44,6 +45,7 @@ def run_evaluation(job: EvaluationJob) -> None:
             else:
                 measure_lpips(data, copied, home=job.home)
         request = describe(job, data, labels, machines)
+        remove_outdated(job.home, request)
         job.home.write_json(REQUEST, request | {"seconds": 0.0})
         facts = train_cells(cells, home=job.home, machines=machines, resources=job.resources)
         agreed = {
@@ -54,6 +56,13 @@ def run_evaluation(job: EvaluationJob) -> None:
     rows = [row_of(cell, job.copies, work, result, labels, wrong, agreed) for (cell, work), result in zip(cells, facts, strict=True)]
     RESULTS.write(job.home, rows)
     job.home.write_json(REQUEST, request | {"seconds": round(time.monotonic() - began, 1)})
+
+
+def remove_outdated(home: Folder, request: dict) -> None:
+    """Remove a table of results that another request made: a run that is stopped now must not leave it beside this one. Cells stay."""
+    before = home.read_json(REQUEST) if home.exists(REQUEST) else {}
+    if any(before.get(name) != value for name, value in json.loads(json.dumps(request)).items() if name not in ("machine", "versions")):
+        home.remove(RESULTS.name)
 
 
 def label_all(data: EvaluationData, known: Known, relabels: tuple[str, ...]) -> tuple[dict[str, Artifact], dict[str, str]]:
@@ -106,6 +115,7 @@ def describe_copy(copy: ProtectedCopy, *, levels: int) -> dict:
         "uri": copy.uri,
         "levels": levels,
         "recipe": asdict(copy.recipe) if copy.recipe else None,
+        "grouped": has_patterns(copy),
         "fingerprints": {stage: artifact.fingerprint for stage, artifact in copy.artifacts.items()},
         "facts": copy.artifacts["export"].facts if copy.artifacts else None,
         "craft": {name: craft.facts[name] for name in ("images", "seconds", "reference_images")} if craft else None,

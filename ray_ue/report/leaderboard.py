@@ -24,10 +24,11 @@ HEAD = (
     "set by",
     "random pattern, % kept",
 )
-HEAD += ("noise, % kept", "clean, %", "seeds")
+HEAD += ("noise, % kept", "clean, %", "seeds", "victims", "treatments tried")
 LEAD = (
     "Kept is the share of what clean images teach above chance, in the worst case over victims, labels and treatments: lower is stronger. "
-    "Everyday treatments are aimed at no protection, determined ones are. The controls stand at the everyday worst case."
+    "Everyday treatments are aimed at no protection, determined ones are. The controls stand at the everyday worst case. "
+    "Of a copy on which fewer victims and treatments were tried, the worst case is found less surely: compare lines that tried the same."
 )
 
 
@@ -68,6 +69,8 @@ def texts(line: Mapping[str, Any]) -> list[str]:
         format_percent(line["noise_kept"]),
         format_percent(line["clean"]),
         seeds,
+        ", ".join(line["victims"].split(",")),
+        ", ".join(line["defenses"].split(",")),
     ]
 
 

@@ -1,5 +1,6 @@
 """A leaderboard: one line per copy, from evaluations that have controls, seeds and a worst case. Shares are fractions from 0 to 1."""
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,11 +15,13 @@ LEAST_SEEDS = 3
 LEADERBOARD = ParquetTable(
     name="leaderboard.parquet",
     advice="it was not written by this version of ray-ue leaderboard",
+    added=("place",),
     schema=pa.schema(
         [
             ("data_set", pa.string()),
             ("digest", pa.string()),  # of the test images at the victims' size: lines of one data set share it
             ("copy", pa.string()),
+            ("place", pa.string()),  # a digest of where it lay: copies from elsewhere have no fingerprint
             ("method", pa.string()),
             ("groups", pa.string()),  # kmeans (no labels), label, none, or empty where the recipe is unknown
             ("levels", pa.int64()),  # budget, in steps of 255
@@ -62,15 +65,17 @@ def entries(
         usual, whole = headline(lines, copy, defenses=everyday), headline(lines, copy)
         described = about.get(copy, {})
         recipe, facts = described.get("recipe") or {}, described.get("facts") or {}
-        _refuse(copy, usual, wanted=wanted, grouped=bool(recipe) and facts.get("psnr_mean") is not None and recipe.get("per") != "image")
+        grouped = described.get("grouped", bool(recipe) and recipe.get("per") != "image")  # earlier versions did not write it
+        _refuse(copy, usual, wanted=wanted, grouped=grouped and facts.get("psnr_mean") is not None)
         worst, beyond = usual.worst, {line.defense for line in whole.lines} - set(everyday)
         found.append(
             {
                 "data_set": data_set,
                 "digest": digest,
                 "copy": copy,
+                "place": hashlib.sha256(described.get("uri", "").encode()).hexdigest()[:16],
                 "method": recipe.get("method", ""),
-                "groups": recipe.get("groups", ""),
+                "groups": recipe.get("groups", "") if grouped or not recipe else "none",
                 "levels": described.get("levels"),
                 "psnr": facts.get("psnr_mean"),
                 "ssim": facts.get("ssim_mean"),
@@ -128,4 +133,4 @@ def merged(before: Sequence[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
 
 def _key(line: Mapping[str, Any]) -> tuple[str, str, str]:
     """What makes two lines one: the same copy in the same data set."""
-    return line["data_set"], line["copy"], json.loads(line["fingerprints"]).get("export", "")
+    return line["data_set"], line["copy"], json.loads(line["fingerprints"]).get("export", "") or line["place"] or ""

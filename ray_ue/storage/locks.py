@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ray_ue.storage.artifacts import LOCK, Folder
@@ -23,3 +23,17 @@ def alone(folder: Folder, *, what: str) -> Iterator[None]:
         except OSError:  # a file system without locks
             pass
         yield
+
+
+@contextmanager
+def one_after_another(folder: Folder) -> Iterator[None]:
+    """Wait until nobody else holds a local folder's lock, and hold it. Nothing guards an object store, nor a file system without locks."""
+    if not folder.local:
+        yield
+        return
+    Path(folder.uri).mkdir(parents=True, exist_ok=True)
+    with (Path(folder.uri) / LOCK).open("a") as lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        (Path(folder.uri) / LOCK).unlink(missing_ok=True)  # whoever waits for it finds what was to be done

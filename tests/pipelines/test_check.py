@@ -54,6 +54,26 @@ def test_the_verdict_says_what_is_kept_and_what_set_it(kept: float, told: str, t
     assert last.startswith("No copy survives")
 
 
+def test_a_verdict_names_what_was_not_tried(tmp_path: Path) -> None:
+    home = folder(tmp_path, kept=0.2)
+    rows = RESULTS.read(home).to_pylist()
+    failed = [row | {"relabel": "super:5", "status": "failed", "accuracy": None} for row in rows if row["data"] == "protected"]
+    home.write_table(RESULTS.name, pa.Table.from_pylist(rows + failed, schema=RESULTS.schema))
+    (told,) = [line for line in check.verdict(home, Recipe()) if line.startswith("Not compared")]
+    assert "no victim on the protected copy finished: super:5 with none, super:5 with rrc" in told
+
+
+def test_a_drop_within_the_spread_is_not_called_no_protection(tmp_path: Path) -> None:
+    home = folder(tmp_path, kept=0.4)
+    apart = {0: -0.25, 1: 0.25}
+    rows = [
+        row | ({"accuracy": row["accuracy"] + apart.get(row["seed"], 0)} if row["data"] == "protected" else {})
+        for row in RESULTS.read(home).to_pylist()
+    ]
+    home.write_table(RESULTS.name, pa.Table.from_pylist(rows, schema=RESULTS.schema))
+    assert check.verdict(home, Recipe())[0].startswith("No protection could be shown: an everyday exploiter keeps")
+
+
 def test_what_may_strengthen_a_copy_follows_its_recipe(tmp_path: Path) -> None:
     home = folder(tmp_path, kept=0.7)
     weak = Recipe(method="uc", surrogate="ssl:small", budget="8", image_format="jpeg")

@@ -107,3 +107,19 @@ def test_a_wrong_folder_is_one_line(tmp_path: Path) -> None:
         add((evaluated(tmp_path / "a"),), board=tmp_path / "mine")
     with pytest.raises(ValueError, match="name at least one evaluation"):
         add((), board=tmp_path / "board")
+
+
+def test_copies_without_groups_need_no_control_of_patterns(tmp_path: Path) -> None:
+    about = {"name": "uc", "levels": 16, "facts": {"psnr_mean": 26.0}, "recipe": {"method": "given", "groups": "kmeans", "per": "auto"}}
+    home = evaluated(tmp_path / "a", kinds=("clean", "noise", "protected"), copies=[about | {"grouped": False}])
+    add((home,), board=tmp_path / "board")
+    assert [(line["groups"], line["pattern_kept"]) for line in lines(tmp_path / "board")] == [("none", None)]
+    with pytest.raises(ValueError, match="lacks the control with a random pattern per group"):
+        add((evaluated(tmp_path / "b", kinds=("clean", "noise", "protected"), copies=[about]),), board=tmp_path / "board")
+
+
+def test_copies_from_elsewhere_with_one_name_are_two_lines(tmp_path: Path) -> None:
+    for number in (1, 2):
+        about = {"name": "uc", "uri": f"/data/{number}/uc", "levels": 16, "facts": None, "recipe": None}
+        add((evaluated(tmp_path / str(number), kept=0.2 * number, copies=[about]),), board=tmp_path / "board")
+    assert [round(line["everyday"], 3) for line in lines(tmp_path / "board")] == [0.2, 0.4]

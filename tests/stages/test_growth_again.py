@@ -4,8 +4,10 @@ import csv
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,10 +15,14 @@ from conftest import image_bytes
 
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines import protect as pipeline
+from ray_ue.pipelines.evaluate import evaluate
+from ray_ue.pipelines.evaluate_stages import remove_outdated
 from ray_ue.pipelines.generations import has_images
 from ray_ue.pipelines.protect import protect
+from ray_ue.results.tables import RESULTS
 from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import open_copies, short_names
+from ray_ue.stages.evaluate.data import wanted_pairs
 from ray_ue.stages.evaluate.pairing import pair
 from ray_ue.storage.artifacts import Artifact, opened
 
@@ -219,3 +225,29 @@ def test_a_path_that_reads_as_a_chain_of_addresses_is_refused(tmp_path: Path) ->
     for source, output in ((tmp_path / "in", tmp_path / "Trip::2020/copy"), (tmp_path / "Trip::2020", tmp_path / "out")):
         with pytest.raises(ValueError, match="'::' in it"):
             pipeline.plan(str(source), str(output), recipe=Recipe(**OWN), resources=LOCAL)
+
+
+def test_an_evaluation_knows_the_recipe_of_a_copy_that_has_grown(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, resize=24, image_format="webp", **LABELS)
+    write(tmp_path / "in", ["cats/new.png", "dogs/new.png"], first=50)
+    run(tmp_path, resize=24, image_format="webp", **LABELS)
+    (copy,) = open_copies((str(tmp_path / "out"),))
+    assert (copy.resize, copy.image_format, copy.artifacts) == (24, "webp", {})
+    write(tmp_path / "test", NAMES, first=100)
+    grid: dict[str, Any] = {"victims": "linear", "relabels": "identity", "defenses": "none", "seeds": 1, "epochs": 1, "batch": 4}
+    results = evaluate(tmp_path / "out", clean=tmp_path / "in", test=tmp_path / "test", results=tmp_path / "r", resources=LOCAL, **grid)
+    assert {row["data"] for row in RESULTS.read(results).to_pylist()} == {"clean", "noise", "pattern", "protected"}
+    assert results.read_json("run.json")["copies"][0]["grouped"] is True
+    remove_outdated(results, results.read_json("run.json"))
+    assert results.exists(RESULTS.name)
+    remove_outdated(results, results.read_json("run.json") | {"test": "other"})
+    assert not results.exists(RESULTS.name)
+
+
+def test_rows_of_a_copy_made_here_keep_that_the_ledger_pairs_them(tmp_path: Path) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    (copy,) = open_copies((str(tmp_path / "out"),))
+    clean, copied = (SimpleNamespace(index=indexed(tmp_path / name, to=tmp_path / f"index-{name}")) for name in ("in", "out"))
+    assert wanted_pairs(copy, copied, clean, np.arange(4)).exact  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ WORK = ".ray-ue"  # after a copy's name: the folder that must not be published
 class ProtectedCopy:
     """A protected copy. `recipe` and `artifacts` (by stage name) are empty for one that was not made here or whose work folder is gone.
 
-    They are also empty for one that has grown, as no one index has all its rows; `exports` are those of its
+    `artifacts` are also empty for one that has grown, as no one index has all its rows; `exports` are those of its
     generations, oldest first, if its images are in groups, and `written` all of them.
     """
 
@@ -68,11 +68,11 @@ def open_copy(uri: str, *, name: str) -> ProtectedCopy:
         return ProtectedCopy(name=name, uri=uri)
     claim = work.read_json(CLAIM)
     flags, shared = claim["flags"], shared_by(work, claim)
+    recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
     if len(generations(work)) > 1:
         written = exports_of(work)
         grouped = tuple(export for export in written if in_groups(export, shared))
-        return ProtectedCopy(name=name, uri=uri, exports=grouped, written=written)
-    recipe = Recipe(**{key: value for key, value in flags.items() if key in FIELDS})
+        return ProtectedCopy(name=name, uri=uri, recipe=recipe, exports=grouped, written=written)
     export = newest_export(work, [opened(work.child(child)) for child in names], recipe)
     artifacts: dict[str, Artifact] = {"export": export}
     waiting = [export]
@@ -163,3 +163,8 @@ def slots_by_name(copy: ProtectedCopy) -> dict[str, int]:
 def has_groups(copy: ProtectedCopy) -> bool:
     """Whether the copy was made here, of images in groups."""
     return bool(copy.artifacts) and copy.artifacts["cluster"].facts.get("by") != "none"
+
+
+def has_patterns(copy: ProtectedCopy) -> bool:
+    """The same also of a copy that has grown: whether a random pattern for each group is a control of it."""
+    return has_groups(copy) if copy.artifacts else bool(copy.exports)

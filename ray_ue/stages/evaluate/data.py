@@ -12,11 +12,11 @@ from ray_ue.engine.stage import Run, stage
 from ray_ue.images.codec import Limits
 from ray_ue.images.quality import deviation
 from ray_ue.progress import say
-from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, open_copy, slots_by_name
+from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, has_patterns, open_copy, slots_by_name
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.pairing import Pairs, keys_of, pair
 from ray_ue.stages.evaluate.preprocessing import ControlView, PatternView, Preprocessing
-from ray_ue.stages.evaluate.rows import match, refuse_shared, sampled, split
+from ray_ue.stages.evaluate.rows import match, refuse_shared, sampled, split, without_shared
 from ray_ue.stages.evaluate.sources import Ids, IndexedSource
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -87,6 +87,9 @@ def prepare(job: EvaluationJob, run: Run) -> EvaluationData:
 
     unchanged = as_published(canvas, limits=limits)
     test_views = test.views(wanted_test, view=unchanged, canvas=canvas, identity={"plain": True}, name="test")
+    if job.held_out and len(left := without_shared(control(unchanged.path, 0), test_views)) < len(wanted_test):
+        say(f"  warning  {len(wanted_test) - len(left)} held-out images are left out: they cannot be read, or are training images as well")
+        wanted_test, test_views = left, test.views(left, view=unchanged, canvas=canvas, identity={"plain": True}, name="test")
     refuse_shared(control(unchanged.path, 0), test_views)
     ids = open_views(control(preprocessing(job.copies[0], canvas=canvas, limits=limits), 0).folder)[1]
     data = EvaluationData(
@@ -145,7 +148,7 @@ def pattern_views(data: EvaluationData, copy: ProtectedCopy, path: Preprocessing
 
 def groups_by_name(clean: IndexedSource, copy: ProtectedCopy) -> Artifact | None:
     """`slots.parquet`: the group of every clean row that the copy's ledgers name, -1 for others; None for a copy without groups."""
-    if not copy.exports or (copy.artifacts and not has_groups(copy)):
+    if not has_patterns(copy):
         return None
     inputs = {f"export-{number}": export for number, export in enumerate(copy.exports)} | {"index": clean.index}
 
@@ -205,7 +208,7 @@ def wanted_pairs(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSourc
     """The copy's rows among the wanted ones, and their originals."""
     pairs = pair(clean.index, source.index, copy)
     chosen = np.isin(pairs.clean, wanted)
-    return Pairs(clean=pairs.clean[chosen], copy=pairs.copy[chosen])
+    return replace(pairs, clean=pairs.clean[chosen], copy=pairs.copy[chosen])
 
 
 def measured_levels(copy: ProtectedCopy, source: IndexedSource, clean: IndexedSource, pairs: Pairs) -> int:

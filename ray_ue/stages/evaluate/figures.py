@@ -36,6 +36,7 @@ def draw_figures(data: EvaluationData, copied: CopyData, *, home: Folder) -> Non
     stamp = {"copy": copy.identity(), "match": copied.match.fingerprint, "version": 2}
     if folder.exists("done.json") and folder.read_json("done.json") == stamp:
         return
+    folder.remove()  # no figure of an earlier state of the copy stays
     draw_pairs(data, copied, folder)
     draw_most_visible(data, copied, folder)
     tell_apart(data, copied, folder)
@@ -162,6 +163,8 @@ def map_features(data: EvaluationData, copied: CopyData, folder: Folder) -> None
 
 def no_features(data: EvaluationData, copy: ProtectedCopy) -> str:
     """Why a copy's features cannot be shown; empty where they can."""
+    if copy.recipe and not copy.artifacts:
+        return "pictures have joined the copy since it was made, and no one set of clusters has all of them"
     if copy.recipe is None or "craft" not in copy.artifacts:
         return f"the work folder {copy.uri}.ray-ue is not there, so the network that the perturbation was crafted against is unknown"
     unseen = copy.recipe.embeddings and "surrogate" not in copy.artifacts["craft"].manifest.fields  # clustered by another network

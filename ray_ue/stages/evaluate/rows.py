@@ -70,9 +70,20 @@ def refuse_shared(train: Artifact, test: Artifact) -> None:
         say(f"  warning  {both} of {len(tested):,} test images are also training images")
 
 
+def without_shared(train: Artifact, test: Artifact) -> Ids:
+    """The test rows that are no training images as well: a collection holds duplicates, of which a part may be held out."""
+    known = _hashes(train)
+    pixels, ids = open_views(test.folder)
+    return ids[[_hash(row) not in known for row in pixels]]
+
+
 def open_match(folder: Folder) -> dict[str, np.ndarray]:
     return read_arrays(folder, "rows.npz")
 
 
 def _hashes(views: Artifact) -> set[bytes]:
-    return {hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in open_views(views.folder)[0]}
+    return {_hash(row) for row in open_views(views.folder)[0]}
+
+
+def _hash(row: np.ndarray) -> bytes:
+    return hashlib.blake2b(row.tobytes(), digest_size=12).digest()
