@@ -4,7 +4,6 @@ import csv
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import open_copies, short_names
 from ray_ue.stages.evaluate.data import wanted_pairs
 from ray_ue.stages.evaluate.pairing import pair
+from ray_ue.stages.evaluate.sources import IndexedSource
 from ray_ue.storage.artifacts import Artifact, opened
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -249,5 +249,10 @@ def test_rows_of_a_copy_made_here_keep_that_the_ledger_pairs_them(tmp_path: Path
     write(tmp_path / "in", NAMES)
     run(tmp_path, **OWN)
     (copy,) = open_copies((str(tmp_path / "out"),))
-    clean, copied = (SimpleNamespace(index=indexed(tmp_path / name, to=tmp_path / f"index-{name}")) for name in ("in", "out"))
-    assert wanted_pairs(copy, copied, clean, np.arange(4)).exact  # type: ignore[arg-type]
+    sides = []
+    for name in ("in", "out"):
+        side = object.__new__(IndexedSource)  # only its index matters
+        object.__setattr__(side, "index", indexed(tmp_path / name, to=tmp_path / f"index-{name}"))
+        sides.append(side)
+    clean, copied = sides
+    assert wanted_pairs(copy, copied, clean, np.arange(4)).exact
