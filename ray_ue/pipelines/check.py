@@ -56,9 +56,7 @@ def verdict(results: Folder, recipe: Recipe | None) -> list[str]:
         return [
             "There is no verdict: clean images teach a quick victim none of these labels. Evaluate the copy with labels and test images."
         ]
-    missing = [f"Not compared, because {why}: {', '.join(dict.fromkeys(f'{line.relabel} with {line.defense}' for line in left))}."
-               for why, left in head.left_out]  # fmt: skip
-    return [*judge(head), *missing, *advise(head, recipe), NO_COPY]
+    return [*judge(head), *left_out(head), *advise(head, recipe), NO_COPY]
 
 
 NO_COPY = (
@@ -85,6 +83,12 @@ def judge(head: Headline) -> list[str]:
         f"What set it: labels {worst.relabel}, treatment {worst.defense}, a small network, {worst.protected.n} seeds, "
         "images of 32 pixels; a quick check, no proof.",
     ]
+
+
+def left_out(head: Headline) -> list[str]:
+    """What the verdict does not rest on, a sentence for each reason."""
+    places = {why: dict.fromkeys(f"{line.relabel} with {line.defense}" for line in lines) for why, lines in head.left_out}
+    return [f"Not compared, because {why}: {', '.join(named)}." for why, named in places.items()]
 
 
 def advise(head: Headline, recipe: Recipe | None) -> list[str]:

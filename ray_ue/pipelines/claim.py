@@ -7,7 +7,7 @@ from pathlib import Path
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
 from ray_ue.config.stages import GENERATIONS
-from ray_ue.sources.storage import is_local
+from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder, finished
 
 CLAIM = "claim.json"
@@ -98,7 +98,7 @@ def refuse_place(output: Folder) -> None:
 
 
 def refuse_overlap(job: Job) -> None:
-    source, output = (os.path.realpath(uri) if is_local(uri) else uri for uri in (Folder.at(job.source.root).uri, job.output.uri))
+    source, output = real(Folder.at(job.source.root).uri), real(job.output.uri)
     if job.source.only and output != source:
         return  # the source is chosen files of a folder, and the copy may lie in the same folder
     for one, other in ((source, output), (output, source)):

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes
+from growing import LABELS, LOCAL, OWN, run, write
 from PIL import Image
 
 from ray_ue.cli.output import print_copy
-from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.config.recipe import Recipe
 from ray_ue.config.stages import LAST
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.evaluate import evaluate
-from ray_ue.pipelines.protect import protect
 from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.results.tables import RESULTS
 from ray_ue.stages.protect.damage import VerifyError
@@ -25,21 +25,8 @@ from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.storage.locks import alone
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-LOCAL = Resources(workers="local")
-OWN: dict[str, Any] = {"method": "noise", "per": "image"}  # every image has a pattern of its own
-LABELS: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label"}
 CLUSTERS = {"method": "noise", "per": "group", "clusters": 2, "surrogate": "ssl:plain", "ssl_steps": 1, "image_size": 32}
 KINDS: dict[str, dict[str, Any]] = {"own": OWN, "labels": LABELS, "clusters": CLUSTERS}
-
-
-def write(root: Path, names: list[str], *, first: int = 0) -> None:
-    for number, name in enumerate(names, first):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(image_bytes(number))
-
-
-def run(root: Path, **fields: Any) -> dict[str, Artifact]:
-    return protect(root / "in", root / "out", resources=LOCAL, **fields)
 
 
 def snapshot(root: Path) -> dict[str, bytes]:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import image_bytes
+from growing import LABELS, LOCAL, OWN, run, write
 
-from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.config.recipe import Recipe
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.evaluate_stages import remove_outdated
@@ -27,20 +28,7 @@ from ray_ue.stages.evaluate.sources import IndexedSource
 from ray_ue.storage.artifacts import Artifact, opened
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-LOCAL = Resources(workers="local")
-OWN: dict[str, Any] = {"method": "noise", "per": "image"}
-LABELS: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label"}
 NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(4)]
-
-
-def write(root: Path, names: list[str], *, first: int = 0) -> None:
-    for number, name in enumerate(names, first):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(image_bytes(number))
-
-
-def run(root: Path, **fields: Any) -> dict[str, Artifact]:
-    return protect(root / "in", root / "out", resources=LOCAL, **fields)
 
 
 def verified(root: Path) -> int:
