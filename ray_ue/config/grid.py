@@ -110,9 +110,11 @@ class Grid:
         return replace(schedule, **{name: value for name, value in changes.items() if value})  # type: ignore[arg-type]
 
     def schedule_for(self, victim: str) -> Schedule:
-        """The schedule of one victim. The fast one has higher rates for the network `fast`, and a tenth of its rate for victims without
-        batch norm or with pretrained weights."""
+        """The schedule of one victim: at the rate that it names, or else the grid's. The fast one has higher rates for the network
+        `fast`, and a tenth of its rate for victims without batch norm or with pretrained weights."""
         schedule, victim_spec = self.schedule(), victims.parse_victim(victim)
+        if victim_spec.rate:
+            return replace(schedule, lr=victim_spec.rate)
         if self.training != "fast" or self.learning_rate:
             return schedule
         if victim_spec.how == "finetune" or (victim_spec.how == "scratch" and victim_spec.arch in UNNORMALISED):

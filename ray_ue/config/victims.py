@@ -7,19 +7,23 @@ from ray_ue.models.names import FLAT, NETS
 from ray_ue.models.pretrained import specs
 from ray_ue.registry import unknown
 
-EXAMPLES = "fast, resnet18, simclr:resnet18, moco:small, torchvision:resnet18@FILE (fine-tuned), probe:open_clip:RN50/openai"
+EXAMPLES = (
+    "fast, fast:0.2 (its learning rate), resnet18, simclr:resnet18, moco:small, "
+    "torchvision:resnet18@FILE (fine-tuned), probe:open_clip:RN50/openai"
+)
 CONTRASTIVE = ("simclr", "moco")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Victim:
     """`how` it is trained: from `scratch`; `finetune` or `probe` from pretrained `weights`; `simclr` or `moco` on the images, then a
-    probe."""
+    probe. `rate` is the largest learning rate of a network that is trained from scratch; 0 leaves it to the schedule."""
 
     name: str
     how: Literal["scratch", "finetune", "probe", "simclr", "moco"]
     arch: str = ""
     weights: specs.Spec | None = None
+    rate: float = 0.0
 
     def check(self) -> None:
         """Raise `ValueError` for weights that cannot be loaded, without loading them."""
@@ -32,7 +36,7 @@ class Victim:
 
 
 def parse_victim(text: str) -> Victim:
-    """Read `ARCH`, `simclr:ARCH`, `moco:ARCH`, `KIND:ARCH/TAG`, `KIND:ARCH@FILE` or `probe:` before one of the last two."""
+    """Read `ARCH`, `ARCH:RATE`, `simclr:ARCH`, `moco:ARCH`, `KIND:ARCH/TAG`, `KIND:ARCH@FILE` or `probe:` before one of the last two."""
     name = text.strip()
     first, colon, rest = name.partition(":")
     if not colon:
@@ -43,6 +47,8 @@ def parse_victim(text: str) -> Victim:
                 f"the victim {name!r} has no convolutions, as contrastive training needs; use {first}:fast or {first}:resnet18"
             )
         return Victim(name=name, how="simclr" if first == "simclr" else "moco", arch=_known(rest))
+    if first in NETS:
+        return Victim(name=name, how="scratch", arch=first, rate=_rate(rest, name=name))
     given = rest if first == "probe" else name
     try:
         weights = specs.parse(given)
@@ -57,3 +63,13 @@ def _known(arch: str) -> str:
     if arch not in NETS:
         raise unknown(arch, NETS, what="victim")
     return arch
+
+
+def _rate(text: str, *, name: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 100:
+        raise ValueError(f"the victim {name!r} has no learning rate above 0 behind its colon; write for example fast:0.2")
+    return rate

@@ -43,7 +43,7 @@ def similarity(before: Pixels, after: Pixels) -> float:
     chosen = inner[:: -(-len(inner) // SSIM_PARTS)]
     rows = [rows.stop - rows.start for rows in chosen]
     means = [
-        structural_similarity(before[part], after[part], channel_axis=2, data_range=255)
+        structural_similarity(before[part].astype(np.float32), after[part].astype(np.float32), channel_axis=2, data_range=255)
         for part in (slice(rows.start, rows.stop + 2 * EDGE) for rows in chosen)
     ]
     return float(np.average(cast(list[float], means), weights=rows))

@@ -1,6 +1,7 @@
 """The page and the Markdown of a leaderboard: one table per data set."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -14,20 +15,23 @@ PAGE, TEXT = "leaderboard.html", "leaderboard.md"
 RESULT_SEEDS = 5  # fewer are marked
 HEAD = (
     "copy",
-    "method",
-    "labels",
-    "budget",
-    "PSNR, dB",
     "everyday, % kept",
     "set by",
     "determined, % kept",
     "set by",
     "random pattern, % kept",
+    "noise, % kept",
+    "clean, %",
+    "method",
+    "labels",
+    "budget",
+    "PSNR, dB",
+    "seeds",
 )
-HEAD += ("noise, % kept", "clean, %", "seeds", "victims", "treatments tried")
 LEAD = (
     "Kept is the share of what clean images teach above chance, in the worst case over victims, labels and treatments: lower is stronger. "
-    "Everyday treatments are aimed at no protection, determined ones are. The controls stand at the everyday worst case. "
+    "Everyday treatments are aimed at no protection, determined ones are. A worst case is set by a victim, its labels and a treatment; "
+    "the controls stand at the everyday one. "
     "Of a copy on which fewer victims and treatments were tried, the worst case is found less surely: compare lines that tried the same."
 )
 
@@ -47,9 +51,25 @@ def group(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for name, found in groupby(lines, key=lambda line: line["data_set"]):
         own = list(found)
         first = own[0]
-        note = f"victims see {first['image_size']} pixels; up to {max(line['train_rows'] or 0 for line in own):,} training images"
-        tracks.append({"name": name, "note": note, "rows": [texts(line) for line in own]})
+        note = f"Victims see {first['image_size']} pixels; up to {max(line['train_rows'] or 0 for line in own):,} training images"
+        tracks.append({"name": name, "note": note, "rows": [texts(line) for line in own], "tried": tried(own)})
     return tracks
+
+
+def tried(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which victims and treatments were tried, and on which copies where that differs."""
+    copies: dict[str, list[str]] = {}
+    for line in lines:
+        told = f"victims {', '.join(line['victims'].split(','))}; treatments {', '.join(line['defenses'].split(','))}"
+        copies.setdefault(told, []).append(line["copy"])
+    if len(copies) == 1:
+        return [f"Tried on every copy: {told}." for told in copies]
+    return [f"Tried on {', '.join(names)}: {told}." for told, names in copies.items()]
+
+
+def set_by(place: str) -> str:
+    """`fast, identity, jitter` of `victim fast, relabel identity, defense jitter`."""
+    return re.sub(r"\b(victim|relabel|defense) ", "", place)
 
 
 def texts(line: Mapping[str, Any]) -> list[str]:
@@ -57,20 +77,18 @@ def texts(line: Mapping[str, Any]) -> list[str]:
     seeds = f"{line['seeds']}" + (" (few)" if line["seeds"] < RESULT_SEEDS else "")
     return [
         line["copy"],
+        share(line["everyday"], line["everyday_spread"]),
+        set_by(line["everyday_place"]),
+        share(line["determined"], line["determined_spread"]) if line["determined"] is not None else "not tried",
+        set_by(line["determined_place"]) or "–",
+        format_percent(line["pattern_kept"]),
+        format_percent(line["noise_kept"]),
+        format_percent(line["clean"]),
         line["method"] or "unknown",
         {"kmeans": "none", "label": "used"}.get(line["groups"], "–"),
         f"{line['levels']}/255" if line["levels"] else "–",
         format_number(line["psnr"], ".1f"),
-        share(line["everyday"], line["everyday_spread"]),
-        line["everyday_place"],
-        share(line["determined"], line["determined_spread"]) if line["determined"] is not None else "not tried",
-        line["determined_place"] or "–",
-        format_percent(line["pattern_kept"]),
-        format_percent(line["noise_kept"]),
-        format_percent(line["clean"]),
         seeds,
-        ", ".join(line["victims"].split(",")),
-        ", ".join(line["defenses"].split(",")),
     ]
 
 
@@ -88,4 +106,5 @@ def markdown(tracks: Sequence[Mapping[str, Any]]) -> str:
     text = ["# Leaderboard", "", LEAD, ""]
     for track in tracks:
         text += [f"## {escape_markdown(track['name'])}", "", f"{track['note']}.", "", *markdown_table([HEAD, *track["rows"]]), ""]
+        text += [line for told in track["tried"] for line in (escape_markdown(told), "")]
     return "\n".join(text)

@@ -138,6 +138,10 @@ def test_a_schedule_is_the_named_one_with_what_was_overridden() -> None:
         (Grid(), "resnet18", 1.0),
         (Grid(training="paper"), "fast", 1.0),
         (Grid(learning_rate=0.2), "fast", 1.0),
+        (Grid(), "fast:0.2", 1.0),
+        (Grid(epochs=3), "resnet18:0.1", 0.5),
+        (Grid(training="paper"), "resnet18:0.05", 0.5),
+        (Grid(learning_rate=0.2), "fast:0.1", 0.5),
         (Grid(), "linear", 0.1),
         (Grid(), "vit_b_16", 0.1),
         (Grid(), "simclr:lenet5", 1.0),
@@ -155,7 +159,7 @@ def test_the_fast_schedule_has_a_rate_for_each_kind_of_net_unless_one_was_given(
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
-    "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, resnet18"),
+    "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, fast:0.2"),
     "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are fast, paper, paper-mi-ue"),
     "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
     "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),

@@ -7,6 +7,7 @@ import pytest
 
 from ray_ue.cli.main import main
 from ray_ue.pipelines.leaderboard import add
+from ray_ue.report.leaderboard import tried
 from ray_ue.results.leaderboard import LEADERBOARD
 from ray_ue.results.tables import RESULTS
 from ray_ue.storage.artifacts import Folder
@@ -60,7 +61,8 @@ def test_the_lowest_everyday_worst_case_comes_first(tmp_path: Path, capsys: pyte
     assert first["determined"] is None
     page, text = ((tmp_path / "board" / name).read_text() for name in ("leaderboard.html", "leaderboard.md"))
     assert page.index(">a<") < page.index(">b<") < page.index(">c<")
-    assert "| a | uc | none | 16/255 | 26.0 | 25.0 ± 1.3 |" in text
+    assert "| a | 25.0 ± 1.3 | fast, identity, jitter | not tried | – | 50.0 | 100.0 | 90.0 | uc | none | 16/255 | 26.0 | 3 (few) |" in text
+    assert "Tried on every copy: victims fast; treatments jitter, none, rrc." in text
     assert "3 (few)" in text
 
 
@@ -123,3 +125,13 @@ def test_copies_from_elsewhere_with_one_name_are_two_lines(tmp_path: Path) -> No
         about = {"name": "uc", "uri": f"/data/{number}/uc", "levels": 16, "facts": None, "recipe": None}
         add((evaluated(tmp_path / str(number), kept=0.2 * number, copies=[about]),), board=tmp_path / "board")
     assert [round(line["everyday"], 3) for line in lines(tmp_path / "board")] == [0.2, 0.4]
+
+
+def test_copies_on_which_other_treatments_were_tried_are_named() -> None:
+    def line(copy: str, defenses: str) -> dict[str, str]:
+        return {"copy": copy, "victims": "fast", "defenses": defenses}
+
+    assert tried([line("a", "none"), line("b", "none,rrc"), line("c", "none")]) == [
+        "Tried on a, c: victims fast; treatments none.",
+        "Tried on b: victims fast; treatments none, rrc.",
+    ]
