@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+COPIED = 64 * 2**20  # bytes that are on their way to a device at a time
+
 
 def no_reduction(value: Tensor) -> Tensor:
     """What one worker's sum over all workers is: its own value."""
@@ -105,6 +107,13 @@ def average_in_place(values: Iterable[Tensor], workers: Workers) -> None:
 def to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of the tensors on the CPU, without their gradients."""
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+
+def fill(place: Tensor, rows: np.ndarray) -> None:
+    """Copy rows to a tensor of their shape on a device, so many at a time that the machine's memory holds a few MiB of them."""
+    count = max(1, COPIED * len(rows) // max(1, rows.nbytes))
+    for begin in range(0, len(rows), count):
+        place[begin : begin + count] = torch.from_numpy(np.array(rows[begin : begin + count])).to(place.device)
 
 
 def optimiser_state(net: nn.Module, optimiser: torch.optim.SGD) -> dict[str, Tensor]:

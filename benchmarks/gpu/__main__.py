@@ -95,8 +95,12 @@ def follow(command: list[str], path: Path, *, device: str, deadline: float) -> s
 def device_name(device: str) -> str:
     if device == "cpu":
         return "CPU"
-    seen = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False)
-    return seen.stdout.splitlines()[0] if seen.stdout else device
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        seen = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    except OSError:  # containers with the driver's compute libraries alone have no such program
+        seen = ""
+    return seen.splitlines()[0] if seen else device
 
 
 def broken_laws(results: dict[str, dict]) -> list[str]:

@@ -8,13 +8,16 @@ import time
 import traceback
 from pathlib import Path
 
-import torch
-
-from benchmarks.gpu.checks import CHECKS
-from benchmarks.gpu.pictures import open_pictures
-from benchmarks.gpu.rows import Check, Row, Setting
 from ray_ue.engine.environment import prepare
-from ray_ue.stages.evaluate.cell import breaks_device
+
+prepare()  # before the next lines import Ray
+
+import torch  # noqa: E402
+
+from benchmarks.gpu.checks import CHECKS  # noqa: E402
+from benchmarks.gpu.pictures import open_pictures  # noqa: E402
+from benchmarks.gpu.rows import Check, Row, Setting  # noqa: E402
+from ray_ue.stages.evaluate.cell import breaks_device  # noqa: E402
 
 BROKEN = 3  # exit code: the device of this process can do no more work
 
@@ -26,7 +29,6 @@ def main() -> int:
     parser.add_argument("--pictures", default="")
     parser.add_argument("--result", type=Path, required=True)
     asked = parser.parse_args()
-    prepare()  # before anything imports Ray
     pictures = open_pictures(asked.pictures)
     device = torch.device(asked.device)
     for name in asked.names:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 from ray_ue.config import victims
-from ray_ue.config.schedules import AIRBENCH, SCHEDULES, Schedule
+from ray_ue.config.schedules import AIRBENCH, OURS, SCHEDULES, Schedule
 from ray_ue.models.names import UNNORMALISED
 from ray_ue.models.pretrained import specs
 from ray_ue.registry import pick
@@ -44,7 +44,8 @@ class Grid:
     purified: str = ""
     """Folders with copies that another tool has purified, comma-separated; each is evaluated like a defense."""
     training: str = "fast"
-    """How victims are trained: fast, paper (UC: 90 epochs, batch 512), paper-mi-ue (200 epochs, batch 128)."""
+    """How victims are trained: fast, best (twice as long, and the network fast at a second, lower rate: what learns most from clean
+    images does not learn most from a copy), paper (UC: 90 epochs, batch 512), paper-mi-ue (200 epochs, batch 128)."""
     epochs: int = 0
     """Passes over the training rows; 0 keeps the value of --training."""
     batch: int = 0
@@ -110,12 +111,12 @@ class Grid:
         return replace(schedule, **{name: value for name, value in changes.items() if value})  # type: ignore[arg-type]
 
     def schedule_for(self, victim: str) -> Schedule:
-        """The schedule of one victim: at the rate that it names, or else the grid's. The fast one has higher rates for the network
-        `fast`, and a tenth of its rate for victims without batch norm or with pretrained weights."""
+        """The schedule of one victim: at the rate that it names, or else the grid's. Fast and best have higher rates for the network
+        `fast`, and a tenth of their rate for victims without batch norm or with pretrained weights."""
         schedule, victim_spec = self.schedule(), victims.parse_victim(victim)
         if victim_spec.rate:
             return replace(schedule, lr=victim_spec.rate)
-        if self.training != "fast" or self.learning_rate:
+        if self.training not in OURS or self.learning_rate:
             return schedule
         if victim_spec.how == "finetune" or (victim_spec.how == "scratch" and victim_spec.arch in UNNORMALISED):
             return replace(schedule, lr=schedule.lr / 10)
@@ -124,7 +125,12 @@ class Grid:
         return schedule
 
     def victim_names(self) -> tuple[str, ...]:
-        return _split_required(self.victims, flag="victims", example=victims.EXAMPLES)
+        """The requested victims, without repetitions; the best training adds the network `fast` at a second rate."""
+        names = _split_required(self.victims, flag="victims", example=victims.EXAMPLES)
+        if self.training != "best" or self.learning_rate:
+            return names
+        second = f"fast:{SCHEDULES['best'].lr:g}"
+        return split_list(",".join(f"{name},{second}" if name == "fast" else name for name in names))
 
     def defense_names(self) -> tuple[str, ...]:
         """The requested defenses, without repetitions; the words of `DEFENSE_SETS` stand for several."""

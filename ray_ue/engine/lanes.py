@@ -105,6 +105,7 @@ def train_there(
             trainer(queue, lane, home=home, lanes=lanes, keep=resources.keep_weights).fit()
         except BaseException as error:  # noqa: BLE001 - a thread must hand over whatever it died of
             failures.append(error)
+            queue.give_up.remote(lane)
 
     threads = [threading.Thread(target=drive, args=(lane,), daemon=True) for lane in range(lanes.count)]
     for thread in threads:

@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Int32, UInt8
 from torch import Tensor
 
+from ray_ue.stripes import stripes
 from ray_ue.types import Rng
+
+PACKED = 2**24  # pixels that are packed on the machine at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,9 +56,12 @@ def _places(crops: Crops, *, high: int, wide: int, device: torch.device) -> tupl
 
 def pack_pixels(pixels: UInt8[np.ndarray, "n H W 3"], *, device: torch.device) -> Int32[Tensor, "n H W"]:
     """Rows on a device: one word per pixel, so that a crop is one gather of words, not of bytes."""
-    words = np.zeros((*pixels.shape[:3], 4), np.uint8)
-    words[..., :3] = pixels
-    return torch.from_numpy(words.view(np.int32)[..., 0]).to(device)
+    packed = torch.empty(pixels.shape[:3], dtype=torch.int32, device=device)
+    for rows in stripes(len(pixels), pixels.shape[1] * pixels.shape[2], pixels=PACKED):
+        words = np.zeros((*pixels[rows].shape[:3], 4), np.uint8)
+        words[..., :3] = pixels[rows]
+        packed[rows] = torch.from_numpy(words.view(np.int32)[..., 0]).to(device)
+    return packed
 
 
 def take_packed(packed: Int32[Tensor, "n H W"], rows: Int[Tensor, " B"], crops: Crops) -> Float[Tensor, "B 3 h w"]:

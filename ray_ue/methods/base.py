@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from ray_ue.loop import Step, Workers
+from ray_ue.loop import Step, Workers, fill
 from ray_ue.models.device_memory import fits, free_bytes
 from ray_ue.models.normalization import floats, scaled
 from ray_ue.models.pretrained.surrogates import Images, Surrogate
@@ -71,7 +71,9 @@ class View:
         """All rows on a GPU where they fit, so that no batch waits for a file; empty where batches are read from the file."""
         device = self.surrogate.device
         if device.type == "cuda" and fits(self.pixels.nbytes, device=device, free=free_bytes(device)):
-            return torch.from_numpy(np.array(self.pixels)).to(device)
+            resident = torch.empty(self.pixels.shape, dtype=torch.uint8, device=device)
+            fill(resident, self.pixels)
+            return resident
         return torch.zeros((0, *self.pixels.shape[1:]), dtype=torch.uint8)
 
     @property

@@ -104,7 +104,7 @@ class EM(NetworkMethod):
         source.unfreeze()
         rows = sampler.endless(step, batch=self.batch)
         own = sampler.own(rows)
-        loss = source.train_step(sampler.images(own) + deltas.get(own), sampler.targets(own), rows=len(rows), rate=self.learning_rate)
+        loss = source.train_step(deltas.added(sampler.images(own), own), sampler.targets(own), rows=len(rows), rate=self.learning_rate)
         return source_loss(loss, rate=self.learning_rate), len(rows)
 
     @staticmethod
@@ -125,7 +125,7 @@ class EM(NetworkMethod):
         device = sampler.view.surrogate.device
         counts = torch.zeros(2, device=device)
         for rows in (rows for pool in sampler.pooled(0, batch=self.batch).values() for rows in pool):
-            wrong = source.logits(sampler.images(rows) + deltas.get(rows))[0].argmax(1) != sampler.targets(rows)[0]
+            wrong = source.logits(deltas.added(sampler.images(rows), rows))[0].argmax(1) != sampler.targets(rows)[0]
             counts += torch.stack([wrong.sum(), torch.tensor(len(rows), device=device)])
         wrong, total = sampler.workers.all_reduce(counts).tolist()
         return wrong / total

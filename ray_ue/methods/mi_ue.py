@@ -144,7 +144,7 @@ class MIUE(NetworkMethod):
         rate = cosine_rate(epoch / self.epochs, lr=self.learning_rate, floor=FLOOR)
         rows = sampler.training(epoch, batch=self.batch)[batch]
         own, stream = sampler.own(rows), sampler.share_rng(STREAMS["mi-ue/train"], epoch, rows=rows)
-        images = self.cropped(self.mirrored(sampler.images(own), stream) + deltas.get(own), stream)
+        images = self.cropped(deltas.added(self.mirrored(sampler.images(own), stream), own), stream)
         return source_loss(source.train_step(images, sampler.targets(own), rows=len(rows), rate=rate), rate=rate)
 
     def begin(self, sampler: Sampler, epoch: int, rows: Rows) -> Descent:

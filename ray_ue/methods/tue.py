@@ -114,7 +114,7 @@ class TUE(NetworkMethod):
     def _train_source(self, source: SourceModel, sampler: Sampler, deltas: DeltaUpdates, step: int, *, steps: int) -> Callable[[], float]:
         source.unfreeze()
         rows = sampler.endless(step, batch=self.batch)
-        images = sampler.images(rows) + deltas.get(rows)
+        images = deltas.added(sampler.images(rows), rows)
         rate = cosine_rate(step / steps, lr=self.learning_rate, floor=0.0)
         return source_loss(source.descend(partial(self._contrast, source, images, seed=sampler.seed + 1000 * step), rate=rate), rate=rate)
 

@@ -28,29 +28,48 @@ def reason(error: Exception) -> str:
 
 @dataclass(kw_only=True, eq=False)
 class CompiledNet:
-    """A network, compiled when it is first called; where that fails, as without a C compiler, the network as it is."""
+    """A network, compiled when it is first called; where that fails, as without a C compiler, the network as it is.
+
+    Other sizes, modes and slopes are compiled anew, so that each kind of call is tried, backward too, before it counts.
+    """
 
     net: nn.Module
     tell: Tell
     _run: Callable[[Tensor], Tensor] = field(init=False)
-    _checked: bool = field(default=False, init=False)
+    _tried: set[tuple[object, ...]] = field(default_factory=set, init=False)
+    _given_up: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._run = torch.compile(self.net)
 
     def __call__(self, images: Tensor) -> Tensor:
-        if self._checked:
-            return self._run(images)
+        if self._given_up:
+            return self.net(images)
+        sought = [value for value in self.net.parameters() if value.requires_grad]
+        kind = (images.shape, images.dtype, images.requires_grad, len(sought), self.net.training, torch.is_grad_enabled())
+        if kind not in self._tried:
+            self._try(images, sought)
+            self._tried.add(kind)
+        return self.net(images) if self._given_up else self._run(images)
+
+    def _try(self, images: Tensor, sought: Sequence[Tensor]) -> None:
+        """Go forward and back once, and put back what that has changed of the network and of the random numbers."""
+        kept = [value.detach().clone() for value in self.net.buffers()]
+        given = images.detach().requires_grad_(images.requires_grad)
+        sought = [*sought, *([given] if given.requires_grad else [])]
         try:
-            result = self._run(images)
+            with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+                result = self._run(given)
+                if torch.is_grad_enabled() and sought:
+                    torch.autograd.grad(result.float().sum(), sought, allow_unused=True)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - the compiler's errors are of many libraries
             self.tell(f"not compiled ({reason(error)}): slower, with the same results")
-            self._run = self.net
-            result = self.net(images)
-        self._checked = True
-        return result
+            self._given_up = True
+        with torch.no_grad():
+            for place, value in zip(self.net.buffers(), kept, strict=True):
+                place.copy_(value)
 
 
 def record_on_gpu(work: Work) -> Work:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from ray_ue.loop import Workers
@@ -37,16 +38,21 @@ def gather_rows(part: Float[Tensor, "b D"], *, own: slice, total: int, workers: 
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """torch has this for NCCL alone (`SyncBatchNorm`); a worker may hold no row of a batch and takes part all the same."""
+    """torch has this for NCCL alone (`SyncBatchNorm`); a worker may hold no row of a batch and takes part all the same.
+
+    What timm's batch norms do after the normalisation (`drop`, `act`) stays.
+    """
 
     def __init__(self, given: nn.BatchNorm2d, *, workers: Workers) -> None:
         super().__init__(given.num_features, eps=given.eps, momentum=given.momentum, affine=given.affine)
         self.load_state_dict(given.state_dict())
         self.workers = workers
+        self.drop, self.act = (getattr(given, name, nn.Identity()) for name in ("drop", "act"))
+        self.train(given.training)
 
     def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
         if not self.training:
-            return super().forward(input)
+            return self.act(self.drop(super().forward(input)))
         values = input.float()
         count = torch.full((1,), values.numel() // values.shape[1], device=values.device, dtype=torch.float32)
         sums = sum_over_workers(torch.cat([values.sum((0, 2, 3)), count]), self.workers)
@@ -57,7 +63,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         normal = away * (spread + self.eps).rsqrt()[None, :, None, None]
         if self.affine:
             normal = normal * self.weight[None, :, None, None] + self.bias[None, :, None, None]
-        return normal.to(input.dtype)
+        return self.act(self.drop(normal.to(input.dtype)))
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Float[Tensor, " C"], spread: Float[Tensor, " C"], count: Float[Tensor, ""]) -> None:
@@ -71,10 +77,12 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def with_sync_batchnorm(net: nn.Module, *, workers: Workers) -> nn.Module:
-    """Replace every batch norm, in place; one worker alone keeps torch's own."""
+    """Replace every batch norm, in place; one worker alone keeps torch's own. A `ValueError` for a kind that is not known."""
     if workers.world == 1:
         return net
     for name, part in list(net.named_modules()):
         if isinstance(part, nn.BatchNorm2d) and not isinstance(part, SyncBatchNorm2d):
+            if type(part) is not nn.BatchNorm2d and not isinstance(part, BatchNormAct2d):
+                raise ValueError(f"{name} is a {type(part).__name__}, whose batch norm several workers cannot share; use --workers 1")
             net.set_submodule(name, SyncBatchNorm2d(part, workers=workers))
     return net

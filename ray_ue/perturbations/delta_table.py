@@ -39,8 +39,8 @@ Rows = Int[np.ndarray, " B"]
 class DeltaTable:
     """The table of `rows` deltas of `side` pixels. Rows are dealt to pools at random; a pool belongs to one worker.
 
-    A delta is kept as a 127th of the budget, which is finer than any step that a method takes. What round r wrote, round r + 1
-    reads; round 0 is all zeros. Pools depend on the number of rows alone, never on the number of workers.
+    A delta is kept to a 127th of the budget; a round that moves it by less than half of that changes nothing. What round r wrote,
+    round r + 1 reads; round 0 is all zeros. Pools depend on the number of rows alone, never on the number of workers.
     """
 
     home: Folder

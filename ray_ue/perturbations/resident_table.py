@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
-from ray_ue.loop import Workers
+from ray_ue.loop import Workers, fill
 from ray_ue.perturbations.budget import MOST
 from ray_ue.perturbations.delta_table import SIDES, DeltaTable, Rows, file_name
 
@@ -45,11 +45,12 @@ class ResidentDeltaTable(DeltaTable):
     def read(self, turn: int, rows: Rows) -> Float[Tensor, "B 3 h w"]:
         if turn == 0:
             return torch.zeros((len(rows), 3, self.side, self.side), device=self.device)
-        return self._resident(turn)[self._indices(rows)].float() * (self.budget.radius / MOST)
+        places = self._indices(rows)
+        return self._resident(turn, fresh=False)[places].float() * (self.budget.radius / MOST)
 
     def write(self, turn: int, rows: Rows, values: Float[Tensor, "B 3 h w"]) -> None:
         scaled = (self.budget.project(values.detach().to(self.device)) * (MOST / self.budget.radius)).round().to(torch.int8)
-        self._resident(turn)[self._indices(rows)] = scaled
+        self._resident(turn, fresh=True)[self._indices(rows)] = scaled
         self._dirty.update(np.unique(self.pool_of[rows]).tolist())
 
     def bytes_resident(self) -> int:
@@ -58,7 +59,7 @@ class ResidentDeltaTable(DeltaTable):
 
     def _save(self, turn: int, pool: int) -> None:
         places = self._indices(self.members(pool))
-        self._side(turn, pool, fresh=True)[:] = self._resident(turn)[places].cpu().numpy()
+        self._side(turn, pool, fresh=True)[:] = self._resident(turn, fresh=True)[places].cpu().numpy()
         super()._save(turn, pool)
 
     def _indices(self, rows: Rows) -> Int[Tensor, " B"]:
@@ -66,14 +67,15 @@ class ResidentDeltaTable(DeltaTable):
         assert (places >= 0).all(), "a worker reads and writes its own rows"
         return torch.from_numpy(places).to(self.device)
 
-    def _resident(self, turn: int) -> Int8[Tensor, "n 3 h w"]:
-        """The side of a round; the first time it is what the files hold, or zeros where a pool has none."""
+    def _resident(self, turn: int, *, fresh: bool) -> Int8[Tensor, "n 3 h w"]:
+        """The side of a round; the first time it is what the files hold, pool by pool. A `fresh` one is zeros where a pool has none."""
         if turn % SIDES not in self._sides:
-            parts = [self._stored(turn, pool) for pool in self.owned(self.workers)]
-            self._sides[turn % SIDES] = torch.from_numpy(np.concatenate(parts)).to(self.device)
+            whole = torch.zeros((len(self._owned_rows), 3, self.side, self.side), dtype=torch.int8, device=self.device)
+            begin = 0
+            for pool in self.owned(self.workers):
+                count = len(self.members(pool))
+                if not fresh or self._path(turn, pool).exists() or self.home.exists(file_name(turn, pool)):
+                    fill(whole[begin : begin + count], self._side(turn, pool, fresh=False))
+                begin += count
+            self._sides[turn % SIDES] = whole
         return self._sides[turn % SIDES]
-
-    def _stored(self, turn: int, pool: int) -> Int8[np.ndarray, "m 3 h w"]:
-        if self._path(turn, pool).exists() or self.home.exists(file_name(turn, pool)):
-            return np.asarray(self._side(turn, pool, fresh=False))
-        return np.zeros((len(self.members(pool)), 3, self.side, self.side), np.int8)

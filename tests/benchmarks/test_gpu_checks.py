@@ -1,6 +1,7 @@
 """The checks of a GPU, as far as a CPU can show them: they run, one that fails costs no other, and a bundle is whole when it is joined."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +140,14 @@ def test_the_starter_takes_the_bundles_pictures_and_keeps_results_where_it_was_c
     (tmp_path / "pictures.npz").touch()
     own = ["--pictures", str(tmp_path / "pictures.npz")]
     assert start.with_pictures(["uc", "--out", "here"]) == [*own, "uc", "--out", str(tmp_path / "here")]
+
+
+def test_the_worker_sets_up_a_local_ray_before_it_imports_it() -> None:
+    code = "import sys, ray_ue.engine.environment as e; e.prepare = lambda: print('ray' in sys.modules); import benchmarks.gpu.worker"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=gpu.ROOT)
+    assert seen.stdout.split() == ["False"]
+
+
+def test_a_machine_without_nvidia_smi_keeps_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpu.device_name("cuda") == "cuda"

@@ -160,7 +160,7 @@ def test_the_fast_schedule_has_a_rate_for_each_kind_of_net_unless_one_was_given(
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
     "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, fast:0.2"),
-    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are fast, paper, paper-mi-ue"),
+    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are best, fast, paper, paper-mi-ue"),
     "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
     "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),
     "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of fractions such as 0,0.2,0.5,0.8, got 'half'"),

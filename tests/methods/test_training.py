@@ -10,6 +10,7 @@ from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
 
 from ray_ue.loop import Workers
 from ray_ue.methods import METHODS, Method, View, build
+from ray_ue.methods._shared import source_model
 from ray_ue.methods._shared.sampler import PARTNERS, Sampler, largest_batch
 from ray_ue.methods.em import EM
 from ray_ue.methods.gue import GUE
@@ -189,3 +190,30 @@ def test_flags_reach_the_methods_that_have_them_and_settings_win() -> None:
     with pytest.raises(ValueError, match=r"--learning-rate is no setting of lsp; it has"):
         build("lsp", {"learning_rate": 0.1})
     assert set(METHODS) >= {"uc", "mi-ue", "em", "tap", "rem", "sem", "tue", "gue", "lsp", "ar", "ops", "cuda", "concept", "given", "noise"}
+
+
+@pytest.mark.parametrize(
+    "method", [EM(rounds=2, batch=16, steps=2, network="mlp2"), TINY, TUE(epochs=1, batch=16, steps=2, network="mlp2")]
+)
+def test_shared_perturbations_are_seen_cut_off_as_they_are_published(
+    method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dark = replace(World(name="mi-ue", per="group", home=tmp_path, rows=48).view("a"), pixels=np.zeros((48, 8, 8, 3), np.uint8))
+    seen: list[float] = []
+    watched = source_model.normalise
+
+    def watch(images: torch.Tensor) -> torch.Tensor:
+        seen.append(float(images.detach().min()))
+        return watched(images)
+
+    monkeypatch.setattr(source_model, "normalise", watch)
+    states(method, dark)
+    assert min(seen) >= 0
+
+
+def test_a_round_too_small_to_be_stored_is_refused(tmp_path: Path) -> None:
+    method = replace(TINY, steps=1, step=0.02)
+    with pytest.raises(
+        ValueError, match=r"1 steps of 0.02 levels move a delta by 0.02 levels a round, less than .*take more or larger steps"
+    ):
+        states(method, world(tmp_path).view("a"))

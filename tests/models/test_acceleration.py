@@ -135,6 +135,45 @@ def test_only_long_work_of_one_worker_is_compiled(images: int, device: torch.dev
     assert worth_compiling(images, device=device, world=world) is expected
 
 
+def test_a_network_that_compiles_forward_alone_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Half(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, value: Tensor) -> Tensor:
+            return value * 2
+
+        @staticmethod
+        def backward(ctx: object, *slopes: Tensor) -> Tensor:
+            raise RuntimeError("no backward")
+
+    told: list[str] = []
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    monkeypatch.setattr(torch, "compile", lambda net: lambda images: Half.apply(net(images)))
+    run, images = CompiledNet(net=net, tell=told.append), torch.rand(4, 2)
+    run(images).sum().backward()
+    assert told == ["not compiled (RuntimeError: no backward): slower, with the same results"]
+    assert int(net[1].num_batches_tracked) == 1  # type: ignore[arg-type]
+
+
+def test_another_size_or_mode_that_cannot_be_compiled_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def moody(net: nn.Module) -> object:
+        def run(images: Tensor) -> Tensor:
+            if len(images) == 3 or not net.training:
+                raise RuntimeError("again")
+            return net(images)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", moody)
+    for other in (torch.ones(3, 2), torch.ones(4, 2)):
+        told: list[str] = []
+        net = nn.Linear(2, 2)
+        run = CompiledNet(net=net, tell=told.append)
+        run(torch.ones(4, 2))
+        net.train(len(other) == 3)
+        assert torch.equal(run(other), net(other))
+        assert len(told) == 1
+
+
 def test_running_out_of_memory_is_no_reason_to_try_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(images: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -4,6 +4,7 @@ import copy
 import threading
 
 import pytest
+import timm
 import torch
 from shared_work import sums
 from torch import Tensor, nn
@@ -47,6 +48,26 @@ def test_parts_make_the_whole(sizes: tuple[int, ...]) -> None:
     for part in nets:
         for name, value in whole.named_buffers():
             assert torch.allclose(dict(part.named_buffers())[name].float(), value.float(), atol=1e-5), name
+
+
+def test_what_timms_batch_norms_do_after_the_normalisation_stays() -> None:
+    images = torch.randn((4, 3, 64, 64), generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    lite = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
+    before = lite(images)
+    shared = with_sync_batchnorm(copy.deepcopy(lite), workers=Workers(world=2))
+    assert torch.allclose(shared(images), before, atol=1e-5)
+    lite.train()(images)
+    shared.train()(images)  # two workers whose sum is what one of them has: the other has no rows
+    assert all(torch.allclose(value.float(), dict(lite.named_buffers())[name].float(), atol=1e-4) for name, value in shared.named_buffers())
+
+
+def test_a_batch_norm_of_an_unknown_kind_is_refused() -> None:
+    class Odd(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(ValueError, match="1 is a Odd, whose batch norm several workers cannot share; use --workers 1"):
+        with_sync_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 3), Odd(4)), workers=Workers(world=2))
 
 
 def test_one_worker_keeps_torchs_own_and_names_stay() -> None:

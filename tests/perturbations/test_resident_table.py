@@ -66,8 +66,16 @@ def test_a_mark_saves_what_was_written_and_what_comes_after_is_lost(tmp_path: Pa
     made.write(1, second, some(len(second)))
     again = resident(str(tmp_path))
     assert again.marked(1, 0) == 1
+    again.write(1, made.members(1)[:1], some(1))  # the round goes on
     assert torch.equal(again.read(1, first), made.read(1, first))
     assert not again.read(1, second).any()
+
+
+def test_a_round_whose_files_are_gone_is_not_taken_for_zeros(tmp_path: Path) -> None:
+    rounds(resident(str(tmp_path)))
+    next((tmp_path / "side-1").iterdir()).unlink()
+    with pytest.raises(FileNotFoundError, match=r"is gone, and with it the perturbations of [56] images; start over"):
+        resident(str(tmp_path)).read(3, np.arange(3))
 
 
 def test_a_worker_holds_its_own_rows_alone(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import torch
 
 from ray_ue.config.schedules import SCHEDULES
 from ray_ue.loop import Workers
+from ray_ue.models.pretrained.tower import Unavailable
 from ray_ue.stages.evaluate import cell
 from ray_ue.stages.evaluate.cell import CellJob, PixelSet
-from ray_ue.storage.artifacts import Folder
+from ray_ue.storage.artifacts import Folder, finished
 
 CPU = torch.device("cpu")
 ONE = Workers()
@@ -32,6 +33,7 @@ def train(home: Path, error: BaseException, workers: Workers, monkeypatch: pytes
     def fail(*given: object, **named: object) -> None:
         raise error
 
+    monkeypatch.setattr(cell, "_begin", lambda job: ((None, None), None))
     monkeypatch.setattr(cell, "_train", fail)
     return job(home).train(device=CPU, workers=workers, keep=False, told=print)
 
@@ -50,7 +52,7 @@ def test_a_victim_that_fails_alone_has_a_reason(error: Exception, told: str, tmp
     assert re.match(told, found["failed"])
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), RuntimeError("one worker's")])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("out of memory"), RuntimeError("one worker's"), ValueError("one worker's")])
 def test_one_of_several_workers_does_not_leave_the_others_waiting(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,3 +66,24 @@ def test_a_lost_device_ends_the_process_and_not_the_rest_of_the_grid(
 ) -> None:
     with pytest.raises(type(error)):
         train(tmp_path, error, ONE, monkeypatch)
+
+
+@pytest.mark.parametrize("mine", [None, ValueError("a package is not installed here")])
+def test_workers_of_which_one_cannot_begin_all_leave_the_cell_and_keep_nothing(
+    mine: ValueError | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum over both workers is 1 on each of them."""
+    monkeypatch.setattr(cell, "_begin", lambda job: ((None, None) if mine is None else None, mine))
+    workers = replace(TWO, rank=0, all_reduce=lambda value: torch.ones_like(value))
+    found = job(tmp_path).train(device=CPU, workers=workers, keep=False, told=print)
+    assert found == {"failed": str(mine) if mine else "a worker on another node could not begin: its weights are not there"}
+    assert not finished(job(tmp_path).folder)
+
+
+@pytest.mark.parametrize(("error", "kept"), [(ValueError("makes none"), True), (Unavailable("the package is not installed"), False)])
+def test_what_may_be_mended_on_a_node_is_no_lasting_failure(
+    error: ValueError, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell, "_begin", lambda job: (None, error))
+    assert job(tmp_path).train(device=CPU, workers=ONE, keep=False, told=print) == {"failed": str(error)}
+    assert finished(job(tmp_path).folder) is kept

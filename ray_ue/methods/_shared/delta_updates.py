@@ -19,7 +19,7 @@ from ray_ue.loop import Workers
 from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import View
 from ray_ue.perturbations import pgd
-from ray_ue.perturbations.budget import Budget
+from ray_ue.perturbations.budget import MOST, Budget
 
 Batches = Mapping[int, list[Rows]]  # pool -> its rows, each once
 
@@ -54,6 +54,10 @@ class DeltaUpdates(ABC):
     @abstractmethod
     def get(self, rows: Rows) -> Images:
         """The stored deltas of this worker's rows, in [0, 1] pixel units, on the device."""
+
+    @abstractmethod
+    def added(self, images: Images, rows: Rows) -> Images:
+        """This worker's rows with their stored deltas, as a network of the method sees them."""
 
     @abstractmethod
     def begin(self, descent: Descent) -> Descent:
@@ -99,6 +103,9 @@ class PerImageDeltas(DeltaUpdates):
     def get(self, rows: Rows) -> Images:
         return self.view.deltas.read(self.turn, rows).to(self.view.surrogate.device)
 
+    def added(self, images: Images, rows: Rows) -> Images:
+        return images + self.get(rows)
+
     def begin(self, descent: Descent) -> Descent:
         descent.deltas = pgd.project(descent.images, descent.start(self.get(descent.rows)), budget=self.budget)
         return descent
@@ -118,6 +125,11 @@ class PerImageDeltas(DeltaUpdates):
     def descend(
         self, batches: Batches, begin: Callable[[Rows], Descent], loss: Loss, *, steps: int, rate: float
     ) -> Iterator[tuple[int, bool]]:
+        if (reached := steps * rate) < (finest := self.budget.radius / (2 * MOST)):
+            raise ValueError(
+                f"{steps} steps of {255 * rate:g} levels move a delta by {255 * reached:g} levels a round, less than {255 * finest:.2g}: "
+                "it would be stored as no change at all; take more or larger steps"
+            )
         lists = self.lists(batches)
         for number, rows, keep in self._unfinished(batches):
             descent = self.begin(begin(rows))
@@ -160,7 +172,10 @@ class PerImageDeltas(DeltaUpdates):
 
 @dataclass(kw_only=True, eq=False)
 class PerGroupDeltas(DeltaUpdates):
-    """All rows of a slot share a delta, which moves by the mean of their signs. `listed` lists of a round that is not over are done."""
+    """All rows of a slot share a delta, which moves by the mean of their signs. `listed` lists of a round that is not over are done.
+
+    A shared delta takes some images out of [0, 1]: networks see them cut off, as they are published.
+    """
 
     entries: Float[Tensor, "S 3 h w"]
     listed: int
@@ -168,12 +183,15 @@ class PerGroupDeltas(DeltaUpdates):
     def get(self, rows: Rows) -> Images:
         return self.entries[self._slots(rows)]
 
+    def added(self, images: Images, rows: Rows) -> Images:
+        return (images + self.get(rows)).clamp(0, 1)
+
     def begin(self, descent: Descent) -> Descent:
         descent.deltas = self.get(descent.rows)
         return descent
 
     def step(self, descents: Sequence[Descent], loss: Loss, *, rate: float) -> None:
-        moves, counts = self._sums((d.rows, pgd.gradient_signs(d.images, d.deltas, loss=partial(loss, d))) for d in descents)
+        moves, counts = self._sums((d.rows, pgd.gradient_signs(d.images, self.result(d), loss=partial(loss, d))) for d in descents)
         self.entries = self.budget.project(self.entries - rate * moves / counts)
         for descent in descents:
             descent.deltas = self.get(descent.rows)

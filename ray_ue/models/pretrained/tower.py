@@ -17,6 +17,10 @@ BROKEN = (RuntimeError, UnpicklingError, SafetensorError, OSError, EOFError, Key
 OFFLINE = "give a downloaded file ({kind}:{arch}@/path/to/weights) or train a surrogate on the images themselves (ssl:small, ssl:resnet18)"
 
 
+class Unavailable(ValueError):
+    """Weights that are not to be had on this machine now, and may be the next time."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tower:
     """A network from normalised images to raw features, and the pixel normalisation that it was trained with."""
@@ -61,10 +65,10 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_unreachable(url: str, *, what: str, hint: str) -> None:
-    """A `ValueError` with `hint` if nobody answers at `url`: the libraries would retry for a minute."""
+    """`Unavailable`, with `hint`, if nobody answers at `url`: the libraries would retry for a minute."""
     try:
         urlopen(Request(url, method="HEAD"), timeout=10).close()
     except HTTPError:
         pass  # somebody answered: the library knows the other names of the file
     except OSError as error:
-        raise ValueError(f"could not fetch the weights {what} ({error}); {hint}") from error
+        raise Unavailable(f"could not fetch the weights {what} ({error}); {hint}") from error

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ray_ue.config.schedules import Schedule
 from ray_ue.config.victims import parse_victim
@@ -18,6 +18,7 @@ from ray_ue.exploiter.defenses.registry import acts_on_test, defend, prepare_tes
 from ray_ue.exploiter.supervised import predict
 from ray_ue.loop import Workers
 from ray_ue.models.acceleration import worth_compiling
+from ray_ue.models.pretrained.tower import Unavailable
 from ray_ue.random_streams import STREAMS
 from ray_ue.stages.evaluate.blocks import Blocks, Rows
 from ray_ue.stages.evaluate.checkpoint import load_checkpoint, save_checkpoint
@@ -110,12 +111,20 @@ class CellJob:
         folder = self.folder
         if finished(folder):
             return opened(folder).facts
+        begun, problem = _begin(self)
+        # Weights are a node's own: a worker that cannot begin must not leave the others waiting for it.
+        failed = int(workers.all_reduce(torch.tensor([float(begun is None)], device=device)).item())
+        if begun is None or failed:
+            reason = {"failed": _line(problem) if problem else "a worker on another node could not begin: its weights are not there"}
+            if failed < workers.world or isinstance(problem, Unavailable) or isinstance(getattr(problem, "__cause__", None), OSError):
+                return reason  # no artifact: the weights may be there the next time
+            return self._keep(folder, reason, workers=workers)
         try:
-            facts, weights = _train(self, folder, device=device, workers=workers, told=told)
+            facts, weights = _train(self, folder, begun, device=device, workers=workers, told=told)
         except (ValueError, FloatingPointError) as error:
-            if isinstance(error.__cause__, OSError):  # no artifact: weights that could not be fetched may be there the next time
-                return {"failed": " ".join(str(error).split())}
-            facts, weights = {"failed": " ".join(str(error).split())}, {}
+            if workers.world > 1 and isinstance(error, ValueError):
+                raise  # the other workers may wait for this one
+            facts, weights = {"failed": _line(error)}, {}
         except torch.OutOfMemoryError as error:  # no artifact: with more room the same cell may well work
             if workers.world > 1:
                 raise  # the other workers wait for this one
@@ -124,9 +133,13 @@ class CellJob:
             if workers.world > 1 or breaks_device(error):
                 raise
             return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        if workers.rank == 0 and weights and keep:
+            folder.write("net.safetensors", save(weights))
+        return self._keep(folder, facts, workers=workers)
+
+    def _keep(self, folder: Folder, facts: dict, *, workers: Workers) -> dict:
+        """Make the cell an artifact with these facts, and give them back."""
         if workers.rank == 0:
-            if weights and keep:
-                folder.write("net.safetensors", save(weights))
             folder.remove(CHECKPOINT)
             versions = installed_versions(VICTIM_PACKAGES)
             manifest = Manifest(stage="cell", fingerprint=self.fingerprint(), fields=self.identity(), facts=facts, versions=versions)
@@ -168,13 +181,32 @@ def training_of(job: CellJob) -> Training:
     return defend(job.defense, training, rng=np.random.default_rng([job.seed, STREAMS["evaluate/defense"]]))
 
 
-def _train(
-    job: CellJob, folder: Folder, *, device: torch.device, workers: Workers, told: Callable[[str], None]
-) -> tuple[dict, dict[str, Tensor]]:
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _begin(job: CellJob) -> tuple[tuple[Training, nn.Module] | None, ValueError | None]:
+    """The training set and the fresh victim, or why there is none."""
     victim = parse_victim(job.victim)
+    try:
+        training = training_of(job)
+        train.refuse_idle_defense(victim, training)
+        return (training, train.build_victim(victim, training, size=job.size, seed=job.seed)), None
+    except ValueError as error:
+        return None, error
+
+
+def _train(
+    job: CellJob,
+    folder: Folder,
+    begun: tuple[Training, nn.Module],
+    *,
+    device: torch.device,
+    workers: Workers,
+    told: Callable[[str], None],
+) -> tuple[dict, dict[str, Tensor]]:
+    victim, (training, net) = parse_victim(job.victim), begun
     began, saved = time.monotonic(), time.monotonic()
-    training = training_of(job)
-    net = train.build_victim(victim, training, size=job.size, seed=job.seed)
     compiled = worth_compiling(job.schedule.epochs * len(training.labels), device=device, world=workers.world)
     setting = train.TrainSetting(
         schedule=job.schedule, size=job.size, flips=job.flips, seed=job.seed, device=device, workers=workers, compiled=compiled, tell=told

@@ -42,6 +42,7 @@ def craft(run: Run, *, views: Artifact, weights: Mapping[str, Artifact], groups:
     inputs |= {f"{FURTHER}{number}": artifact for number, artifact in enumerate(also)}
     fields = run.recipe.values(FIELDS) | {"per": needs.per, "settings": method.identity()}
     fields |= run.recipe.values(FROZEN) if method.uses_surrogate else {}
+    fields |= {"shared deltas": "cut off"} if needs.per == "group" and method.per == "image" else {}  # from when networks see them so
     folders = {"views": views.folder, "groups": groups.folder, "also": tuple(artifact.folder for artifact in also)}
     folders |= {"weights": fetchable(weights) if method.uses_surrogate else ""}
     poison = stage(run, "craft", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, views, folders, folder))
