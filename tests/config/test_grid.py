@@ -157,6 +157,17 @@ def test_the_fast_schedule_has_a_rate_for_each_kind_of_net_unless_one_was_given(
     assert schedule.norm_rate == (16 if share == 2 else 1)
 
 
+def test_the_best_training_tries_the_network_fast_at_two_rates_for_longer() -> None:
+    grid = Grid(training="best", victims="resnet18,fast,linear")
+    assert grid.victim_names() == ("resnet18", "fast", "fast:0.2", "linear")
+    assert [grid.schedule_for(name).lr for name in grid.victim_names()] == pytest.approx([0.2, 0.4, 0.2, 0.02])
+    assert [grid.schedule_for(name).norm_rate for name in grid.victim_names()] == [1, 16, 1, 1]
+    assert {grid.schedule_for(name).epochs for name in grid.victim_names()} == {2 * SCHEDULES["fast"].epochs}
+    assert replace(grid, learning_rate=0.1).victim_names() == ("resnet18", "fast", "linear")
+    assert replace(grid, victims="fast,fast:0.2").victim_names() == ("fast", "fast:0.2")
+    assert Grid().victim_names() == ("fast",)
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
     "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, fast:0.2"),
