@@ -10,6 +10,7 @@ import pytest
 import torch
 from laws.method_worlds import AIM, BUDGET, World
 
+from ray_ue.engine import train_loop
 from ray_ue.loop import Workers
 from ray_ue.perturbations.delta_table import DeltaTable
 
@@ -32,3 +33,14 @@ def test_no_step_of_a_round_is_told_before_all_workers_have_written(name: str, t
             last = len(events) - 1 - events[::-1].index("write")
             assert "wait" in events[last:], f"step {step.step} was told before the others had written"
     assert "write" in events or name == "texture"
+
+
+@pytest.mark.parametrize("device", [torch.device("cuda", 1), torch.device("cpu")])
+def test_a_barrier_waits_for_this_workers_device_too(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's barrier holds up the device alone: what a worker has asked for may not be written when others go on."""
+    asked: list[object] = []
+    monkeypatch.setattr(train_loop, "assigned_device", lambda: device)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda **named: asked.append(named))
+    monkeypatch.setattr(torch.cuda, "synchronize", asked.append)
+    train_loop.barrier()
+    assert asked == ([{"device_ids": [1]}, device] if device.type == "cuda" else [{}])

@@ -11,7 +11,7 @@ from laws.method_worlds import AIM, BUDGET, GROUPS, World, surrogate
 from ray_ue.loop import Workers
 from ray_ue.methods import METHODS, Method, View, build
 from ray_ue.methods._shared import source_model
-from ray_ue.methods._shared.sampler import PARTNERS, Sampler, largest_batch
+from ray_ue.methods._shared.sampler import PARTNERS, Sampler, _shuffled, largest_batch
 from ray_ue.methods.em import EM
 from ray_ue.methods.gue import GUE
 from ray_ue.methods.mi_ue import MIUE
@@ -217,3 +217,8 @@ def test_a_round_too_small_to_be_stored_is_refused(tmp_path: Path) -> None:
         ValueError, match=r"1 steps of 0.02 levels move a delta by 0.02 levels a round, less than .*take more or larger steps"
     ):
         states(method, world(tmp_path).view("a"))
+
+
+def test_the_rows_of_an_epoch_are_shuffled_once_for_all_its_batches() -> None:
+    assert _shuffled(0, 3, 40) is _shuffled(0, 3, 40)
+    assert not np.array_equal(_shuffled(0, 3, 40), _shuffled(0, 4, 40))

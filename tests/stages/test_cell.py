@@ -87,3 +87,8 @@ def test_what_may_be_mended_on_a_node_is_no_lasting_failure(
     monkeypatch.setattr(cell, "_begin", lambda job: (None, error))
     assert job(tmp_path).train(device=CPU, workers=ONE, keep=False, told=print) == {"failed": str(error)}
     assert finished(job(tmp_path).folder) is kept
+
+
+def test_workers_that_draw_their_own_batches_make_another_victim(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    assert len({replace(one, workers=count).fingerprint() for count in (1, 2, 4)}) == 3

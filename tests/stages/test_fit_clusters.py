@@ -67,3 +67,20 @@ def test_a_task_finds_the_centres_that_the_driver_would(embedded: Artifact, monk
     there = fit_clusters(embedded, sample, clusters=4, restarts=2, seed=3, machines=machines)
     assert (here.centers == there.centers).all()
     assert here.compared == there.compared
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+def test_a_large_sample_is_fitted_by_a_task_that_asks_for_one_gpu_where_there_is_one(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, float]] = []
+    answer = module.Fit(centers=np.zeros((5, 8), np.float32), compared=[], device="CPU")
+
+    class Task:
+        def remote(self, *given: object) -> object:
+            return answer
+
+    monkeypatch.setattr(module.ray, "remote", lambda **resources: lambda work: asked.append(resources) or Task())
+    monkeypatch.setattr(module.ray, "get", lambda given: given)
+    monkeypatch.setattr(module, "HERE", 10)
+    artifact = Artifact(folder=Folder("unused"), manifest=MANIFEST)
+    assert fit_clusters(artifact, np.arange(11), clusters=5, restarts=1, seed=0, machines=Machines.one(cpus=4, gpus=gpus)) is answer
+    assert asked == [{"num_cpus": 1, "num_gpus": min(1, gpus)}]
