@@ -139,6 +139,11 @@ def name_flags(text: str, *, verb: str) -> str:
         return text
     words = [word.strip() for word in found[1].split(",")]
     flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
+    if len(flags) > 2 and flags == words and not words[0].startswith("-"):
+        return (
+            f"{len(flags):,} words too many, {flags[0]!r} the first: the shell has put files in the place of a pattern such as photos/*; "
+            "name the folder instead"
+        )
     near = {flag: get_close_matches(flag, [name for name in known if name not in flags], n=1) for flag in flags}
     told = [
         (f"there is no {flag}" if flag.startswith("-") else f"{flag!r} is one word too many")

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
 from ray_ue.engine.machines import READER, Machines, Node
-from ray_ue.engine.session_folders import claim, discard
+from ray_ue.engine.session_folders import claim, discard, starting
 from ray_ue.engine.session_folders import sweep as sweep_sessions
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
@@ -39,6 +39,7 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
     if ray.is_initialized():
         yield measure().part(part)
         return
+    mark = None
     joining, cores, on_termination = joins_a_cluster(), os.cpu_count() or 1, signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
@@ -48,14 +49,15 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
                 refuse_silent_address()
                 ray.init(logging_level=logging.WARNING, log_to_driver=False)
             else:
-                start_local(cores)
+                with starting(session_root()):
+                    start_local(cores)
+                    mark = claim(session_folder())
     except SystemExit:  # how Ray answers SIGTERM while it starts
         if callable(on_termination):
             on_termination(signal.SIGTERM, None)
         raise
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # Ray's core has put a handler of its own there, which prints addresses
-    mark = None if joining else claim(session_folder())
     try:
         yield measure().part(part)
     finally:
@@ -63,6 +65,11 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
             ray.shutdown()
     if mark:
         discard(mark)  # after an error it stays for who wants to read the logs, until the next session starts
+
+
+def session_root() -> Path:
+    """Where a local Ray makes its folders, by Ray's own rule."""
+    return Path(os.environ.get("RAY_TMPDIR") or (sys.platform.startswith("linux") and os.environ.get("TMPDIR")) or "/tmp") / "ray"
 
 
 def session_folder() -> Path:

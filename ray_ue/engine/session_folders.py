@@ -3,10 +3,12 @@
 import fcntl
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+STARTING = "ray-ue-starting-"  # and the number of a process: beside the folders, while a session starts
 MARK = "ray-ue.lock"  # in a session's folder; locked for as long as the process that started the session lives
 
 
@@ -20,9 +22,33 @@ def claim(folder: Path) -> IO[bytes] | None:
     return mark
 
 
+@contextmanager
+def starting(root: Path) -> Iterator[None]:
+    """While a session starts, say so in a file: should this process end before the folder is claimed, the next one removes both."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        mark = (root / f"{STARTING}{os.getpid()}").open("wb")
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield
+        return
+    with mark:
+        yield
+        Path(mark.name).unlink(missing_ok=True)  # not after an error: then the folder is there and nobody claims it
+
+
 def sweep(root: Path) -> int:
     """Remove the folders of our sessions below `root` whose process is gone; returns how many. Those of others stay."""
     removed = 0
+    for started in root.glob(f"{STARTING}*"):
+        with suppress(OSError), started.open("r+b") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            began = started.stat().st_mtime
+            for folder in root.glob(f"session_*_{started.name.removeprefix(STARTING)}"):  # Ray ends the name with the process's number
+                if folder.stat().st_uid == os.getuid() and folder.stat().st_mtime >= began and not folder.is_symlink():
+                    shutil.rmtree(folder)
+                    removed += 1
+            started.unlink()
     for folder in root.glob("session_*"):
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():

@@ -61,6 +61,11 @@ def refuse_private(source: str) -> None:
 
 def refuse_foreign(job: Job) -> None:
     """Refuse an output that holds something else than this recipe's own copy."""
+    if job.output.local and Path(job.output.uri).is_file():
+        raise ValueError(
+            f"{job.output.uri} is a file, and the copy is a folder; name a folder that is not there yet (a pattern such as photos/* "
+            "becomes several files: name the folder of the images instead)"
+        )
     if not job.output.names() and (job.anew or not has_grown(job.work)):
         return
     if not job.work.exists(CLAIM):

@@ -1,13 +1,20 @@
 """Python callers pass values where the command line takes words: this turns the values into the words of one request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from ray_ue.config.recipe import FIELDS, Recipe
+from ray_ue.config.recipe import FIELDS, Recipe, Resources
 from ray_ue.config.victims import Victim
 from ray_ue.registry import unknown
+
+
+def divided(given: Mapping[str, Any], resources: Resources) -> tuple[dict[str, Any], Resources]:
+    """(the other keyword arguments, the resources with those that are theirs), as the command line's flags stand beside each other."""
+    theirs = {name: value for name, value in given.items() if name in {entry.name for entry in fields(Resources)}}
+    others = {name: value for name, value in given.items() if name not in theirs}
+    return others, replace(resources, **{name: str(value) if name == "workers" else value for name, value in theirs.items()})
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:

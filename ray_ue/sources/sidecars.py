@@ -37,8 +37,21 @@ PLACE_WORDS = re.compile(
     rb'|"(?:lat|lng|lon|longitude)"\s*:\s*"?-?\d'
     rb"|<(?:trkpt|wpt)\b[^>]{0,80}\blat="
 )
+# GeoJSON: tracks and places of map programs.
+PLACE_SHAPES = re.compile(
+    rb'"type"\s*:\s*"(?:FeatureCollection|(?:Multi)?(?:Point|LineString|Polygon))"\s*,\s*"coordinates"\s*:'
+    rb'|"coordinates"\s*:\s*[\[\s]*-?\d[^{}"]{0,200}[\]\s]*,\s*"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"'
+)
+# Degrees and minutes with a direction: 48 deg 8' 13.50" N, and N 48° 8′.
+_DIRECTION, _DEGREES = rb"\b[NSEWO]\b", rb"\d{1,3}\s?(?:deg|\xc2?\xb0|\xc2?\xba)"
+_MINUTES = rb"\s{0,2}\d{1,2}(?:[.,]\d+)?\s?(?:'|\xe2\x80[\xb2\x99])"
+_SECONDS = rb"(?:\s{0,2}\d{1,2}(?:[.,]\d+)?\s?(?:\"|''|\xe2\x80[\xb3\x9d]))?"
+PLACE_DEGREES = re.compile(
+    _DIRECTION + rb"\s{0,2}" + _DEGREES + _MINUTES + rb"|" + _DEGREES + _MINUTES + _SECONDS + rb"\s{0,2}" + _DIRECTION
+)
 # Degrees with decimals as a line, a quoted value or a cell of their own: 48.137154, 11.576124.
 PLACE_NUMBERS = re.compile(rb'(?:^|["\t;])[ (]*[-+]?\d{1,2}\.\d{4,}[ \t]*,[ \t]*[-+]?\d{1,3}\.\d{4,}[ )]*(?:$|["\t;\r])', re.MULTILINE)
+PLACE_SIGNS: Final = (PLACE_WORDS, PLACE_SHAPES, PLACE_DEGREES, PLACE_NUMBERS)
 PLACE_COLUMNS: Final = frozenset((b"latitude", b"longitude", b"lat", b"lon", b"lng", b"gps"))  # as words of a column's name
 # A picture in letters (base64), as annotation tools and web pages hold it: the first letters of PNG, JPEG, WebP and GIF.
 PICTURE_WORDS = re.compile(rb"(?:iVBORw0KGgo|\\?/9j\\?/|UklGR|R0lGOD)[A-Za-z0-9+/\\]{64}|data:image/[a-z.+-]+;base64,")
@@ -117,7 +130,7 @@ def _why_words_left_out(file: Stream, *, is_table: bool) -> str:
         piece = wide.decode(piece).encode(errors="replace") if wide else piece
         if PICTURE_WORDS.search(end + piece):
             return TEXTS
-        if PLACE_WORDS.search(end + piece) or PLACE_NUMBERS.search(end + piece) or (is_table and not end and _names_places(piece)):
+        if any(sought.search(end + piece) for sought in PLACE_SIGNS) or (is_table and not end and _names_places(piece)):
             return PLACES
         end = piece[-LONGEST_WORDS:]
     return ""

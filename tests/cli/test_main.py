@@ -28,6 +28,7 @@ WRONG = {
         ["protect", "{photos}", "{out}", "--clutsers", "3", "--mehtod", "uc"],
         r"there is no --clutsers \(did you mean --clusters\?\); there is no --mehtod \(did you mean --method\?\)",
     ),
+    "a glob": (["protect", "a.png", "b.png", "c.png", "d.png", "e.png"], "3 words too many, 'c.png' the first: .* name the folder instead"),
     "a word too many": (["methods", "bogus"], "'bogus' is one word too many; ray-ue methods --help lists the flags"),
     "method in capitals": (["protect", "{photos}", "{out}", "--method", "UC"], "did you mean 'uc'"),
     "settings with semicolons": (
@@ -198,6 +199,14 @@ def test_a_dry_run_refuses_what_the_run_would(words: list[str], photos: Path, tm
     assert capsys.readouterr().err == told
     assert told.count("\n") == 1
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_second_picture_in_the_place_of_the_output_is_told_as_a_file(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = sorted(photos.rglob("*.png"))[:2]
+    before = second.read_bytes()
+    assert main(["protect", str(first), str(second), "--method", "noise", "--workers", "local"]) == 2
+    assert f"{second} is a file, and the copy is a folder; name a folder that is not there yet" in capsys.readouterr().err
+    assert second.read_bytes() == before
 
 
 def test_a_dry_run_of_an_evaluation_counts_its_cells_and_writes_nothing(

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ray_ue.engine.session_folders import MARK, claim, discard, sweep
+from ray_ue.engine.session_folders import MARK, claim, discard, starting, sweep
 
 
 def folder(root: Path, name: str) -> Path:
@@ -71,3 +71,27 @@ def test_a_run_leaves_no_session_behind() -> None:
         assert left.name.startswith("session_")
         assert left.is_relative_to(root)
         assert not left.exists()
+
+
+def test_a_session_that_ended_before_it_was_claimed_goes_with_the_next(tmp_path: Path) -> None:
+    """The process is killed while its session starts; another one's unmarked session stays."""
+    code = f"""
+import os, pathlib
+from ray_ue.engine.session_folders import starting
+with starting(pathlib.Path({str(tmp_path)!r})):
+    pathlib.Path({str(tmp_path)!r}, f"session_2026_{{os.getpid()}}").mkdir()
+    os.kill(os.getpid(), 9)
+"""
+    process = subprocess.run([sys.executable, "-c", code], check=False)
+    assert process.returncode == -signal.SIGKILL
+    foreign = folder(tmp_path, "session_2026_1")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_a_session_that_is_starting_stays_and_leaves_no_file_behind(tmp_path: Path) -> None:
+    with starting(tmp_path / "ray"):
+        mine = folder(tmp_path / "ray", f"session_2026_{os.getpid()}")
+        assert sweep(tmp_path / "ray") == 0
+    assert list((tmp_path / "ray").iterdir()) == [mine]

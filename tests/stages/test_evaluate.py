@@ -302,6 +302,13 @@ def test_a_test_set_that_shares_images_with_the_training_set_is_refused(made: Pa
         run(made, f"shared-{tmp_path.name}", test=str(test), **SMALL)
 
 
+def test_a_test_set_that_is_the_copy_under_another_name_is_refused(made: Path, tmp_path: Path) -> None:
+    """Without its private folder beside it nothing but its pixels says that it is a protected copy."""
+    given = Path(shutil.copytree(made / "out", tmp_path / "given"))
+    with pytest.raises(ValueError, match=r"of the \d+ test images are images of the protected copy .*/out; give --test clean images"):
+        run(made, f"given-{tmp_path.name}", test=str(given), **SMALL)
+
+
 def test_copies_and_clean_images_that_are_swapped_are_refused(made: Path, tmp_path: Path) -> None:
     photos, out, test = (str(made / name) for name in ("photos", "out", "test"))
     for copy, clean, tested, told in (

@@ -16,7 +16,7 @@ from ray_ue.stages.evaluate.copies import ProtectedCopy, has_groups, has_pattern
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.stages.evaluate.pairing import Pairs, keys_of, pair
 from ray_ue.stages.evaluate.preprocessing import ControlView, PatternView, Preprocessing
-from ray_ue.stages.evaluate.rows import match, refuse_shared, sampled, split, without_shared
+from ray_ue.stages.evaluate.rows import match, refuse_published, refuse_shared, sampled, split, without_shared
 from ray_ue.stages.evaluate.sources import Ids, IndexedSource
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
@@ -115,6 +115,7 @@ def copy_data(
     levels = copy.recipe.levels().levels if copy.recipe else measured_levels(copy, source, clean, pairs)
     path = preprocessing(copy, canvas=canvas, limits=clean.run.recipe.limits())
     protected = published_views(copy, source, pairs, canvas=canvas)
+    refuse_published(protected, data.test_views, uri=copy.uri)
     purified = []
     for number, address in enumerate(job.grid.purified_folders()):
         version = open_copy(Folder.at(address).uri, name=f"purified-{number}")

@@ -70,6 +70,16 @@ def refuse_shared(train: Artifact, test: Artifact) -> None:
         say(f"  warning  {both} of {len(tested):,} test images are also training images")
 
 
+def refuse_published(copied: Artifact, test: Artifact, *, uri: str) -> None:
+    """Refuse a test set that holds images of a protected copy, as a copy does that lies without its private folder."""
+    both = len(_hashes(copied) & (tested := _hashes(test)))
+    if both > SHARED * len(tested):
+        raise ValueError(
+            f"{both:,} of the {len(tested):,} test images are images of the protected copy {uri}; "
+            "give --test clean images that were never published"
+        )
+
+
 def without_shared(train: Artifact, test: Artifact) -> Ids:
     """The test rows that are no training images as well: a collection holds duplicates, of which a part may be held out."""
     known = _hashes(train)
