@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -26,6 +27,7 @@ from ray_ue.cli.arguments import (
     VerifyArguments,
 )
 from ray_ue.config.stages import LAST, STAGES
+from ray_ue.progress import counted
 from ray_ue.registry import pick
 
 
@@ -130,19 +132,20 @@ def parse_arguments(name: str, flags: Sequence[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(name_flags(join_error_box(messages.getvalue()), verb=name)) from None
+        files = sum(Path(word).is_file() for word in flags if not word.startswith("-"))
+        raise ValueError(name_flags(join_error_box(messages.getvalue()), verb=name, files=files)) from None
 
 
-def name_flags(text: str, *, verb: str) -> str:
-    """The errors of a parser; unknown flags as one short sentence each, with the nearest valid one."""
+def name_flags(text: str, *, verb: str, files: int = 0) -> str:
+    """The errors of a parser; unknown flags as one short sentence each, with the nearest valid one. `files` of the words are files."""
     if not (found := re.match(r"Unrecognized options: ([^;]*)", text)):
         return text
     words = [word.strip() for word in found[1].split(",")]
     flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
-    if len(flags) > 2 and flags == words and not words[0].startswith("-"):
+    if (len(flags) > 2 or files > 1) and not words[0].startswith("-"):
         return (
-            f"{len(flags):,} words too many, {flags[0]!r} the first: the shell has put files in the place of a pattern such as photos/*; "
-            "name the folder instead"
+            f"{counted(len(flags), 'word')} too many, {flags[0]!r} the first: the shell has put files in the place of a pattern "
+            "such as photos/*; name the folder instead"
         )
     near = {flag: get_close_matches(flag, [name for name in known if name not in flags], n=1) for flag in flags}
     told = [

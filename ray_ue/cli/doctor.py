@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Literal
 
 import numpy as np
 
 from ray_ue.engine.environment import joins_a_cluster, prepare
+from ray_ue.engine.session_folders import temporary_root
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import counted
 from ray_ue.storage.artifacts import Folder
@@ -132,7 +132,10 @@ def check_ray() -> Finding:
 
 def check_faiss() -> Finding:
     """Check that k-means finds two clouds of points."""
-    import faiss
+    try:
+        import faiss
+    except ImportError as error:
+        return Finding(name="faiss", state="bad", result=f"{type(error).__name__}: {error}", advice="install it: pip install faiss-cpu")
 
     from ray_ue.grouping.kmeans import KMeans
 
@@ -175,7 +178,9 @@ def check_writing(folder: str) -> Finding:
 
 def check_temporary_folder() -> Finding:
     """Ray writes spilled objects and logs to the temporary folder."""
-    return check_free("temporary", gettempdir(), WORK_ROOM, advice="Ray writes to it; set RAY_TMPDIR to a folder on a larger disk")
+    asked = temporary_root()
+    there = next(folder for folder in (asked, *asked.absolute().parents) if folder.is_dir())
+    return check_free("temporary", str(there), WORK_ROOM, advice="Ray writes to it; set RAY_TMPDIR to a folder on a larger disk")
 
 
 def check_shared_memory() -> Finding:

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
 from ray_ue.engine.machines import READER, Machines, Node
-from ray_ue.engine.session_folders import claim, discard, starting
+from ray_ue.engine.session_folders import claim, discard, starting, temporary_root
 from ray_ue.engine.session_folders import sweep as sweep_sessions
 from ray_ue.engine.watchdog import watch
 from ray_ue.progress import say
@@ -49,7 +49,7 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
                 refuse_silent_address()
                 ray.init(logging_level=logging.WARNING, log_to_driver=False)
             else:
-                with starting(session_root()):
+                with starting(temporary_root() / "ray"):
                     start_local(cores)
                     mark = claim(session_folder())
     except SystemExit:  # how Ray answers SIGTERM while it starts
@@ -65,11 +65,6 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
             ray.shutdown()
     if mark:
         discard(mark)  # after an error it stays for who wants to read the logs, until the next session starts
-
-
-def session_root() -> Path:
-    """Where a local Ray makes its folders, by Ray's own rule."""
-    return Path(os.environ.get("RAY_TMPDIR") or (sys.platform.startswith("linux") and os.environ.get("TMPDIR")) or "/tmp") / "ray"
 
 
 def session_folder() -> Path:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,11 @@ def claim(folder: Path) -> IO[bytes] | None:
     except OSError:
         return None
     return mark
+
+
+def temporary_root() -> Path:
+    """Where a local Ray makes its folder `ray`, by Ray's own rule."""
+    return Path(os.environ.get("RAY_TMPDIR") or (sys.platform.startswith("linux") and os.environ.get("TMPDIR")) or "/tmp")
 
 
 @contextmanager

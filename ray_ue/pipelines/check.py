@@ -67,7 +67,8 @@ NO_COPY = (
 
 def judge(head: Headline) -> list[str]:
     worst = head.worst
-    kept = f"{format_percent(worst.kept)} % of what clean images teach above chance"
+    share = f"{format_percent(worst.kept)} %" if worst.kept < 1 else "all"  # a few test images can make it more than all
+    kept = f"{share} of what clean images teach above chance"
     if not head.is_significant and worst.kept <= NOTHING:
         first = f"No protection could be shown: an everyday exploiter keeps {kept}, and few victims leave the spread too wide to tell"
     elif not head.is_significant:

@@ -104,7 +104,10 @@ def entries(
 def _refuse(copy: str, usual: Headline, *, wanted: Collection[str], grouped: bool) -> None:
     """Raise `ValueError` for a copy without everyday worst case, seeds or controls."""
     if missing := sorted(set(wanted) - {line.defense for line in usual.lines}):
-        raise ValueError(f"{copy} has no everyday worst case: {', '.join(missing)} is missing; evaluate it with --defenses everyday")
+        reasons = [why for why, lines in usual.left_out if missing[0] in {line.defense for line in lines}]
+        cure = "train its victims longer, or with other labels" if reasons else "evaluate it with --defenses everyday"
+        lacking = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} {'not comparable' if reasons else 'missing'}"
+        raise ValueError(f"{copy} has no everyday worst case: {', because '.join([lacking, *reasons[:1]])}; {cure}")
     worst = usual.worst
     if (least := min(worst.protected.n, worst.undefended.n)) < LEAST_SEEDS:
         raise ValueError(f"{copy} has {least} seeds in its worst case, and {LEAST_SEEDS} are the least; evaluate it with --seeds 5")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -166,3 +167,16 @@ def test_clip_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch) ->
     assert found.state == "ok"
     assert "RN50/openai" in found.result
     assert "ViT-L-14" not in found.result
+
+
+def test_the_temporary_folder_is_that_of_ray_though_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python takes another folder where TMPDIR cannot be written to, and Ray does not."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "not yet"))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    assert doctor.check_temporary_folder().result.endswith(f"GiB free in {tmp_path}")
+
+
+def test_a_faiss_that_cannot_be_imported_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    found = doctor.check_faiss()
+    assert (found.state, found.advice) == ("bad", "install it: pip install faiss-cpu")

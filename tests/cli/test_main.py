@@ -391,3 +391,9 @@ def test_a_store_that_does_not_answer_is_found_though_its_client_said_no_such_fi
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
     assert find_unreachable_store(["protect", "/here/photos", "memory://copy", "--clusters=3", "file:///nowhere"]) is None
+
+
+def test_two_pictures_in_the_place_of_a_folder_are_told_as_a_pattern(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = map(str, sorted(photos.rglob("*.png"))[:2])
+    assert main(["protect", first, second, "out", "--dry-run"]) == 2
+    assert "1 word too many, 'out' the first: the shell has put files in the place of a pattern" in capsys.readouterr().err

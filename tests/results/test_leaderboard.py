@@ -23,10 +23,11 @@ def evaluated(
     seeds: int = 3,
     defenses: tuple[str, ...] = ("none", "rrc", "jitter"),
     kinds: tuple[str, ...] = KINDS,
+    taught: float = 0.9,
     **changes: Any,
 ) -> Path:
     """The folder of an evaluation in which a copy keeps this share of 80 points; noise keeps all, a random pattern half."""
-    means = {"clean": 0.9, "noise": 0.9, "pattern": 0.5, "protected": 0.1 + 0.8 * kept}
+    means = {"clean": taught, "noise": 0.9, "pattern": 0.5, "protected": 0.1 + 0.8 * kept}
     done = {"status": "done", "reason": "", "chance": 0.1, "classes": 10, "fraction": 0.0, "victim": "fast", "relabel": "identity"}
     rows: list[dict[str, Any]] = []
     for data in kinds:
@@ -135,3 +136,9 @@ def test_copies_on_which_other_treatments_were_tried_are_named() -> None:
         "Tried on a, c: victims fast; treatments none.",
         "Tried on b: victims fast; treatments none, rrc.",
     ]
+
+
+def test_what_was_tried_and_taught_nothing_is_not_called_missing(tmp_path: Path) -> None:
+    weak = evaluated(tmp_path / "weak", taught=0.1)
+    with pytest.raises(ValueError, match=r"jitter, none, rrc are not comparable, because clean images do not teach .*; train its"):
+        add((str(weak),), board=str(tmp_path / "board"), data_set="")
