@@ -12,6 +12,7 @@ import torch
 from ray_ue.engine.machines import Machines
 from ray_ue.grouping.kmeans import KMeans
 from ray_ue.stages.protect import fit_clusters as module
+from ray_ue.stages.protect.cluster import is_long
 from ray_ue.stages.protect.embed import write_vectors
 from ray_ue.stages.protect.fit_clusters import fit, fit_clusters
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
@@ -84,3 +85,8 @@ def test_a_large_sample_is_fitted_by_a_task_that_asks_for_one_gpu_where_there_is
     artifact = Artifact(folder=Folder("unused"), manifest=MANIFEST)
     assert fit_clusters(artifact, np.arange(11), clusters=5, restarts=1, seed=0, machines=Machines.one(cpus=4, gpus=gpus)) is answer
     assert asked == [{"num_cpus": 1, "num_gpus": min(1, gpus)}]
+
+
+def test_a_fit_that_takes_minutes_is_announced() -> None:
+    assert is_long(rows=131_072, clusters=1000, width=1280, restarts=1)
+    assert not is_long(rows=50_000, clusters=50, width=1280, restarts=5)

@@ -23,6 +23,7 @@ VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
 LABEL_FIELDS = ("groups",)
 NOTHING = {"groups": "none"}
+LONG = 1e13  # operations; two cores did 1.7e13 in two minutes (docs/experiments/0031)
 
 
 def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
@@ -85,6 +86,8 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
         KMeans(k=clusters).check(good)
     sample = draw_sample(good, size=run.recipe.fit_sample, seed=run.recipe.seed)
     say(f"  cluster  fitting {clusters or 'auto'} clusters on {len(sample):,} of {good:,} vectors")
+    if is_long(rows=len(sample), clusters=clusters, width=next(vectors(embedded))[1].shape[1], restarts=run.recipe.restarts):
+        say("  cluster  this takes minutes or hours, in which nothing is shown; a smaller --fit-sample or fewer --restarts take less")
     fitted = fit_clusters(embedded, sample, clusters=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed, machines=run.machines)
     if not clusters:
         tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in fitted.compared) or "too few images to compare"
@@ -93,6 +96,11 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted.centers))
     agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in fitted.compared}
     return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sample), "device": fitted.device, "agreement": agreements}
+
+
+def is_long(*, rows: int, clusters: int, width: int, restarts: int) -> bool:
+    """Whether k-means is some minutes' work for a few cores."""
+    return 2 * rows * clusters * width * KMeans.iterations * restarts > LONG
 
 
 def assign_all(run: Run, embedded: Artifact, folder: Folder, centers: np.ndarray, *, rows: int) -> Tally:
