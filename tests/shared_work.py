@@ -58,7 +58,7 @@ def command(verb: str, *words: str, **flags: object) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "ray_ue.cli.main",
+        "ray_ue",
         verb,
         *words,
         *(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()),

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shared_work import command
 
 FLAGS = [
     "--clusters",
@@ -82,3 +83,9 @@ def test_the_functions_of_the_package_can_be_called_again_and_again() -> None:
     for _ in range(2):
         for name in ("protect", "evaluate", "measure"):
             assert callable(getattr(ray_ue, name)), name
+
+
+def test_the_command_of_the_long_tests_is_one() -> None:
+    """They start it beside other nodes, where one that says nothing and ends well would look like a run."""
+    done = subprocess.run(command("methods"), capture_output=True, text=True, check=True)
+    assert "texture" in done.stdout

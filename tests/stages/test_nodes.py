@@ -50,7 +50,7 @@ class Where:
         return pa.table({"node": [ray.get_runtime_context().get_node_id()], "gpus": [float(len(ray.get_gpu_ids()))]})
 
 with session() as machines:
-    assert (machines.gpus, len(machines.nodes)) == (2, 1), machines
+    assert (machines.gpus, len(machines.nodes), len(machines.hosts().nodes)) == (2, 2, 1), machines
     actors, share = machines.encoder(Resources(gpus_per_encoder=0.5))
     assert (actors, share) == (4, 0.5)
     items = [{"number": number} for number in range(12)]

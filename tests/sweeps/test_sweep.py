@@ -186,7 +186,8 @@ def test_a_killed_sweep_goes_on_and_ends_in_the_same_table(swept: Path, photos: 
     home = photos / "killed"
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     flags += [
-        f"--evaluate.{name.replace('_', '-')}={getattr(GRID, name)}" for name in ("victims", "relabels", "defenses", "seeds", "epochs")
+        f"--evaluate.{name.replace('_', '-')}={getattr(GRID, name)}"
+        for name in ("victims", "relabels", "defenses", "seeds", "epochs", "encoder")
     ]
     flags += [f"--evaluate.encoder-steps={GRID.encoder_steps}", "--vary", VARY[0], "--workers=local"]
     words = [sys.executable, "-m", "ray_ue", "sweep", str(photos / "photos"), str(home), "--test", str(photos / "test"), *flags]
