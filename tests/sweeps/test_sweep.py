@@ -171,7 +171,7 @@ def test_loggers_get_every_setting(photos: Path) -> None:
 @pytest.mark.long
 def test_weak_settings_stop_early_and_say_so(photos: Path) -> None:
     grid = replace(ONE, seeds=3)
-    found = rows(sweep(photos, "early", vary=("budget=24,16,4,2,1",), grid=grid, stop_early=True))
+    found = rows(sweep(photos, "early", vary=("budget=24,16,8,4,2",), grid=grid, stop_early=True))
     assert {row["status"] for row in found} <= {"done", "stopped"}
     done, stopped = ([row for row in found if row["status"] == status] for status in ("done", "stopped"))
     assert done
