@@ -21,7 +21,7 @@ class Watched:
     """What was seen of one command; memory in bytes, a shared page counted once."""
 
     peak: int = 0
-    first: int = 0  # the largest that the command's own process was
+    own: int = 0  # the largest that the command's own process was
     at_peak: dict[str, int] = field(default_factory=dict)
     processes: dict[str, int] = field(default_factory=dict)  # how many of each name there were at the peak
     by_stage: dict[str, int] = field(default_factory=dict)
@@ -43,7 +43,7 @@ def watch(command: Sequence[str], *, stages: Sequence[str]) -> Watched:
     while process.poll() is None:
         asked = time.monotonic()
         sample(family, seen, stage=begun[0])
-        seen.first = max(seen.first, memory_of(process.pid))
+        seen.own = max(seen.own, memory_of(process.pid))
         time.sleep(max(EVERY, SHARE * (time.monotonic() - asked)))
     listener.join()
     seen.seconds = time.monotonic() - began

@@ -59,7 +59,7 @@ def measure(rows: int) -> dict:
         "seconds": seconds(seen),
         "wall": round(seen.seconds, 1),
         "peak_gib": round(seen.peak / GIB, 3),
-        "driver_gib": round(seen.first / GIB, 3),
+        "driver_gib": round(seen.own / GIB, 3),
         "by_stage_gib": {name: round(size / GIB, 3) for name, size in seen.by_stage.items()},
         "work_mib": round(work / MIB, 1),
     }

@@ -15,7 +15,7 @@ from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM, is_copy, work_of
 from ray_ue.pipelines.pace import device_here
 from ray_ue.pipelines.planning import count, median_side
-from ray_ue.pipelines.values import divided, word
+from ray_ue.pipelines.values import split_resources, word
 from ray_ue.registry import unknown
 from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import has_groups, open_copies
@@ -217,7 +217,7 @@ def evaluate(
     Lists and values work as well as words: `victims=["fast", "resnet18"]`, `defenses=[Jpeg(10), Jpeg(30) + Cutmix()]`.
     The folder holds `results.parquet` (`ray_ue.results.tables.RESULTS`), `results.md` and `report.html`.
     """
-    fields, resources = divided(fields, resources)
+    fields, resources = split_resources(fields, resources)
     if strange := sorted(fields.keys() - set(GRID_FIELDS)):
         raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")
     grid = Grid(**{name: word(value) for name, value in fields.items()})

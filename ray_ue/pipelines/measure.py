@@ -9,7 +9,7 @@ from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import AUTOMATIC, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
-from ray_ue.pipelines.values import divided
+from ray_ue.pipelines.values import split_resources
 from ray_ue.progress import say
 from ray_ue.registry import pick, unknown
 from ray_ue.results import evaluation, information
@@ -139,7 +139,7 @@ def measure(*runs: str | Path, resources: Resources = AUTOMATIC, **asked: Any) -
     `asked` are the fields of `Measurement`, the same as the command line's flags: `measure("run", estimators="histogram,mine")`. The folder
     then holds `information.parquet` (`ray_ue.results.tables.INFORMATION`), `information.md` and a section of `report.html`.
     """
-    asked, resources = divided(asked, resources)
+    asked, resources = split_resources(asked, resources)
     names = tuple(f.name for f in fields(Measurement))
     if strange := sorted(asked.keys() - set(names)):
         raise unknown(strange[0], names, what="field of a measurement")

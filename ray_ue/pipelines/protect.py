@@ -15,7 +15,7 @@ from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overl
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
 from ray_ue.pipelines.standing import copied_twice
-from ray_ue.pipelines.values import divided, recipe_from
+from ray_ue.pipelines.values import recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import normal
@@ -173,7 +173,7 @@ def protect(
     Values work as well as words: `method=UC(steps=400)`, `budget=Budget(16)`, `also_clusters=[20, 50]`.
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
-    others, resources = divided(fields, resources)
+    others, resources = split_resources(fields, resources)
     job = plan(str(source), str(output), recipe=recipe_from(others), resources=resources, anew=anew, prune=prune)
     return run(job, until=until)
 

@@ -10,7 +10,7 @@ from ray_ue.config.victims import Victim
 from ray_ue.registry import unknown
 
 
-def divided(given: Mapping[str, Any], resources: Resources) -> tuple[dict[str, Any], Resources]:
+def split_resources(given: Mapping[str, Any], resources: Resources) -> tuple[dict[str, Any], Resources]:
     """(the other keyword arguments, the resources with those that are theirs), as the command line's flags stand beside each other."""
     theirs = {name: value for name, value in given.items() if name in {entry.name for entry in fields(Resources)}}
     others = {name: value for name, value in given.items() if name not in theirs}

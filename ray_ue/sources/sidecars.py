@@ -39,7 +39,7 @@ PLACE_WORDS = re.compile(
 )
 # GeoJSON: tracks and places of map programs.
 PLACE_SHAPES = re.compile(
-    rb'"type"\s*:\s*"(?:FeatureCollection|(?:Multi)?(?:Point|LineString|Polygon))"\s*,\s*"coordinates"\s*:'
+    rb'"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"\s*,\s*"coordinates"\s*:'
     rb'|"coordinates"\s*:\s*[\[\s]*-?\d[^{}"]{0,200}[\]\s]*,\s*"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"'
 )
 # Degrees and minutes with a direction: 48 deg 8' 13.50" N, and N 48° 8′.

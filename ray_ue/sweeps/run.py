@@ -7,7 +7,7 @@ from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.pipelines.rehearsal import rehearse
-from ray_ue.pipelines.values import divided
+from ray_ue.pipelines.values import split_resources
 from ray_ue.progress import say
 from ray_ue.registry import unknown
 from ray_ue.storage.artifacts import Folder
@@ -68,7 +68,7 @@ def sweep(
     `asked` are the fields of `Recipe` that all settings share: `sweep("photos", "sweep", test="test", vary=("budget=8,16",), clusters=20)`.
     The folder holds `sweep.parquet` (`ray_ue.results.tables.TRIALS`), `sweep.md` and `report.html`; copies lie in `copies/`.
     """
-    recipe_fields, resources = divided(recipe_fields, resources)
+    recipe_fields, resources = split_resources(recipe_fields, resources)
     if strange := sorted(recipe_fields.keys() - set(FIELDS)):
         raise unknown(strange[0], FIELDS, what="recipe field")
     search_value = Search(vary=vary, search=search, samples=samples, stop_early=stop_early, concurrent=concurrent, loggers=loggers)

@@ -19,8 +19,9 @@ from ray_ue.methods import METHODS, build
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines.protect_stages import stages_of
 from ray_ue.sources import open_source
-from ray_ue.stages.evaluate.cell import CellJob, PixelSet
+from ray_ue.stages.evaluate.cell import CellJob
 from ray_ue.stages.evaluate.measure import Task
+from ray_ue.stages.evaluate.pixel_set import PixelSet
 from ray_ue.stages.evaluate.trained_victims import TrainedVictim
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 from ray_ue.sweeps.request import plan

@@ -10,7 +10,7 @@ from ray_ue.config import victims
 from ray_ue.config.recipe import Resources
 from ray_ue.exploiter import defenses
 from ray_ue.methods import METHODS, MIUE, UC, Concept, GivenPerturbation, build
-from ray_ue.pipelines.values import divided, recipe_from, word
+from ray_ue.pipelines.values import recipe_from, split_resources, word
 
 
 def test_a_method_and_a_budget_are_the_words_of_the_command_line() -> None:
@@ -55,6 +55,6 @@ def test_lists_paths_and_victims_are_words() -> None:
 
 
 def test_resources_may_stand_beside_the_other_keyword_arguments() -> None:
-    others, resources = divided({"method": "noise", "workers": 2, "part": 0.5}, Resources(keep_weights=False))
+    others, resources = split_resources({"method": "noise", "workers": 2, "part": 0.5}, Resources(keep_weights=False))
     assert others == {"method": "noise"}
     assert resources == Resources(workers="2", part=0.5, keep_weights=False)

@@ -11,7 +11,8 @@ from ray_ue.config.schedules import SCHEDULES
 from ray_ue.loop import Workers
 from ray_ue.models.pretrained.tower import Unavailable
 from ray_ue.stages.evaluate import cell
-from ray_ue.stages.evaluate.cell import CellJob, PixelSet
+from ray_ue.stages.evaluate.cell import CellJob
+from ray_ue.stages.evaluate.pixel_set import PixelSet
 from ray_ue.storage.artifacts import Folder, finished
 
 CPU = torch.device("cpu")

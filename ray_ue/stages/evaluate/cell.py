@@ -20,30 +20,15 @@ from ray_ue.loop import Workers
 from ray_ue.models.acceleration import worth_compiling
 from ray_ue.models.pretrained.tower import Unavailable
 from ray_ue.random_streams import STREAMS
-from ray_ue.stages.evaluate.blocks import Blocks, Rows
 from ray_ue.stages.evaluate.checkpoint import load_checkpoint, save_checkpoint
 from ray_ue.stages.evaluate.labels import open_labels
-from ray_ue.stages.evaluate.rows import open_match
+from ray_ue.stages.evaluate.pixel_set import PixelSet, block
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
 from ray_ue.version import VICTIM_PACKAGES, installed_versions
 
 VERSION = 2
 MIXED = ("protected", "clean-part")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelSet:
-    """Views, and which of their rows: those listed under `column` in a match's `rows.npz`."""
-
-    views: Folder
-    match: Folder
-    column: str
-    sha256: str  # of the views and of the choice
-
-    def places(self) -> np.ndarray:
-        """The rows among the views."""
-        return open_match(self.match)[self.column]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +135,6 @@ class CellJob:
 def breaks_device(error: RuntimeError) -> bool:
     """Whether nothing else can run on this process's device after the error; Ray must start another process."""
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
-
-
-BLOCKS = Blocks()  # of this process: the cells of a lane mostly share their pixels
-
-
-def block(pixels: PixelSet) -> Rows:
-    """The pixels of a job, in the order of the match; memory-mapped as long as all rows are taken in order."""
-    return BLOCKS.take(pixels, open_views(pixels.views)[0], pixels.places())
 
 
 def training_of(job: CellJob) -> Training:

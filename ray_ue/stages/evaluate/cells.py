@@ -13,10 +13,11 @@ from ray_ue.engine.lanes import Lanes, train_all
 from ray_ue.engine.machines import Machines
 from ray_ue.progress import say
 from ray_ue.results.tables import RESULTS
-from ray_ue.stages.evaluate.cell import CellJob, PixelSet
+from ray_ue.stages.evaluate.cell import CellJob
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData
 from ray_ue.stages.evaluate.labels import perturbed_test
+from ray_ue.stages.evaluate.pixel_set import PixelSet
 from ray_ue.stages.evaluate.times import Load, describe_time, passes_over
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 

@@ -21,8 +21,8 @@ from ray_ue.exploiter.features import layers, rebuild_victim
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.information import ETA, Estimator, groupwise
 from ray_ue.progress import Progress
-from ray_ue.stages.evaluate.cell import PixelSet
 from ray_ue.stages.evaluate.labels import open_labels
+from ray_ue.stages.evaluate.pixel_set import PixelSet
 from ray_ue.stages.evaluate.trained_victims import RunContents, TrainedVictim
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ray_ue.stages.evaluate.cell import PixelSet
+from ray_ue.stages.evaluate.pixel_set import PixelSet
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
 NO_WEIGHTS = "its weights were not kept; train it with --keep-weights, into a new --results folder"
