@@ -63,7 +63,7 @@ class _Coded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Images, shown: Images, luma: Kept, chroma: Kept, tops: Whole, lefts: Whole) -> Images:
         ctx.save_for_backward(luma, chroma)
-        ctx.places = list(zip(tops.tolist(), lefts.tolist(), strict=True))
+        ctx.tops, ctx.lefts = tops, lefts
         return shown
 
     @staticmethod
@@ -71,15 +71,22 @@ class _Coded(torch.autograd.Function):
         luma, chroma = ctx.saved_tensors
         (slope,), (high, wide) = slopes, (8 * luma.shape[2], 8 * luma.shape[3])
         size_y, size_x = slope.shape[2:]
-        framed = [
-            F.pad(one, (left, wide - size_x - left, top, high - size_y - top)) for one, (top, left) in zip(slope, ctx.places, strict=True)
-        ]
-        planes = torch.einsum("kc,bkhw->bchw", RGB.to(slope.device), torch.stack(framed))
+        padded = F.pad(slope, (GRID, wide - size_x, GRID, high - size_y))
+        framed = _parts(padded, tops=GRID - ctx.tops, lefts=GRID - ctx.lefts, size=(high, wide))
+        planes = torch.einsum("kc,bkhw->bchw", RGB.to(slope.device), framed)
         light = _planes(_coefficients(planes[:, :1]) * luma)
         colour = _planes(_coefficients(F.avg_pool2d(planes[:, 1:], 2)) * chroma).repeat_interleave(2, 2).repeat_interleave(2, 3)
         moved = torch.einsum("kc,bkhw->bchw", YCC.to(slope.device), torch.cat([light, colour], 1))
-        cut = [one[:, top : top + size_y, left : left + size_x] for one, (top, left) in zip(moved, ctx.places, strict=True)]
-        return torch.stack(cut), None, None, None, None, None
+        return _parts(moved, tops=ctx.tops, lefts=ctx.lefts, size=(size_y, size_x)), None, None, None, None, None
+
+
+def _parts(images: Float[Tensor, "B 3 H W"], *, tops: Whole, lefts: Whole, size: tuple[int, int]) -> Float[Tensor, "B 3 h w"]:
+    """Of each image the part of `size` that begins at its own place; one gather for the whole batch."""
+    rows, columns = (
+        torch.from_numpy(starts[:, None] + np.arange(length)).to(images.device) for starts, length in zip((tops, lefts), size, strict=True)
+    )
+    images_of = torch.arange(len(images), device=images.device)
+    return images[images_of[:, None, None], :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 def _kept(framed: UInt8[Tensor, "B H W 3"], tables: UInt8[Tensor, "B 2 8 8"]) -> tuple[Kept, Kept]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,14 +52,27 @@ def draw_processes(count: int, *, names: tuple[str, ...], rng: Rng) -> Draws:
 
 def process(images: Images, draws: Draws) -> Images:
     """Every [0, 1] image through its process, at the size that it has; differentiable, and without scattered adds."""
-    shown = list(images.unbind(0))
-    for place, name in enumerate(draws.names):
-        rows = np.flatnonzero(draws.which == place) if name != "none" else []
-        if len(rows):
-            parts = PROCESSES[name](torch.stack([shown[row] for row in rows]), draws.numbers[rows])
-            for row, part in zip(rows, parts.unbind(0), strict=True):
-                shown[row] = part
-    return torch.stack(shown) if {*draws.names} != {"none"} and shown else images
+    if {*draws.names} == {"none"} or not len(images):
+        return images
+    order = np.argsort(draws.which, kind="stable")
+    counts = np.bincount(draws.which, minlength=len(draws.names))
+    parts = _Reordered.apply(images, order).split(counts.tolist())
+    numbers = np.split(draws.numbers[order], np.cumsum(counts)[:-1])
+    shown = [PROCESSES[name](part, own) if len(part) else part for name, part, own in zip(draws.names, parts, numbers, strict=True)]
+    return _Reordered.apply(torch.cat(shown), np.argsort(order))
+
+
+class _Reordered(torch.autograd.Function):
+    """Row i of the result is row `order[i]`; its slope is the other way round: torch's own would add up where nothing is to be added."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Images, order: Int[np.ndarray, " B"]) -> Images:
+        ctx.order = order
+        return rows[torch.from_numpy(order).to(rows.device)]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Images) -> tuple[Images, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient[torch.from_numpy(np.argsort(ctx.order)).to(gradient.device)], None
 
 
 def unchanged(images: Images, numbers: Numbers) -> Images:

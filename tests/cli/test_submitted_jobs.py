@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 from conftest import write_photos
+from PIL import Image
 
 from ray_ue.cli.submit import LIMIT, describe_submission
 from ray_ue.engine.environment import LOCAL
@@ -152,8 +154,23 @@ def test_a_head_takes_no_package_above_the_limit_that_we_check(head: Head) -> No
     assert head.ask("GET", package, token=head.token).status_code == 404
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+def snapshot(folder: Path) -> dict[str, Path]:
+    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def assert_the_same_copy(one: Path, other: Path) -> None:
+    """The same files, and pixels that are equal up to a level: torch's sums differ in their last bits from process to process."""
+    first, second = snapshot(one), snapshot(other)
+    assert list(first) == list(second)
+    off = []
+    for name, path in first.items():
+        if path.suffix == ".txt":
+            assert path.read_bytes() == second[name].read_bytes()
+            continue
+        pixels = [np.asarray(Image.open(file).convert("RGB")).astype(np.int16).ravel() for file in (path, second[name])]
+        off.append(np.abs(pixels[0] - pixels[1]))
+    assert np.concatenate(off).max() <= 1
+    assert np.concatenate(off).mean() < 0.01
 
 
 def test_a_stopped_job_continues_when_the_same_line_is_submitted_again(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +195,7 @@ def test_a_stopped_job_continues_when_the_same_line_is_submitted_again(head: Hea
     local = {name: value for name, value in head.client.items() if not name.startswith("RAY_")}
     undisturbed = [sys.executable, "jobs/protect.py", str(photos), str(tmp_path / "undisturbed"), *SMALL]
     subprocess.run(undisturbed, cwd=ROOT, env=local | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True, timeout=PATIENCE)
-    assert snapshot(out) == snapshot(tmp_path / "undisturbed")
+    assert_the_same_copy(out, tmp_path / "undisturbed")
 
     uploaded = {str(path.relative_to(place)) for place in head.folder.rglob("_ray_pkg_*") if place.is_dir() for path in place.rglob("*")}
     assert {"ray_ue/cli/main.py", "jobs/protect.py"} <= uploaded

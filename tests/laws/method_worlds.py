@@ -140,6 +140,7 @@ class World:
     home: Path
     rows: int = ROWS
     longer: bool = False
+    budget: Budget = BUDGET
 
     @property
     def method(self) -> Method:
@@ -151,7 +152,7 @@ class World:
 
     def deltas(self, place: str) -> DeltaTable:
         home = Folder.at(str(self.home / place))
-        return DeltaTable(home=home, rows=self.rows, side=SIDE, pools=pools_for(self.rows, batch=BATCH), budget=BUDGET)
+        return DeltaTable(home=home, rows=self.rows, side=SIDE, pools=pools_for(self.rows, batch=BATCH), budget=self.budget)
 
     def view(self, place: str) -> View:
         return View(
@@ -180,7 +181,7 @@ class World:
         `place` is the folder, so that a resumed run finds the first one's.
         """
         found = []
-        crafting = self.method.craft(self.view(place), budget=BUDGET, aim=AIM, seed=seed, workers=workers, resume=resume or {})
+        crafting = self.method.craft(self.view(place), budget=self.budget, aim=AIM, seed=seed, workers=workers, resume=resume or {})
         with closing(crafting):  # type: ignore[type-var]
             for step in crafting:
                 kept = step.saved == "must" or step.step in (stop, step.steps)
@@ -190,7 +191,7 @@ class World:
         return found
 
     def poison(self, place: str, *, seed: int = 0) -> Poison:
-        return self.method.poison(self.steps(place, seed=seed)[-1][1], deltas=self.deltas(place), budget=BUDGET)
+        return self.method.poison(self.steps(place, seed=seed)[-1][1], deltas=self.deltas(place), budget=self.budget)
 
     def shown(self, poison: Poison) -> np.ndarray:
         """The protected copies of all rows."""
@@ -231,4 +232,4 @@ class World:
             thread.join()
         if failed:
             raise failed[0]
-        return [self.method.poison(state, deltas=self.deltas(place), budget=BUDGET) for state in states]
+        return [self.method.poison(state, deltas=self.deltas(place), budget=self.budget) for state in states]

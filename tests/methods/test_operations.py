@@ -102,6 +102,7 @@ DESCENT = MIUE(epochs=1, batch=96, steps=STEPS, network="mlp2")
 TARGETED = TAP(epochs=1, batch=96, steps=STEPS, network="mlp2")
 LOOPS: dict[str, tuple[Callable[[int], Callable[[Path], Operations]], int]] = {
     "uc": (lambda batch: crafted(UC(steps=4, batch=batch)), 150),
+    "uc through": (lambda batch: crafted(UC(steps=4, batch=batch, through="rrc+flip+jpeg+gray+blur+jitter+picn")), 600),
     "simclr": (contrasted, 550),
     "victim": (supervised_epoch, 190),
     "mi-ue trains": (lambda batch: crafted(MIUE(epochs=1, batch=batch, poison_batch=batch, network="mlp2")), 100),

@@ -152,6 +152,16 @@ def test_what_is_crafted_through_a_process_lasts_through_it(name: str, gain: flo
     assert loss(banks["none"], name) < loss(0 * banks["none"], name)
 
 
+def test_a_finished_generator_shows_what_the_crafting_device_showed() -> None:
+    """Another device would round its convolutions otherwise, and a hard clamp makes much of little."""
+    state = run(FAITHFUL).state()
+    others = {name: 0 * value if name not in ("rendered", "step", "images") else value for name, value in state.items()}
+    shown = [FAITHFUL.poison(given, deltas=view().deltas, budget=BUDGET) for given in (state, others)]
+    assert all(isinstance(poison, Additive) for poison in shown)
+    assert (shown[0].bank == BUDGET.quantise(state["rendered"].numpy())).all()  # type: ignore[union-attr]
+    assert (shown[0].bank == shown[1].bank).all()  # type: ignore[union-attr]
+
+
 def test_state_is_a_copy_and_resuming_leaves_it_alone() -> None:
     state = run(QUICK, stop=2).state()
     before = {name: value.clone() for name, value in state.items()}
