@@ -16,7 +16,16 @@ DEFENSE_SETS = {
     "determined": f"{EVERYDAY},jpeg:30,jpeg:10,grayscale,blur:1,highpass,picn,subtract,at:4,ueraser,orthogonal,"
     "lowpass,histeq,rsk,coin,notch",
 }
-QUICK = {"defenses": "none,rrc,jitter", "seeds": 2, "epochs": 6, "image_size": 32, "train_rows": 1125, "test_rows": 1000}
+AUTO = "auto"  # the training that suits the machines: what learns most where there are GPUs, what is quick elsewhere
+QUICK = {
+    "training": "fast",
+    "defenses": "none,rrc,jitter",
+    "seeds": 2,
+    "epochs": 6,
+    "image_size": 32,
+    "train_rows": 1125,
+    "test_rows": 1000,
+}
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -43,9 +52,10 @@ class Grid:
     """Fractions of the training rows that the exploiter has as clean images, comma-separated; 0 is none."""
     purified: str = ""
     """Folders with copies that another tool has purified, comma-separated; each is evaluated like a defense."""
-    training: str = "fast"
+    training: str = AUTO
     """How victims are trained: fast, best (twice as long, and the network fast at a second, lower rate: what learns most from clean
-    images does not learn most from a copy), paper (UC: 90 epochs, batch 512), paper-mi-ue (200 epochs, batch 128)."""
+    images does not learn most from a copy), auto (best where there are GPUs, else fast; a sweep takes fast), paper (UC: 90 epochs,
+    batch 512), paper-mi-ue (200 epochs, batch 128)."""
     epochs: int = 0
     """Passes over the training rows; 0 keeps the value of --training."""
     batch: int = 0
@@ -78,6 +88,10 @@ class Grid:
         values = {name: value for name, value in QUICK.items() if self.quick and getattr(self, name) == getattr(plain, name)}
         return replace(self, **values, quick=False)  # type: ignore[arg-type]
 
+    def trained_on(self, *, gpus: float) -> "Grid":
+        """The same grid, with the way of training that `auto` stands for on machines with that many GPUs."""
+        return replace(self, training="best" if gpus else "fast") if self.training == AUTO else self
+
     def identity(self) -> dict[str, object]:
         """The fields that make two settled grids differ."""
         return {name: value for name, value in asdict(self).items() if name != "quick"}
@@ -103,8 +117,8 @@ class Grid:
             raise ValueError(f"--flips is a fraction from 0 to 1, got {self.flips:g}")
 
     def schedule(self) -> Schedule:
-        """The training schedule with the values that the grid overrides."""
-        schedule = pick(SCHEDULES, self.training, what="way of training (--training)")
+        """The training schedule with the values that the grid overrides; of `auto`, that of machines without GPUs."""
+        schedule = pick(SCHEDULES | {AUTO: SCHEDULES["fast"]}, self.training, what="way of training (--training)")
         changes = {"epochs": self.epochs, "batch": self.batch, "lr": self.learning_rate}
         if negative := [name for name, value in changes.items() if value < 0]:
             raise ValueError(f"--{negative[0].replace('lr', 'learning-rate')} must be above 0, got {changes[negative[0]]:g}")
@@ -116,7 +130,7 @@ class Grid:
         schedule, victim_spec = self.schedule(), victims.parse_victim(victim)
         if victim_spec.rate:
             return replace(schedule, lr=victim_spec.rate)
-        if self.training not in OURS or self.learning_rate:
+        if self.training not in (*OURS, AUTO) or self.learning_rate:
             return schedule
         if victim_spec.how == "finetune" or (victim_spec.how == "scratch" and victim_spec.arch in UNNORMALISED):
             return replace(schedule, lr=schedule.lr / 10)

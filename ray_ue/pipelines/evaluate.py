@@ -135,6 +135,10 @@ def refuse_inside(home: Folder, others: tuple[str, ...]) -> None:
 
 def describe(job: EvaluationJob, *, nodes: str = "") -> str:
     """The plan of a run, for people; for the nodes that `nodes` describes also where victims train."""
+    from ray_ue.pipelines.placement import describe_machines, described_cluster, evaluate_placement
+
+    machines = described_cluster(nodes) if nodes else None
+    job = job.trained_on(gpus=machines.gpus if machines else device_here(job.resources)[1])
     grid = job.grid
     relabels = grid.relabel_names(classes=10)
     patterned = [number for number, copy in enumerate(job.copies) if has_groups(copy)]
@@ -150,15 +154,12 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
         f"           {protected} protected, {len(cells) - protected} controls (one source and budget: all but random patterns shared)",
-        f"victims    {rates}; {schedule.epochs} epochs, batch {schedule.batch}",
+        f"victims    {rates}; {schedule.epochs} epochs, batch {schedule.batch} (training {grid.training})",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}",
         f"time       {time_line(job, cells)}",
     ]
-    if nodes:
-        from ray_ue.pipelines.placement import describe_machines, described_cluster, evaluate_placement
-
-        machines = described_cluster(nodes)
+    if machines:
         placed = [f"{name:9}  {where}" for name, where in evaluate_placement(job.resources, machines, cells=len(cells)).items()]
         lines += [f"nodes      {describe_machines(machines)}", *placed]
     if any(victims.parse_victim(name).how in victims.CONTRASTIVE for name in grid.victim_names()):

@@ -33,6 +33,7 @@ def run_evaluation(job: EvaluationJob) -> None:
     """Train what is missing of the grid and write the run folder: cells, `results.parquet`, `run.json`, `looks/`."""
     began = time.monotonic()
     with session(part=job.resources.part) as machines:
+        job = job.trained_on(gpus=machines.gpus)
         clean = job.source(job.clean)
         run = Run(source=clean, output=job.cells, work=job.cells, recipe=job.recipe, resources=job.resources, machines=machines)
         data = prepare(job, run)

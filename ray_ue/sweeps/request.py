@@ -66,7 +66,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     if "mlflow" in split_list(search.loggers) and not Folder.at(output).local:
         raise ValueError(f"--loggers mlflow needs a local folder, and {output} is none; use tensorboard, or a local output")
     resources.check()
-    grid = grid.settled().with_absolute_paths()
+    grid = grid.settled().trained_on(gpus=0).with_absolute_paths()
     grid.check()
     evaluate.refuse_wrong_names(grid)
     refuse_grids_without_worst_case(grid, search)

@@ -133,7 +133,7 @@ WRONG = {
     "defense value": ([*EVALUATE, "--defenses", "jpeg:200"], "jpeg: the JPEG quality is a whole number from 1 to 95, got 200"),
     "relabel": ([*EVALUATE, "--relabels", "identiti"], r"no relabel is called 'identiti'; did you mean 'identity'\?"),
     "texts": ([*EVALUATE, "--texts", "torchvision:resnet18"], "has no text encoder; write for example open_clip"),
-    "training": ([*EVALUATE, "--training", "slow"], "no way of training .* is called 'slow'; there are best, fast, paper"),
+    "training": ([*EVALUATE, "--training", "slow"], "no way of training .* is called 'slow'; there are auto, best, fast, paper"),
     "evaluate flag": ([*EVALUATE, "--victim", "fast"], "--victim.*--victims"),
     "share of a GPU": ([*EVALUATE, "--gpus-per-victim", "0"], "--gpus-per-victim is above 0 and at most 8, got 0"),
     "foreign results": ([*EVALUATE, "--results", "{foreign}"], "is not empty and holds no evaluation; name a new folder with --results"),

@@ -157,6 +157,15 @@ def test_the_fast_schedule_has_a_rate_for_each_kind_of_net_unless_one_was_given(
     assert schedule.norm_rate == (16 if share == 2 else 1)
 
 
+def test_what_learns_most_is_the_default_where_there_are_gpus() -> None:
+    assert Grid().trained_on(gpus=2).training == "best"
+    assert Grid().trained_on(gpus=0).training == "fast"
+    assert Grid(training="paper").trained_on(gpus=2).training == "paper"
+    assert Grid(quick=True).settled().trained_on(gpus=2).training == "fast"
+    assert Grid().schedule_for("fast") == Grid(training="fast").schedule_for("fast")
+    assert Grid().victim_names() == ("fast",)
+
+
 def test_the_best_training_tries_the_network_fast_at_two_rates_for_longer() -> None:
     grid = Grid(training="best", victims="resnet18,fast,linear")
     assert grid.victim_names() == ("resnet18", "fast", "fast:0.2", "linear")
@@ -171,7 +180,7 @@ def test_the_best_training_tries_the_network_fast_at_two_rates_for_longer() -> N
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
     "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, fast:0.2"),
-    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are best, fast, paper, paper-mi-ue"),
+    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are auto, best, fast, paper, paper-mi-ue"),
     "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
     "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),
     "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of fractions such as 0,0.2,0.5,0.8, got 'half'"),

@@ -1,7 +1,7 @@
 """A checked request to evaluate, which every stage of an evaluation reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ray_ue.config.grid import ORDER, Grid
 from ray_ue.config.recipe import Recipe, Resources
@@ -30,6 +30,10 @@ class EvaluationJob:
     parts: tuple[str, ...] = ORDER
     held_out: float = 0.0  # of the clean rows: the test images, where `test` is the clean source itself
     sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def trained_on(self, *, gpus: int) -> "EvaluationJob":
+        """The same job with the way of training that suits machines with that many GPUs; work in the driver's process uses none."""
+        return replace(self, grid=self.grid.trained_on(gpus=0 if self.resources.workers == "local" else gpus))
 
     def source(self, address: str) -> Source:
         """The images at `address`."""
