@@ -37,9 +37,10 @@ PLACE_WORDS = re.compile(
     rb'|"(?:lat|lng|lon|longitude)"\s*:\s*"?-?\d'
     rb"|<(?:trkpt|wpt)\b[^>]{0,80}\blat="
 )
-# GeoJSON: tracks and places of map programs.
+# GeoJSON: tracks and places of map programs. A list of positions may be longer than what is searched at a time, so that it tells by itself.
 PLACE_SHAPES = re.compile(
     rb'"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"\s*,\s*"coordinates"\s*:'
+    rb'|"coordinates"\s*:\s*\[\s*\[[\[\s]*-?\d'
     rb'|"coordinates"\s*:\s*[\[\s]*-?\d[^{}"]{0,200}[\]\s]*,\s*"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"'
 )
 # Degrees and minutes with a direction: 48 deg 8' 13.50" N, and N 48° 8′.

@@ -14,8 +14,7 @@ def alone(folder: Folder, *, what: str) -> Iterator[None]:
     if not folder.local:
         yield
         return
-    Path(folder.uri).mkdir(parents=True, exist_ok=True)
-    with (Path(folder.uri) / LOCK).open("a") as lock:
+    with _lock(folder).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,9 +30,14 @@ def one_after_another(folder: Folder) -> Iterator[None]:
     if not folder.local:
         yield
         return
-    Path(folder.uri).mkdir(parents=True, exist_ok=True)
-    with (Path(folder.uri) / LOCK).open("a") as lock:
+    path = _lock(folder)
+    with path.open("a") as lock:
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-        (Path(folder.uri) / LOCK).unlink(missing_ok=True)  # whoever waits for it finds what was to be done
+        path.unlink(missing_ok=True)  # whoever waits for it finds what was to be done
+
+
+def _lock(folder: Folder) -> Path:
+    Path(folder.uri).mkdir(parents=True, exist_ok=True)
+    return Path(folder.uri) / LOCK

@@ -180,7 +180,10 @@ def test_the_best_training_tries_the_network_fast_at_two_rates_for_longer() -> N
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "victim": ({"victims": "fast,resnet19"}, r"no victim is called 'resnet19'; did you mean 'resnet18'\?"),
     "no victims": ({"victims": " , "}, "--victims is empty; write for example --victims fast, fast:0.2"),
-    "training": ({"training": "slow"}, r"no way of training \(--training\) is called 'slow'; there are auto, best, fast, paper, paper-mi-ue"),
+    "training": (
+        {"training": "slow"},
+        r"no way of training \(--training\) is called 'slow'; there are auto, best, fast, paper",
+    ),
     "encoder": ({"encoder": "RN50"}, "the surrogate 'RN50' is not understood"),
     "encoder weights": ({"encoder": "open_clip:RN50@/nowhere.pt"}, "there is no weights file /nowhere.pt"),
     "fractions": ({"clean_fraction": "half"}, "--clean-fraction is a list of fractions such as 0,0.2,0.5,0.8, got 'half'"),
