@@ -128,7 +128,7 @@ DISGUISES = {
     "typed.txt": ("N 48° 8′ 13.5″ E 11° 34′".encode(), PLACES),
     "latin.txt": ("Grove, 48°8'13\" N".encode("latin-1"), PLACES),
     "track.json": (b'{"type": "Feature", "geometry": {"type": "Point", "coordinates": [11.576124, 48.137154]}}', PLACES),
-    "long.json": (b'{"geometry": {"coordinates": [' + b", ".join([b"[11.57, 48.13]"] * 60) + b'], "type": "LineString"}}', PLACES),
+    "journey.json": (b'{"geometry": {"coordinates": [' + b", ".join([b"[11.57, 48.13]"] * 60) + b'], "type": "LineString"}}', PLACES),
     "route.json": (b'{"geometry": {"coordinates": [[11.57, 48.13], [11.58, 48.14]], "type": "LineString"}}', PLACES),
     "bare.txt": (b"48.137154, 11.576124\n", PLACES),
     "short.csv": (b"file,gps_lat,gps_lng\na.jpg,48.1371,11.5761\n", PLACES),
