@@ -96,7 +96,7 @@ class GUE(NetworkMethod):
         gap_lead = [slope - best_slope for slope, best_slope in zip(slopes_of_loss, slopes_of_best, strict=True)]
         gap_follow = _slopes(loss, follow, keep=False)
         clean = -source.logits(images)[0].log_softmax(1)
-        wrong = clean.masked_fill(F.one_hot(targets, clean.shape[1]).bool(), -torch.inf).amax(1).mean()
+        wrong = clean.masked_fill(targets[:, None] == torch.arange(clean.shape[1], device=clean.device), -torch.inf).amax(1).mean()
         wanted = _slopes(wrong, follow, keep=False)
         size = sum_all(slope.square() for slope in (*gap_lead, *gap_follow))
         along = sum_all(one * two for one, two in zip(wanted, gap_follow, strict=True))

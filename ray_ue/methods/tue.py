@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -19,15 +19,16 @@ from ray_ue.methods.base import Aimed, View
 from ray_ue.models import contrastive
 from ray_ue.perturbations.budget import Budget
 from ray_ue.random_streams import STREAMS
+from ray_ue.types import SlotOf
 
 TINY = 1e-6  # keeps the dispersion's slope finite while two groups' noises coincide
 
 
-def dispersion(deltas: Images, groups: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+def dispersion(deltas: Images, groups: Int[np.ndarray, " B"]) -> Float[Tensor, ""]:
     """Class-wise separability (CSD): the mean over pairs of groups of (s_i + s_j) / d_ij, s a group's mean distance to its centre."""
     flat = deltas.flatten(1).float()
-    members = F.one_hot(groups, int(groups.max()) + 1).float()
-    members = members[:, members.any(0)]
+    kinds, own = np.unique(groups, return_inverse=True)  # on the host, so that nobody waits for the device
+    members = torch.from_numpy(np.eye(len(kinds), dtype=np.float32)[own]).to(flat.device)
     centres = (members.T @ flat) / members.sum(0)[:, None]
     away = ((flat - members @ centres).square().sum(1) + TINY).sqrt()
     spread = (members.T @ away) / members.sum(0)
@@ -97,7 +98,7 @@ class TUE(NetworkMethod):
                 # Nothing but meeting ties a group's noises together, so that pools by themselves would each find a pattern of their own.
                 batches=sampler.gathered(done, batch=self.batch),
                 begin=partial(self._begin, sampler, done),
-                loss=partial(self._loss, source.freeze(), seed + 7919 * done),
+                loss=partial(self._loss, source.freeze(), view.group_of, seed + 7919 * done),
                 steps=self.steps,
                 rate=self.step / 255,
             )
@@ -129,8 +130,10 @@ class TUE(NetworkMethod):
         descent = Descent(rows=rows, images=images, targets=targets, stream=stream)
         return descent if done else replace(descent, start=lambda stored: stream.uniform(stored) * (self.step / 255))
 
-    def _loss(self, source: SourceModel, key: int, mean: RunningMean, batch: Descent, images: Images) -> Float[Tensor, ""]:
-        value = self.csd * dispersion(images - batch.images, batch.targets[0])
+    def _loss(
+        self, source: SourceModel, group_of: SlotOf, key: int, mean: RunningMean, batch: Descent, images: Images
+    ) -> Float[Tensor, ""]:
+        value = self.csd * dispersion(images - batch.images, group_of[batch.rows])
         if self.ssl:
             value = value + self.ssl * self._contrast(source, images, seed=key + 104_729 * int(batch.rows[0]) + batch.taken)
         return mean.add(value, len(batch.rows))

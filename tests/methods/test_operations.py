@@ -15,10 +15,13 @@ from ray_ue.exploiter import supervised
 from ray_ue.exploiter.dataset import Training
 from ray_ue.loop import Workers
 from ray_ue.methods import Method, View
+from ray_ue.methods.em import EM
+from ray_ue.methods.gue import GUE
 from ray_ue.methods.mi_ue import MIUE
 from ray_ue.methods.pil import PIL
 from ray_ue.methods.rem import REM
 from ray_ue.methods.tap import TAP
+from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.models import contrastive, precision
 from ray_ue.models.classifiers import classifier
@@ -98,6 +101,7 @@ def phases(method: Method, *, train: int) -> Callable[[Path], Operations]:
 
 
 STEPS = 4  # of a descent
+INNER_CLOCKS = 2 * 4  # of GUE's inner training: two steps of four tensors
 DESCENT = MIUE(epochs=1, batch=96, steps=STEPS, network="mlp2")
 TARGETED = TAP(epochs=1, batch=96, steps=STEPS, network="mlp2")
 LOOPS: dict[str, tuple[Callable[[int], Callable[[Path], Operations]], int]] = {
@@ -112,6 +116,11 @@ LOOPS: dict[str, tuple[Callable[[int], Callable[[Path], Operations]], int]] = {
     "mi-ue descends under crops": (lambda batch: phases(replace(DESCENT, poison_batch=batch, draws=1), train=1), 200 * STEPS),
     "tap descends": (lambda batch: phases(replace(TARGETED, poison_batch=batch), train=1), 80 * STEPS),
     "pil descends": (lambda batch: phases(PIL(epochs=1, batch=batch, steps=STEPS), train=96 // batch), 70 * STEPS),
+    "em trains": (lambda batch: crafted(EM(rounds=2, batches_per_round=2, batch=batch, steps=STEPS, network="mlp2")), 110),
+    "em descends": (lambda batch: phases(EM(rounds=1, batches_per_round=1, batch=batch, steps=STEPS, network="mlp2"), train=1), 60 * STEPS),
+    "tue trains": (lambda batch: crafted(TUE(epochs=3, batch=batch, every=3, steps=STEPS, network="small")), 600),
+    "tue descends": (lambda batch: phases(TUE(epochs=3, batch=batch, every=3, steps=STEPS, network="small"), train=3), 620 * STEPS),
+    "gue": (lambda batch: crafted(GUE(epochs=4, batch=batch, inner=2, network="mlp2")), 700),
 }  # fmt: skip
 
 
@@ -134,7 +143,7 @@ def test_no_number_is_read_from_the_device_before_a_step_is_shown(name: str, tmp
     """But for the mean loss of an epoch of a victim, which is what it yields, and Adam's clocks, which are on the CPU."""
     clocks = len(list(backbone("small", image_size=16, seed=0).parameters())) + len(list(contrastive.projector(8).parameters()))
     found = LOOPS[name][0](48)(tmp_path)
-    assert found.syncs == {"victim": 1, "simclr": clocks}.get(name, 0)
+    assert found.syncs == {"victim": 1, "simclr": clocks, "gue": INNER_CLOCKS}.get(name, 0)
 
 
 def test_reading_the_loss_is_what_waits_for_the_device(tmp_path: Path) -> None:
