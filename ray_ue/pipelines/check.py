@@ -6,6 +6,7 @@ from pathlib import Path
 from ray_ue.config.grid import EVERYDAY, Grid, split_list
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.pipelines import evaluate
+from ray_ue.pipelines.values import address
 from ray_ue.results.evaluation import Headline, headline, summary
 from ray_ue.results.tables import RESULTS
 from ray_ue.results.text import format_percent
@@ -44,7 +45,14 @@ def check(
 
     A `ValueError` for what cannot work.
     """
-    job = plan(str(copy), clean=str(clean), results=str(results), images=images, format=format, resources=resources)
+    job = plan(
+        address(copy, "the copy"),
+        clean=address(clean, "clean"),
+        results=address(results, "results"),
+        images=images,
+        format=format,
+        resources=resources,
+    )
     return verdict(evaluate.run(job), job.copies[0].recipe)
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM, is_copy, work_of
 from ray_ue.pipelines.pace import device_here
 from ray_ue.pipelines.planning import count, median_side
-from ray_ue.pipelines.values import split_resources, word
-from ray_ue.registry import unknown
+from ray_ue.pipelines.values import address, checked, split_resources
 from ray_ue.sources import open_source
 from ray_ue.stages.evaluate.copies import has_groups, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
@@ -24,7 +22,6 @@ from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder
 from ray_ue.storage.locks import alone
 
-GRID_FIELDS = tuple(f.name for f in fields(Grid))
 AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
 
 
@@ -219,8 +216,7 @@ def evaluate(
     The folder holds `results.parquet` (`ray_ue.results.tables.RESULTS`), `results.md` and `report.html`.
     """
     fields, resources = split_resources(fields, resources)
-    if strange := sorted(fields.keys() - set(GRID_FIELDS)):
-        raise unknown(strange[0], GRID_FIELDS, what="field of an evaluation")
-    grid = Grid(**{name: word(value) for name, value in fields.items()})
-    uris = tuple(map(str, copies))
-    return run(plan(uris, clean=str(clean), test=str(test), results=str(results), grid=grid, format=format, resources=resources))
+    grid = Grid(**checked(fields, of=Grid, what="field of an evaluation"))
+    uris = tuple(address(copy, "a copy") for copy in copies)
+    clean, test, results = (address(*one) for one in ((clean, "clean"), (test, "test"), (results, "results")))
+    return run(plan(uris, clean=clean, test=test, results=results, grid=grid, format=format, resources=resources))

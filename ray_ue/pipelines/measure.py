@@ -1,7 +1,7 @@
 """`measure`: which victims of which runs are measured, and by which estimators."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +9,9 @@ from ray_ue.config.grid import split_list
 from ray_ue.config.recipe import AUTOMATIC, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
-from ray_ue.pipelines.values import split_resources
+from ray_ue.pipelines.values import address, checked, split_resources
 from ray_ue.progress import say
-from ray_ue.registry import pick, unknown
+from ray_ue.registry import pick
 from ray_ue.results import evaluation, information
 from ray_ue.results.tables import INFORMATION, RESULTS
 from ray_ue.storage.artifacts import Folder
@@ -140,7 +140,5 @@ def measure(*runs: str | Path, resources: Resources = AUTOMATIC, **asked: Any) -
     then holds `information.parquet` (`ray_ue.results.tables.INFORMATION`), `information.md` and a section of `report.html`.
     """
     asked, resources = split_resources(asked, resources)
-    names = tuple(f.name for f in fields(Measurement))
-    if strange := sorted(asked.keys() - set(names)):
-        raise unknown(strange[0], names, what="field of a measurement")
-    return run(plan(tuple(map(str, runs)), measurement=Measurement(**asked), resources=resources))
+    measurement = Measurement(**checked(asked, of=Measurement, what="field of a measurement"))
+    return run(plan(tuple(address(name, "a run") for name in runs), measurement=measurement, resources=resources))

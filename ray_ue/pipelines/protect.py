@@ -15,7 +15,7 @@ from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overl
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
 from ray_ue.pipelines.standing import copied_twice
-from ray_ue.pipelines.values import recipe_from, split_resources
+from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import normal
@@ -174,7 +174,9 @@ def protect(
     Returns the artifact of each stage; raises `ValueError` for what can be found wrong before long work.
     """
     others, resources = split_resources(fields, resources)
-    job = plan(str(source), str(output), recipe=recipe_from(others), resources=resources, anew=anew, prune=prune)
+    job = plan(
+        address(source, "source"), address(output, "output"), recipe=recipe_from(others), resources=resources, anew=anew, prune=prune
+    )
     return run(job, until=until)
 
 

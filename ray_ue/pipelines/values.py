@@ -1,20 +1,39 @@
 """Python callers pass values where the command line takes words: this turns the values into the words of one request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
+from numbers import Integral, Real
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin
 
-from ray_ue.config.recipe import FIELDS, Recipe, Resources
+from ray_ue.config.recipe import OR_AUTO, Recipe, Resources
 from ray_ue.config.victims import Victim
 from ray_ue.registry import unknown
+
+# What a field takes, by the type of its default, in words and as types.
+KINDS: dict[type, tuple[str, type]] = {
+    int: ("a whole number", Integral),
+    float: ("a number", Real),
+    bool: ("True or False", bool),
+    str: ("text", str),
+}
 
 
 def split_resources(given: Mapping[str, Any], resources: Resources) -> tuple[dict[str, Any], Resources]:
     """(the other keyword arguments, the resources with those that are theirs), as the command line's flags stand beside each other."""
     theirs = {name: value for name, value in given.items() if name in {entry.name for entry in fields(Resources)}}
     others = {name: value for name, value in given.items() if name not in theirs}
-    return others, replace(resources, **{name: str(value) if name == "workers" else value for name, value in theirs.items()})
+    return others, replace(resources, **checked(theirs, of=Resources, what="resource"))
+
+
+def address(value: object, what: str) -> str:
+    """A folder or an address that was given as text or as a path; a `ValueError` for anything else."""
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is {value!r}; name a folder or an address, as text or as a pathlib.Path")
+    return value
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
@@ -22,14 +41,38 @@ def recipe_from(values: Mapping[str, Any]) -> Recipe:
 
     Raises `ValueError` for a name that is no field of `Recipe`.
     """
-    if strange := sorted(values.keys() - set(FIELDS)):
-        raise unknown(strange[0], FIELDS, what="recipe field")
     words = dict(values)
     if not isinstance(words.get("method", ""), str):
         if words.get("settings"):
             raise ValueError(f"method={words['method']!r} has its settings already; leave out settings={words['settings']!r}")
         words |= method_words(words["method"])
-    return Recipe(**{name: word(value) for name, value in words.items()})
+    return Recipe(**checked(words, of=Recipe, what="recipe field"))
+
+
+def checked(values: Mapping[str, Any], *, of: type, what: str) -> dict[str, Any]:
+    """The words and numbers of the fields of a dataclass; `auto` may stand for a number whose 0 means that.
+
+    Raises `ValueError` for a name that is no field and for a value of another kind. The command line checks its own words.
+    """
+    known_fields = {entry.name: entry for entry in fields(of)}
+    if strange := sorted(values.keys() - known_fields.keys()):
+        raise unknown(strange[0], tuple(known_fields), what=what)
+    return {name: field_value(known_fields[name], given) for name, given in values.items()}
+
+
+def field_value(entry: Field, given: object) -> str | int | float | bool:
+    """What a field takes of a value: the word or the number, in the type of the field's default."""
+    value, kind = word(given), type(entry.default)
+    choices = get_args(entry.type) if get_origin(entry.type) is Literal else ()
+    if value == "auto" and OR_AUTO in get_args(entry.type):
+        return 0
+    if kind is str and isinstance(value, Real) and not isinstance(value, bool):
+        value = str(value)
+    wanted, known = KINDS[kind]
+    if not isinstance(value, known) or (kind is not bool and isinstance(value, bool)) or (choices and value not in choices):
+        wanted = f"one of {', '.join(choices)}" if choices else wanted
+        raise ValueError(f"{entry.name} is {given!r}; it takes {wanted}")
+    return cast(Any, kind)(value)
 
 
 def method_words(method: object) -> dict[str, str]:
@@ -49,7 +92,7 @@ def method_words(method: object) -> dict[str, str]:
 
 def word(value: Any) -> Any:
     """Numbers and booleans as they are; a list as its entries with commas; paths, budgets, victims and defenses as they are written."""
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | Real):
         return value
     if isinstance(value, Victim):
         return value.name

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ray_ue.config.grid import Grid
-from ray_ue.config.recipe import AUTOMATIC, FIELDS, Recipe, Resources
+from ray_ue.config.recipe import AUTOMATIC, Resources
 from ray_ue.engine.environment import prepare
 from ray_ue.pipelines.rehearsal import rehearse
-from ray_ue.pipelines.values import split_resources
+from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
-from ray_ue.registry import unknown
 from ray_ue.storage.artifacts import Folder
 from ray_ue.storage.locks import alone
 from ray_ue.sweeps.request import COPIES, REQUEST, WORK, SweepRequest, estimate_disk, plan, request_as_json
@@ -53,7 +52,7 @@ def sweep(
     output: str | Path,
     *,
     test: str | Path,
-    vary: tuple[str, ...],
+    vary: str | tuple[str, ...],
     evaluate: Grid = PLAIN,
     resources: Resources = AUTOMATIC,
     search: Literal["grid", "random", "optuna"] = "grid",
@@ -65,12 +64,13 @@ def sweep(
 ) -> Folder:
     """Protect `source` once per setting and measure what protection each leaves; calling it again continues. Returns the folder.
 
-    `asked` are the fields of `Recipe` that all settings share: `sweep("photos", "sweep", test="test", vary=("budget=8,16",), clusters=20)`.
+    `recipe_fields` are those of `Recipe` and `Resources` that all settings share, as for `protect`; `vary` is an axis or several:
+    `sweep("photos", "sweep", test="test", vary=("budget=8,16", "clusters=10,20"), method="uc")`.
     The folder holds `sweep.parquet` (`ray_ue.results.tables.TRIALS`), `sweep.md` and `report.html`; copies lie in `copies/`.
     """
     recipe_fields, resources = split_resources(recipe_fields, resources)
-    if strange := sorted(recipe_fields.keys() - set(FIELDS)):
-        raise unknown(strange[0], FIELDS, what="recipe field")
-    search_value = Search(vary=vary, search=search, samples=samples, stop_early=stop_early, concurrent=concurrent, loggers=loggers)
-    recipe = Recipe(**recipe_fields)
-    return run(plan(str(source), str(output), test=str(test), recipe=recipe, grid=evaluate, search=search_value, resources=resources))
+    axes = (vary,) if isinstance(vary, str) else tuple(vary)
+    search_value = Search(vary=axes, search=search, samples=samples, stop_early=stop_early, concurrent=concurrent, loggers=loggers)
+    source, output, test = (address(*one) for one in ((source, "source"), (output, "output"), (test, "test")))
+    recipe = recipe_from(recipe_fields)
+    return run(plan(source, output, test=test, recipe=recipe, grid=evaluate, search=search_value, resources=resources))

@@ -1,10 +1,15 @@
 """Python callers pass values; the request is the one that the command line's words make."""
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import ray_ue
 from ray_ue import Budget, Grid, Recipe
 from ray_ue.config import victims
 from ray_ue.config.recipe import Resources
@@ -58,3 +63,52 @@ def test_resources_may_stand_beside_the_other_keyword_arguments() -> None:
     others, resources = split_resources({"method": "noise", "workers": 2, "part": 0.5}, Resources(keep_weights=False))
     assert others == {"method": "noise"}
     assert resources == Resources(workers="2", part=0.5, keep_weights=False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong", [None, 3, ["photos"], b"photos"], ids=str)
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda wrong: ray_ue.protect(wrong, "out"), "source"),
+        (lambda wrong: ray_ue.protect("photos", wrong), "output"),
+        (lambda wrong: ray_ue.check(wrong), "the copy"),
+        (lambda wrong: ray_ue.evaluate("out", test=wrong), "test"),
+        (lambda wrong: ray_ue.evaluate(wrong, test="test"), "a copy"),
+        (lambda wrong: ray_ue.measure(wrong), "a run"),
+        (lambda wrong: ray_ue.sweep("photos", wrong, test="test", vary="budget=8,16"), "output"),
+    ],
+    ids=["source", "output", "check", "test", "copy", "measure", "sweep"],
+)
+def test_what_is_no_address_is_refused(call: Callable[[object], object], what: str, wrong: object) -> None:
+    """A None that was made a text would be a folder of that name."""
+    with pytest.raises(
+        ValueError, match=f"^{what} is {re.escape(repr(wrong))}; name a folder or an address, as text or as a pathlib.Path$"
+    ):
+        call(wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"image_size": "large"}, "image_size is 'large'; it takes a whole number"),
+        ({"clusters": None}, "clusters is None; it takes a whole number"),
+        ({"seed": 1.5}, "seed is 1.5; it takes a whole number"),
+        ({"max_rejected": "few"}, "max_rejected is 'few'; it takes a number"),
+        ({"strip": 3}, "strip is 3; it takes one of location, all, none"),
+        ({"resize": True}, "resize is True; it takes a whole number"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_kind_is_one_sentence(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        recipe_from(given)
+
+
+def test_numbers_of_numpy_and_auto_are_what_they_say() -> None:
+    assert recipe_from({"clusters": "auto", "image_size": np.int64(64), "max_rejected": 1, "also_clusters": 20}) == Recipe(
+        clusters=0, image_size=64, max_rejected=1.0, also_clusters="20"
+    )
+    assert type(recipe_from({"image_size": np.int64(64)}).image_size) is int
+    with pytest.raises(ValueError, match="keep_weights is 'no'; it takes True or False"):
+        split_resources({"keep_weights": "no"}, Resources())
