@@ -139,7 +139,7 @@ def parse_arguments(name: str, flags: Sequence[str]) -> Any:
 def name_flags(text: str, *, verb: str, files: int = 0) -> str:
     """The errors of a parser; unknown flags as one short sentence each, with the nearest valid one. `files` of the words are files."""
     if not (found := re.match(r"Unrecognized options: ([^;]*)", text)):
-        return text
+        return plain(text, verb=verb)
     words = [word.strip() for word in found[1].split(",")]
     flags, known = [word for word in words if word.startswith("-")] or words, re.findall(r"--[a-z][\w.-]+", text[found.end() :])
     if (len(flags) > 2 or files > 1) and not words[0].startswith("-"):
@@ -154,6 +154,26 @@ def name_flags(text: str, *, verb: str, files: int = 0) -> str:
         for flag in flags
     ]
     return f"{'; '.join(told)}; ray-ue {verb} --help lists the flags"
+
+
+# What tyro and Python say of a wrong value, and the same in the words of a user.
+SAYINGS = (
+    (r"Error parsing (\S+): invalid literal for int\(\) with base 10: ('.*?')", r"\1 is a whole number, got \2"),
+    (r"Error parsing (\S+): could not convert string to float: ('.*?')", r"\1 is a number, got \2"),
+    (r"Error parsing (\S+): it is", r"\1 is"),
+    (r"Missing value for argument '(?:\S+/)?(--\S+)'\. Expected 1 values\.", r"\1 needs a value"),
+    (r"invalid choice ('.*?') for argument '(\S+)'\. Expected one of \((.*?),?\)\.", r"\2 is one of \3, got \1"),
+)
+
+
+def plain(text: str, *, verb: str) -> str:
+    """An error of the parser in plain words: what was missing, or what a flag takes and what it got."""
+    if missing := re.match(r"Missing from ray-ue [a-z]+: (.*)", text):
+        names = [part.split()[0] for part in missing[1].split("(required)") if part.split()]
+        return f"{verb} needs {' and '.join(names)}; write for example: {find_command(verb).example}"
+    for pattern, words in SAYINGS:
+        text = re.sub(pattern, words, text)
+    return text
 
 
 def join_error_box(box: str) -> str:

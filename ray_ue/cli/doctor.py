@@ -15,11 +15,13 @@ import numpy as np
 from ray_ue.engine.environment import joins_a_cluster, prepare
 from ray_ue.engine.session_folders import temporary_root
 from ray_ue.models.pretrained import specs
-from ray_ue.progress import counted
+from ray_ue.progress import counted, format_bytes
 from ray_ue.storage.artifacts import Folder
 from ray_ue.version import FAISS, PACKAGES, installed, installed_or_empty
 
 ROOM, WORK_ROOM, SHARED_ROOM = 5, 2, 1  # GiB free for a copy, for temporary files, in /dev/shm
+STORE = "for S3 set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, on all nodes; other stores have settings of their own"
+FULL = 0.05  # GiB: with less no run gets far
 MEMORY = 4  # GiB of RAM
 FILES = 1024  # open files
 FAISS_NAMES = ("faiss-gpu", "faiss-cpu")
@@ -56,7 +58,8 @@ def examine(folder: str) -> Iterator[Finding]:
         try:
             yield check()
         except Exception as error:  # noqa: BLE001 - what stops a check is what it found
-            yield Finding(name=name, state="bad", result=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}")
+            advice = STORE if "://" in folder and name in ("disk", "writing") else ""
+            yield Finding(name=name, state="bad", result=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}", advice=advice)
 
 
 def note_unless(good: bool, name: str, result: str, *, advice: str) -> Finding:
@@ -126,7 +129,7 @@ def check_ray() -> Finding:
     return Finding(
         name="Ray",
         state="ok",
-        result=f"{kind}: {counted(machines.cpus, 'CPU')}, {counted(machines.gpus, 'GPU')}, {counted(len(machines.nodes), 'node')}",
+        result=f"{kind}: {counted(machines.cores, 'core')}, {counted(machines.gpus, 'GPU')}, {counted(len(machines.nodes), 'node')}",
     )
 
 
@@ -165,14 +168,10 @@ def check_disk(folder: str) -> Finding:
 
 def check_writing(folder: str) -> Finding:
     target = Folder.at(folder)
-    existed = target.exists() if not target.local else Path(target.uri).exists()
     try:
         target.check_writable()
     except (ValueError, ImportError) as error:
         return Finding(name="writing", state="bad", result=" ".join(str(error).split()))
-    finally:
-        if not existed and target.local and Path(target.uri).is_dir():
-            Path(target.uri).rmdir()
     return Finding(name="writing", state="ok", result=f"a test file in {target.uri} could be written and removed")
 
 
@@ -192,9 +191,10 @@ def check_shared_memory() -> Finding:
 
 
 def check_free(name: str, folder: str, least: int, *, advice: str) -> Finding:
-    """Whether `least` GiB are free in a folder of this machine."""
-    free = shutil.disk_usage(folder).free / 2**30
-    return note_unless(free >= least, name, f"{free:.1f} GiB free in {folder}", advice=advice)
+    """Whether `least` GiB are free in a folder of this machine; next to nothing stops any run."""
+    free = shutil.disk_usage(folder).free
+    finding = note_unless if free >= FULL * 2**30 else bad_unless
+    return finding(free >= least * 2**30, name, f"{format_bytes(free)} free in {folder}", advice=advice)
 
 
 def check_open_files() -> Finding:

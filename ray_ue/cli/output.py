@@ -12,6 +12,7 @@ from ray_ue.progress import counted
 from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import some
+from ray_ue.stages.protect.rejected import remedies
 from ray_ue.stages.protect.summary import BESIDE
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -67,7 +68,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     proved = artifacts["export"].folder.read_json("verified.json") if until == "verify" else facts
     size = f"{facts['bytes'] / 2**20:,.1f} MiB"
     whole = (
-        size if proved["images"] == facts["images"] else f"{facts['images']:,} of them joined last, {size}; the lines below are of these"
+        size if proved["images"] == facts["images"] else f"{facts['images']:,} of them written last, {size}; the lines below are of these"
     )
     lines = [f"protected copy  {job.output.uri}  ({counted(proved['images'], 'image')}, {whole})"]
     lines += [
@@ -76,9 +77,9 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         *file_lines(facts, artifacts["export"].folder),
     ]
     if facts["rejected"]:
-        lines.append(
-            f"rejected        {counted(facts['rejected'], 'image')}: {some(facts['reasons'], between='; ')}; the whole list is {reasons}"
-        )
+        advice = "; ".join(remedies(artifacts["export"].folder))
+        named = f"{counted(facts['rejected'], 'image')}: {some(facts['reasons'], between='; ')}"
+        lines.append(f"rejected        {named}; {advice}; the whole list is {reasons}")
     lines.append(f"keep private    {job.work.uri}  (perturbations, clusters, ledger: they can undo the protection)")
     if until == "verify":
         lines.append(f"verified        {verified_line(job.recipe, proved)}")

@@ -35,10 +35,11 @@ def rejection(error: BaseException) -> Rejected:
     return Rejected(f"truncated: {words}" if "truncated" in words.lower() else f"damaged: {words}")
 
 
-NO_HEIF = "HEIC, which needs another package"
+FOR_HEIF = "HEIC, which needs"
+NO_HEIF = f"{FOR_HEIF} the package pi-heif"
 # What to do about a reason, by words that are in it; the first that fits.
 REMEDIES = {
-    NO_HEIF: "pip install 'ray-ue[heic]' reads HEIC",
+    FOR_HEIF: "pip install 'ray-ue[heic]' reads HEIC (give the same line again then)",
     "JPEG XL": "djxl PICTURE.jxl PICTURE.png converts JPEG XL",
     "Photoshop": "export Photoshop files as PNG",
     "raw camera": "develop raw camera files to PNG or TIFF first (darktable-cli, rawtherapee-cli)",

@@ -29,14 +29,19 @@ from ray_ue.registry import pick
 from ray_ue.sources.image_files import EXTENSIONS, _format, named_format
 from ray_ue.types import Pixels
 
-HEIF = "pi_heif"  # decodes what iPhones write; its licence (LGPL) makes it an extra
+HEIF = ("pi_heif", "pillow_heif")  # either decodes what iPhones write; their licence (LGPL) makes the first an extra
+
+
+def heif_reader() -> str:
+    """The installed package that reads HEIC; empty if there is none."""
+    return next((name for name in HEIF if find_spec(name)), "")
 
 
 def open_heif(file: io.BytesIO) -> ImageFile.ImageFile:
     """The first picture of a HEIC file, by an optional package."""
-    if find_spec(HEIF) is None:
+    if not (package := heif_reader()):
         raise Rejected(NO_HEIF)
-    return import_module(HEIF).HeifImageFile(file)
+    return import_module(package).HeifImageFile(file)
 
 
 Opener = Callable[[io.BytesIO], ImageFile.ImageFile]

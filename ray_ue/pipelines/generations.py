@@ -6,9 +6,12 @@ from functools import cached_property
 
 from ray_ue.config.job import Job
 from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.images.broken import FOR_HEIF
+from ray_ue.images.codec import heif_reader
 from ray_ue.sources import Source
 from ray_ue.sources.files import images_among
-from ray_ue.sources.listing import load_listing
+from ray_ue.sources.image_files import EXTENSIONS, HEIF_SUFFIXES, kind_of_name, suffix_of
+from ray_ue.sources.listing import File, load_listing
 from ray_ue.sources.naming import printable, safe
 from ray_ue.stages.protect.damage import Part, all_written
 from ray_ue.stages.protect.ledger import live
@@ -102,6 +105,20 @@ class History:
         out = {key for table in lines for key in table.filter(table["reason"].is_valid())["key"].to_pylist()}
         return tuple(sorted(out.difference(key for key, _ in self.published())))
 
+    def unread(self) -> tuple[str, ...]:
+        """The formats of the source that could not be read when the copy was begun."""
+        return tuple(self.chains[0]["index"].manifest.fields.get("unread", ()))
+
+    def readable_now(self) -> set[str]:
+        """The keys of images that were left out for want of a package which is there now."""
+        if not heif_reader():
+            return set()
+        reasons: dict[str, str] = {}
+        for chain in self.chains:
+            table = chain["export"].folder.read_table("rejected.parquet", columns=("key", "reason"))
+            reasons |= dict(zip(table["key"].to_pylist(), table["reason"].to_pylist(), strict=True))
+        return {key for key, reason in reasons.items() if reason.startswith(FOR_HEIF)} - {key for key, _ in self.published()}
+
     def held(self) -> set[str]:
         """The files of the copy that the record accounts for."""
         names: set[str] = set()
@@ -123,16 +140,23 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What differs between a source and what a copy was made of: new or changed files, and paths that are gone."""
+    """What differs between a source and what a copy was made of: files that are new, have changed or can be read now, and paths that are
+    gone."""
 
     fresh: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
 
 def changes(source: Source, history: History) -> Changes:
-    before, now = history.files(), dict(source.files())
-    fresh = tuple(path for path, size in now.items() if before.get(path) != size)
+    before, now, readable = history.files(), dict(source.files()), history.readable_now()
+    fresh = tuple(path for path, size in now.items() if before.get(path) != size or printable(path) in readable)
     return Changes(fresh=fresh, gone=tuple(path for path in before if path not in now))
+
+
+def unread(source: Source) -> tuple[str, ...]:
+    """The formats among the files of a source that nothing here reads, though a package could."""
+    named = any(suffix_of(name).lower() in HEIF_SUFFIXES for name, _ in source.files())
+    return ("heif",) if named and not heif_reader() else ()
 
 
 def has_images(source: Source, names: Sequence[str]) -> bool:
@@ -148,6 +172,20 @@ def narrowed(source: Source, names: Sequence[str], *, history: History) -> Sourc
     sizes, wanted = dict(source.files()), set(names)
     entries = tuple((name, sizes[name], "") for name in sizes if name in wanted)
     return replace(joined(source, history), entries=entries, listing=None, generation=len(history.generations))
+
+
+def names_in_copy(file: File) -> set[str]:
+    """The names that a file of the source may have in a copy: an image takes the ending of the copy's format."""
+    return {file.goal, *(file.goal + ending for ending in EXTENSIONS.values())}
+
+
+def strangers(source: Source, copy: Source, history: History, fresh: Sequence[str]) -> tuple[str, ...]:
+    """The images in a copy that no run has written, and that none would write for the files that are `fresh`."""
+    ours = history.held()
+    if has_images(source, fresh):
+        for shard in narrowed(source, fresh, history=history).shards():
+            ours.update(*map(names_in_copy, shard.files))
+    return tuple(name for name, _ in copy.files() if kind_of_name(name) == "image" and name not in ours)
 
 
 def joined(source: Source, history: History) -> Source:

@@ -8,10 +8,9 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
-from ray_ue.pipelines.generations import Changes, Generation, History, changes, has_images, joined, narrowed
+from ray_ue.pipelines.generations import Changes, Generation, History, changes, has_images, joined, names_in_copy, narrowed, unread
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.progress import counted, say
-from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.listing import Shard, load_listing
 from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.damage import VerifyError
@@ -23,8 +22,10 @@ from ray_ue.storage.artifacts import Artifact
 def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
     """Run the stages up to and with `until` in one Ray session; returns the artifacts of the newest generation by name."""
     with session(part=job.resources.part) as machines:
-        run, before = Run.of(job, machines), History.of(job)
-        changed = changes(job.source, before) if before.generations and not job.anew else Changes()
+        before = History.of(job)
+        begun = bool(before.generations) and not job.anew
+        source = replace(job.source, unread=before.unread() if begun else unread(job.source))
+        run, changed = replace(Run.of(job, machines), source=source), changes(source, before) if begun else Changes()
         if not before.generations or job.anew or (changed == Changes() and len(before.generations) == 1):
             done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
         else:
@@ -121,7 +122,7 @@ def refuse_lost_originals(run: Run, history: History, error: VerifyError) -> Non
 
 def needed(shard: Shard, names: Set[str]) -> list[tuple[str, int]]:
     """(path, size) of the files of the source that these files of a copy are made of."""
-    loose = [(file.path, file.size) for file in shard.files if {file.goal, *(file.goal + ending for ending in EXTENSIONS.values())} & names]
+    loose = [(file.path, file.size) for file in shard.files if names_in_copy(file) & names]
     return loose if shard.files else [(shard.path, shard.size)]
 
 

@@ -97,6 +97,7 @@ def problems(job: Job, found: Look) -> Iterator[str]:
         partial(refuse_source, job),
         partial(refuse_strange, job),
         found.standing.refuse_lost,
+        found.standing.refuse_foreign,
         partial(rehearse, job.recipe),
         partial(refuse_rejected, job.recipe, found),
         partial(refuse_room, job),

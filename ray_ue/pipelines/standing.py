@@ -11,8 +11,11 @@ from ray_ue.images.broken import Rejected
 from ray_ue.images.codec import Limits, decode
 from ray_ue.pipelines.claim import CLAIM, is_copy
 from ray_ue.progress import counted
+from ray_ue.sources import Source, open_source
 from ray_ue.sources.naming import group, printable, some
+from ray_ue.stages.protect.damage import TAKE_OUT
 from ray_ue.stages.protect.ledger import digest_of
+from ray_ue.storage.artifacts import Folder
 
 if TYPE_CHECKING:
     from ray_ue.pipelines.generations import History
@@ -31,19 +34,21 @@ def copied_twice(job: Job) -> str:
 class Standing:
     """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
 
-    `lost` are those of the latter whose originals are gone, so that nothing can write them again.
+    `lost` are those of the latter whose originals are gone, so that nothing can write them again; `foreign` are images that lie in the
+    copy and that no run has written.
     """
 
     fresh: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, job: Job) -> "Standing":
         if job.anew or not job.work.exists(CLAIM):
             return cls()
-        from ray_ue.pipelines.generations import History, changes  # imports Ray, which a plan without a copy does not need
+        from ray_ue.pipelines.generations import History, changes, strangers  # imports Ray, which a plan without a copy does not need
 
         history = History.of(job)
         if not history.generations:
@@ -53,7 +58,8 @@ class Standing:
         replaced = {*fresh, *(gone if job.prune else ())}
         broken = [line for line in damaged(job, history) if line["key"] not in replaced] if job.output.local else []
         lost = tuple(line["name"] for line in broken if line["key"] in gone)
-        return cls(fresh=fresh, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost)
+        foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
+        return cls(fresh=fresh, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost, foreign=foreign)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
@@ -75,6 +81,20 @@ class Standing:
                 f"{counted(len(self.lost), 'image')} missing from the copy or damaged, without an original in the source "
                 f"({some(group(self.lost))}): put the originals back, or let --prune take the images out of the copy"
             )
+
+    def refuse_foreign(self) -> None:
+        """Refuse a run that would end with a copy which holds more than what was protected."""
+        if self.foreign:
+            names = group([*map(printable, self.foreign)])
+            raise ValueError(f"{counted(len(self.foreign), 'image')} in the copy that no run wrote ({some(names)}): {TAKE_OUT}")
+
+
+def folder_of(output: Folder) -> Source | None:
+    """The files of a local copy; None where there is none."""
+    try:
+        return open_source(output.uri, format="folder") if output.local else None
+    except ValueError:
+        return None
 
 
 def damaged(job: Job, history: "History") -> Iterator[dict]:

@@ -76,7 +76,8 @@ class Source(ABC):
     `entries` what was found there, and `listing` a folder in which `save_listing` has kept the shards. `entries` stay in this process.
     `carry` are patterns of further files that travel into a copy, as `sidecars` says. `published` has the key and the name of every
     loose image that the copy holds already: no other image takes its name. `rejected` are the keys of those that earlier runs left out.
-    `generation` is how many runs have changed the copy before these files join it, 0 for the first.
+    `generation` is how many runs have changed the copy before these files join it, 0 for the first. `unread` are formats among the files
+    that could not be read when the copy was begun, for want of a package.
     """
 
     root: str
@@ -88,6 +89,7 @@ class Source(ABC):
     published: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
     rejected: tuple[str, ...] = field(default=(), repr=False, compare=False)
     generation: int = 0
+    unread: tuple[str, ...] = ()
     format: ClassVar[str]
     identity: ClassVar[str]
     """The format's name in fingerprints; it never changes."""

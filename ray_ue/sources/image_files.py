@@ -12,6 +12,8 @@ PICTURES = """
 .ico .cur .pbm .pgm .ppm .pnm .pfm .exr .hdr .dds .pcx .qoi .ras .sgi .xbm .xpm .eps .dcm .dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf
 .raf .orf .rw2 .pef .srw .3fr .iiq .x3f .raw .rwl .erf .mrw .kdc .dcr"""
 
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+
 # Names that are certainly not pictures: they are not opened to look. SVG is text that a trainer rasterises itself.
 OTHERS = """
 .txt .json .jsonl .csv .tsv .md .rst .html .htm .xml .yaml .yml .toml .ini .cfg .svg .py .sh .ipynb .cls .cls2 .caption .tags .parquet

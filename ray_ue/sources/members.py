@@ -8,6 +8,7 @@ from typing import Literal
 
 from ray_ue.sources.image_files import kind_of_name, looks_like_image
 from ray_ue.sources.naming import printable, safe
+from ray_ue.sources.sidecars import is_hidden
 from ray_ue.sources.storage import Stream
 
 HEAD = 32  # bytes: enough for a magic number and for an integer
@@ -19,12 +20,13 @@ MOST_LINKS = 8  # a longer chain of links is a cycle or a joke
 class Member:
     """`key` is the safe name, numbered `#2`, `#3`, … when repeated. A link to a file inside the tar stands for that file's data.
 
-    role "image" is a row; "lost" is a row without data (a link that leads nowhere, a device), so that leaving it out is reported.
+    role "image" is a row; "lost" is a row without data (a link that leads nowhere, a device), so that leaving it out is reported;
+    "hidden" is what a system or a program has put there (._a.png, __MACOSX/), and goes into no copy.
     """
 
     info: tarfile.TarInfo
     key: str
-    role: Literal["image", "lost", "other", "folder"]
+    role: Literal["image", "lost", "other", "folder", "hidden"]
     offset: int
     size: int
     head: bytes  # first bytes, read only where name or role asks for them
@@ -41,7 +43,9 @@ def members(file: Stream, *, shard: str) -> list[Member]:
         names[name] += 1
         key = name if names[name] == 1 else f"{name}#{names[name]}"
         data = _data_of(info, by_name)
-        if info.isdir():
+        if is_hidden(name):
+            result.append(Member(info=info, key=key, role="hidden", offset=0, size=0, head=b""))
+        elif info.isdir():
             result.append(Member(info=info, key=key, role="folder", offset=0, size=0, head=b""))
         elif data is None:
             result.append(Member(info=info, key=key, role="lost", offset=0, size=0, head=b""))

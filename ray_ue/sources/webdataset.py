@@ -59,6 +59,8 @@ class WebDataset(Packed):
             goals = iter(stems([m.info.name for m in rows], others=others))
             replies = match_replies(_items(images, rows, shard=shard), change)
             for member in listed:
+                if member.role == "hidden":
+                    continue
                 if member.role not in ROWS:
                     _copy_member(out, member, file)
                     continue

@@ -52,7 +52,7 @@ def test_auto_enlarges_small_pictures_for_a_network_that_others_have_trained(tmp
 def test_the_command_line_takes_auto_or_a_number() -> None:
     for words, size in (([], 0), (["--image-size", "auto"], 0), (["--image-size", "96"], 96)):
         assert parse_arguments("protect", ["in", "out", *words]).recipe.image_size == size
-    with pytest.raises(ValueError, match=r"--image-size: it is a whole number or auto, got 'large'"):
+    with pytest.raises(ValueError, match=r"--image-size is a whole number or auto, got 'large'"):
         parse_arguments("protect", ["in", "out", "--image-size", "large"])
     with pytest.raises(ValueError, match=r"--image-size 8 is too small; give 16 or more, or auto"):
         Recipe(image_size=8).check()

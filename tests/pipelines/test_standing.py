@@ -27,6 +27,29 @@ NOISE: dict[str, Any] = {"method": "noise", "per": "image"}
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
+def test_an_image_in_the_copy_that_no_run_wrote_is_refused_by_the_plan_as_by_the_run(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / f"in/{number}.png").write_bytes(image_bytes(number))
+    protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **NOISE)
+    job = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**NOISE), resources=LOCAL)
+    Standing.of(job).refuse_foreign()
+    (tmp_path / "in/new.png").write_bytes(image_bytes(9))
+    (tmp_path / "out/new.png").write_bytes(image_bytes(9))  # as a run leaves it that was killed before it could record
+    grown = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**NOISE), resources=LOCAL)
+    Standing.of(grown).refuse_foreign()
+    (tmp_path / "out/strange.png").write_bytes(image_bytes(5))
+    told = r"1 image in the copy that no run wrote.*strange\.png.*: take what is no part of the copy out of it"
+    with pytest.raises(ValueError, match=told):
+        Standing.of(grown).refuse_foreign()
+    with pytest.raises(ValueError, match=told):
+        protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **NOISE)
+    (tmp_path / "out/strange.png").unlink()
+    protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **NOISE)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_a_plan_says_what_becomes_of_the_copy_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(4):

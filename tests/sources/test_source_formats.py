@@ -156,6 +156,18 @@ def test_tar_odd_members(tmp_path: Path) -> None:
         assert words.read() == b"words"
 
 
+def test_what_systems_put_into_a_tar_is_no_picture_and_goes_into_no_copy(tmp_path: Path) -> None:
+    """A Macintosh's resource forks and Windows' previews may hold small copies of the clean pictures."""
+    hidden = ["._0001.jpg", "__MACOSX/._0001.jpg", ".thumbnails/a.jpg", "Thumbs.db", "@eaDir/b.jpg"]
+    members = [("./0001.jpg", picture(0)), ("0001.cls", b"3"), *((name, picture(1)) for name in hidden)]
+    source = open_source(str(tar(tmp_path / "in/x.tar", members)))
+    found = rows(source)
+    assert (found["key"].to_pylist(), found["label"].to_pylist()) == (["x.tar/0001.jpg"], [3])
+    rewrite_all(source, to=tmp_path / "out")
+    with tarfile.open(tmp_path / "out/x.tar") as copy:
+        assert sorted(copy.getnames()) == ["0001.cls", "0001.png"]
+
+
 def test_tar_labels_come_from_the_sample(tmp_path: Path) -> None:
     members = [("a/1.jpg", b"x"), ("a/1.cls", b" 7\n"), ("a/2.cls", b"cat"), ("a/2.seg.png", b"y"), ("b/1.jpg", b"z"), ("b/1.CLS", b"-1")]
     source = open_source(str(tar(tmp_path / "x.tar", members)))

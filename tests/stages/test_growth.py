@@ -130,7 +130,7 @@ def test_the_last_lines_count_the_whole_copy_after_pictures_have_joined(tmp_path
     plan = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**OWN), resources=LOCAL)
     print_copy(plan, run(tmp_path, **OWN), LAST)
     told = capsys.readouterr().out
-    assert "(13 images, 1 of them joined last, " in told
+    assert "(13 images, 1 of them written last, " in told
     assert "all 13 images read back" in told
 
 

@@ -3,6 +3,8 @@
 import csv
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from conftest import image_bytes
 from growing import LABELS, LOCAL, OWN, run, write
 
 from ray_ue.config.recipe import Recipe
+from ray_ue.pipelines import generations
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.evaluate_stages import remove_outdated
@@ -244,3 +247,48 @@ def test_rows_of_a_copy_made_here_keep_that_the_ledger_pairs_them(tmp_path: Path
         sides.append(side)
     clean, copied = sides
     assert wanted_pairs(copy, copied, clean, np.arange(4)).exact
+
+
+READER = """
+import io
+from PIL.PngImagePlugin import PngImageFile
+
+def HeifImageFile(file):
+    return PngImageFile(io.BytesIO(file.read()[24:]))
+"""
+
+
+def test_pictures_that_a_package_reads_join_once_it_is_installed(tmp_path: Path) -> None:
+    """The advice of the first run, followed: the reader here takes a PNG out of a HEIC's head."""
+    write(tmp_path / "in", [f"cats/{number}.png" for number in range(12)])
+    for number in (12, 13):
+        (tmp_path / f"in/cats/{number}.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(12) + image_bytes(number))
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages/pi_heif.py").write_text(READER)
+    line = [sys.executable, "-m", "ray_ue", "protect", str(tmp_path / "in"), str(tmp_path / "out"), "--method=noise", "--per=image"]
+
+    def told(*packages: str) -> str:
+        plain = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        path = os.pathsep.join((*packages, str(Path(__file__).parents[2])))
+        done = subprocess.run([*line, "--workers=local"], env=plain | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "pip install 'ray-ue[heic]'" in told()
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    assert len(first) == 12
+    assert "join  2 files" in told(str(tmp_path / "packages"))
+    second = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
+    assert second.keys() - first.keys() == {"12.png", "13.png"}
+    assert all(second[name] == data for name, data in first.items())
+
+
+def test_a_copy_that_was_not_finished_is_begun_again_once_a_package_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "in", ["cats/a.png", "cats/b.heic"])
+    monkeypatch.setattr(generations, "heif_reader", lambda: "")
+    assert generations.unread(open_source(str(tmp_path / "in"))) == ("heif",)
+    monkeypatch.setattr(generations, "heif_reader", lambda: "pi_heif")
+    assert generations.unread(open_source(str(tmp_path / "in"))) == ()
+    (tmp_path / "in/cats/b.heic").unlink()
+    monkeypatch.setattr(generations, "heif_reader", lambda: "")
+    assert generations.unread(open_source(str(tmp_path / "in"))) == ()

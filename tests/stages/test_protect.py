@@ -118,7 +118,7 @@ def test_verify_names_what_was_changed_in_the_copy(mine: Path, damage: str) -> N
     phrase = {
         "pixels": "cats/000.png: its pixels are not those that were written",
         "missing": "1 image missing from the copy: cats/000.png",
-        "foreign": "1 image in the copy that this run never wrote: cats/zzz.png",
+        "foreign": "1 image in the copy that no run wrote: cats/zzz.png",
         "moved": "missing from the copy: cats/000.png",
         "caption": "1 file beside the images missing or changed: captions.txt",
     }[damage]

@@ -17,9 +17,10 @@ from ray_ue.images.platforms import PLATFORMS
 from ray_ue.images.png import write_png
 from ray_ue.images.quality import deviation
 from ray_ue.sources import Item, open_source
+from ray_ue.stages.protect.join import spread_of_others
 from ray_ue.stages.protect.ledger import LEDGER
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
-from ray_ue.stages.protect.summary import DRIFT, beside, summarise, warnings_of
+from ray_ue.stages.protect.summary import DRIFT, FEW, FEW_DRIFT, beside, summarise, warnings_of
 from ray_ue.stages.protect.writer import Writer
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 
@@ -62,9 +63,29 @@ def test_empty_clusters_are_a_warning(tmp_path: Path) -> None:
     assert "3 of 5 clusters are empty" in said(tmp_path, groups={"sizes": [9, 0, 0, 0, 1], "empty": 3})
 
 
-@pytest.mark.parametrize(("drift", "warns"), [(DRIFT, False), (DRIFT + 0.1, True)])
-def test_a_collection_that_has_changed_much_should_be_made_anew(drift: float, warns: bool, tmp_path: Path) -> None:
-    assert ("--anew" in said(tmp_path, groups=GROUPS | {"drift": drift})) == warns
+@pytest.mark.parametrize(
+    ("drift", "joined", "warns"),
+    [(DRIFT, FEW, False), (DRIFT + 0.1, FEW, True), (DRIFT + 0.1, FEW - 1, False), (FEW_DRIFT + 0.1, FEW - 1, True)],
+)
+def test_a_collection_that_has_changed_much_should_be_made_anew(drift: float, joined: int, warns: bool, tmp_path: Path) -> None:
+    assert ("--anew" in said(tmp_path, groups=GROUPS | {"sizes": [joined - 1, 1], "drift": drift})) == warns
+
+
+@pytest.mark.parametrize(("rows", "clusters"), [(40, 2), (300, 20), (600, 60)])
+def test_more_rows_like_the_first_have_not_drifted_and_others_have(rows: int, clusters: int) -> None:
+    """In many dimensions, where rows lie nearer to a centre that they have a part in."""
+    rng = np.random.default_rng(0)
+    middles = rng.normal(0, 1, (clusters, 256))
+    first, same = (np.repeat(middles, count // clusters, 0) + rng.normal(0, 1, (count, 256)) for count in (rows, 600))
+    other = rng.normal(0, 1.4, (600, 256))
+    centres = first.reshape(clusters, -1, 256).mean(1)
+
+    def spread(points: np.ndarray) -> float:
+        return float(((points[:, None] - centres) ** 2).sum(2).min(1).mean())
+
+    expected = spread_of_others(spread(first), [rows // clusters] * clusters)
+    assert spread(same) / expected == pytest.approx(1, abs=0.05)
+    assert spread(other) / expected > DRIFT
 
 
 def test_pictures_that_web_sites_make_smaller_are_counted_and_the_sites_named(tmp_path: Path) -> None:

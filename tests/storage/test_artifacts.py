@@ -67,3 +67,11 @@ def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write to .*name a folder"):
         Folder.at(str(tmp_path / "file" / "below")).check_writable()
+
+
+def test_asking_whether_a_folder_can_be_written_makes_none(tmp_path: Path) -> None:
+    Folder.at(str(tmp_path / "new/below")).check_writable()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "there").mkdir()
+    Folder.at(str(tmp_path / "there")).check_writable()
+    assert (tmp_path / "there").is_dir()

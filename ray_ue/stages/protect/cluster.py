@@ -90,8 +90,9 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
         say("  cluster  this takes minutes or hours, in which nothing is shown; a smaller --fit-sample or fewer --restarts take less")
     fitted = fit_clusters(embedded, sample, clusters=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed, machines=run.machines)
     if not clusters:
-        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in fitted.compared) or "too few images to compare"
-        say(f"  cluster  {len(fitted.centers)} clusters chosen: agreement of independent runs (AMI) {tried}")
+        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in fitted.compared)
+        why = f"agreement of independent runs (AMI) {tried}" if tried else "too few different images for runs that could be compared"
+        say(f"  cluster  {counted(len(fitted.centers), 'cluster')} chosen: {why}")
     whole = assign_all(run, embedded, folder, fitted.centers, rows=good)
     groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted.centers))
     agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in fitted.compared}
@@ -181,6 +182,7 @@ def describe(facts: dict) -> None:
     if trusted := facts.get("agreement", {}).get(str(len(facts["sizes"]))):
         say(f"  cluster  expected purity {100 * trusted['purity']:.0f} %: so far does an independent run find the same groups")
     if facts["empty"]:
-        say(f"  warning  {facts['empty']} clusters are empty: the features have fewer distinct values than clusters")
+        empty = f"{counted(facts['empty'], 'cluster')} {'is' if facts['empty'] == 1 else 'are'} empty"
+        say(f"  warning  {empty}: the features have fewer distinct values than clusters")
     elif facts["imbalance"] > 5:
         say("  warning  the clusters are very uneven; fewer clusters or another surrogate may protect better")

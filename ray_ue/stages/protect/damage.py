@@ -10,6 +10,7 @@ from ray_ue.stages.protect.locations import SHOWN
 from ray_ue.storage.artifacts import Artifact
 
 Damage = Mapping[str, Mapping[int, frozenset[str]]]  # by the fingerprint of an export, and by shard: names of what is not as written
+TAKE_OUT = "take what is no part of the copy out of it, and give the same line again"
 
 
 class VerifyError(ValueError):

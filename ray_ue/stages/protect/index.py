@@ -39,6 +39,7 @@ def index(run: Run) -> Artifact:
     """The index artifact: `rows/shard-*.parquet` (key, label, offset, size in position order), `shards.parquet`, `listing.parquet`."""
     fields = {"listing": run.source.digest(), "format": run.source.identity}
     fields |= {"generation": run.source.generation} if run.source.generation else {}
+    fields |= {"unread": list(run.source.unread)} if run.source.unread else {}
     return stage(run, "index", version=VERSION, fields=fields, inputs={}, build=lambda folder: build(run, folder))
 
 

@@ -1,5 +1,6 @@
 """Join: new rows take the groups that are there, by the nearest centre or by their class; nothing is fitted."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -19,8 +20,8 @@ VERSION = 1
 
 
 def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact) -> Artifact:
-    """The groups artifact of new rows: the nearest centre of `groups`. Its fact `drift` is their mean squared distance to it,
-    over that of the rows which the centres were made of."""
+    """The groups artifact of new rows: the nearest centre of `groups`. Its fact `drift` is their mean squared distance to it, over what
+    it would be for more rows like those which the centres were made of."""
 
     def build(folder: Folder) -> dict:
         old = open_groups(groups.folder)
@@ -28,11 +29,21 @@ def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artif
         for ids, block in vectors(embedded):
             slot_of[ids], squares = assign(block, old.centers)
             total, count = total + float(squares.sum()), count + len(ids)
-        before = groups.facts["inertia_per_row"]
+        before = spread_of_others(groups.facts["inertia_per_row"], groups.facts["sizes"])
         return finish(folder, Groups(slot_of=slot_of, centers=old.centers), drift=total / max(1, count) / before if before else 0.0)
 
     inputs = {"index": index, "embed": embedded, "groups": groups}
     return stage(run, "cluster", version=VERSION, fields={"joined": "nearest"}, inputs=inputs, build=build)
+
+
+def spread_of_others(spread: float, sizes: Sequence[int]) -> float:
+    """The mean squared distance of rows that took no part in a k-means to its centres, from that of its own rows.
+
+    A centre lies among its own rows: where all of them scatter alike, n rows lie 1 - 1/n times their variance from it, and others
+    1 + 1/n times.
+    """
+    rows, clusters = sum(sizes), sum(size > 0 for size in sizes)
+    return spread * (rows + clusters) / (rows - clusters) if rows > clusters else 0.0
 
 
 def join_classes(run: Run, *, index: Artifact, first: Artifact, groups: Artifact) -> Artifact:
@@ -63,5 +74,5 @@ def slots_of_classes(labels: Int64[np.ndarray, " N"], classes: list[str], *, fir
 def finish(folder: Folder, groups: Groups, *, drift: float) -> dict:
     save(folder, groups)
     sizes = groups.sizes().tolist()
-    say(f"  cluster  {counted(sum(sizes), 'new image')} joined {sum(size > 0 for size in sizes)} of {counted(len(sizes), 'group')}")
+    say(f"  cluster  {counted(sum(sizes), 'image')} joined {sum(size > 0 for size in sizes)} of {counted(len(sizes), 'group')}")
     return {"by": "joined", "sizes": sizes, "drift": round(drift, 2)}

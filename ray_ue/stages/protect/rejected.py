@@ -40,6 +40,11 @@ def write_list(folder: Folder, table: pa.Table) -> None:
         folder.write(LIST, "".join(f"{line['key']}\t{line['reason']}\n" for line in table.to_pylist()).encode())
 
 
+def remedies(folder: Folder) -> list[str]:
+    """What to do about the rejected images of a finished stage."""
+    return sorted({remedy(reason) for reason in folder.read_table("rejected.parquet", columns=("reason",))["reason"].to_pylist()})
+
+
 def allowed(rows: int, most: float) -> float:
     """How many of `rows` images may be unusable: the fraction `most`, but at least a few in any collection, unless `most` is 0."""
     return max(most * rows, min(FLOOR, rows // 2 - 1)) if most else 0

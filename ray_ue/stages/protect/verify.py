@@ -15,7 +15,7 @@ from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
-from ray_ue.stages.protect.damage import Names, Part, VerifyError, Wrong, all_written, shard_of
+from ray_ue.stages.protect.damage import TAKE_OUT, Names, Part, VerifyError, Wrong, all_written, shard_of
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
@@ -68,7 +68,7 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     progress.close()
     others = check_others(run, parts, damage)
     told = [missing.text("missing from the copy")] if missing.count else []
-    told += [foreign.text("in the copy that this run never wrote")] if foreign.count else []
+    told += [f"{foreign.text('in the copy that no run wrote')}: {TAKE_OUT}"] if foreign.count else []
     if faults:
         shown = "; ".join(sorted(faults)[:SHOWN])
         told.append(f"{counted(len(faults), 'image')} of {run.output.uri} not as written: {shown}")
@@ -109,7 +109,8 @@ def open_written(run: Run, parts: Sequence[Part]) -> Source:
     try:
         return open_source(run.output.uri, format=format_of(parts[0].index), carry=run.recipe.patterns())
     except ValueError as error:
-        raise VerifyError(f"{run.output.uri} holds no copy any more", all_written(parts)) from error
+        told = f"{run.output.uri} holds no copy any more; the line that protected it writes it again"
+        raise VerifyError(told, all_written(parts)) from error
 
 
 def format_of(index: Artifact) -> str:
