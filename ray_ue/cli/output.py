@@ -70,6 +70,8 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     whole = (
         size if proved["images"] == facts["images"] else f"{facts['images']:,} of them written last, {size}; the lines below are of these"
     )
+    if proved["images"] < facts["images"]:  # pictures were removed since
+        whole = f"less what was removed since {facts['images']:,} were written"
     lines = [f"protected copy  {job.output.uri}  ({counted(proved['images'], 'image')}, {whole})"]
     lines += [
         *change_lines(job.recipe, facts),

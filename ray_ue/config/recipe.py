@@ -123,7 +123,10 @@ class Recipe:
         self.other_clusters()
         for name, least in LEAST.items():
             if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
+                wanted = f"{least} or more" if getattr(self, name) < least else "a finite number"
+                raise ValueError(f"--{name.replace('_', '-')} must be {wanted}, got {getattr(self, name)}")
+        if self.seed > MOST_SEED:
+            raise ValueError(f"--seed must be {MOST_SEED:,} or less, got {self.seed}")
         if self.image_size and self.image_size < 16:
             raise ValueError(f"--image-size {self.image_size} is too small; give 16 or more, or auto for a side that suits the pictures")
         if self.resize**2 > self.max_pixels:
@@ -177,6 +180,7 @@ class Recipe:
         return values
 
 
+MOST_SEED = 2**31 - 1
 LEAST = {
     "restarts": 1,
     "fit_sample": 2,

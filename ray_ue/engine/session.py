@@ -30,6 +30,15 @@ STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
 RETRIES = 10  # of a call whose process died: more often that is no accident, but a lack of memory
 
 
+def join_cluster() -> None:
+    """Join the cluster of this job or of RAY_ADDRESS; a `ValueError` for an address that is none."""
+    try:
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        address, reason = os.environ.get("RAY_ADDRESS", "auto"), " ".join(str(error).split())[:160]
+        raise ValueError(f"no Ray cluster could be joined at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS") from error
+
+
 @contextmanager
 def session(*, part: float = 1.0) -> Iterator[Machines]:
     """Join the Ray cluster that RAY_ADDRESS names or this job runs on, else start a local one and stop it afterwards.
@@ -47,7 +56,7 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
             say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
             if joining:
                 refuse_silent_address()
-                ray.init(logging_level=logging.WARNING, log_to_driver=False)
+                join_cluster()
             else:
                 with starting(temporary_root() / "ray"):
                     start_local(cores)

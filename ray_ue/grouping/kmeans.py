@@ -67,7 +67,7 @@ class KMeans:
             self.k,
             niter=self.iterations,
             nredo=self.restarts,
-            seed=self.seed + 1,
+            seed=(self.seed + 1) % 2**31,  # faiss takes no more
             init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
             max_points_per_centroid=len(centred),  # all of them
             min_points_per_centroid=1,

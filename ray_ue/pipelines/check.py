@@ -6,7 +6,9 @@ from pathlib import Path
 from ray_ue.config.grid import EVERYDAY, Grid, split_list
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.pipelines import evaluate
+from ray_ue.pipelines.planning import count
 from ray_ue.pipelines.values import address
+from ray_ue.progress import counted
 from ray_ue.results.evaluation import Headline, headline, summary
 from ray_ue.results.tables import RESULTS
 from ray_ue.results.text import format_percent
@@ -16,6 +18,7 @@ from ray_ue.storage.artifacts import Folder
 AFTER = ".check"  # after a copy's name: the folder of the check
 QUICK = Grid(quick=True).settled()
 HELD_OUT = 0.25  # of the images that are looked at
+FEWEST = 40  # images of a collection
 LEAST, MOST = 80, 1500  # images; the most take some minutes on two cores
 STRONG, WEAK, NOTHING = 0.3, 0.6, 0.9  # of what clean images teach
 
@@ -29,6 +32,8 @@ def plan(copy: str, *, clean: str, results: str, images: int, format: str, resou
     held_out = round(HELD_OUT * images)
     grid = replace(QUICK, train_rows=images - held_out, test_rows=held_out)
     job = evaluate.plan((uri,), clean=clean, test=clean, results=results or uri + AFTER, grid=grid, format=format, resources=resources)
+    if (rows := count(job.source(job.clean), job.source(job.clean).shards())[0]) < FEWEST:
+        raise ValueError(f"{uri} has {counted(rows, 'image')}, too few to train an exploiter and to test it; check needs {FEWEST} or more")
     return replace(job, held_out=HELD_OUT, pictured=())
 
 

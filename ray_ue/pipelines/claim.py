@@ -69,10 +69,8 @@ def refuse_foreign(job: Job) -> None:
     if not job.output.names() and (job.anew or not has_grown(job.work)):
         return
     if not job.work.exists(CLAIM):
-        raise ValueError(
-            f"{job.output.uri} is not empty, and {job.work.uri} does not lie beside it: put that folder back if ray-ue wrote this copy, "
-            "or name a new folder"
-        )
+        what = f"{job.work.path(CLAIM)} is not there" if job.work.names() else f"{job.work.uri} does not lie beside it"
+        raise ValueError(f"{job.output.uri} is not empty, and {what}: put that back if ray-ue wrote this copy, or name a new folder")
     before, now = job.work.read_json(CLAIM), claim_of(job)
     newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
     changed = list_differences(newer | before["recipe"], now["recipe"])

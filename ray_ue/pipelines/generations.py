@@ -6,6 +6,7 @@ from functools import cached_property
 
 from ray_ue.config.job import Job
 from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.engine.errors import PUT_BACK
 from ray_ue.images.broken import FOR_HEIF
 from ray_ue.images.codec import heif_reader
 from ray_ue.sources import Source
@@ -13,7 +14,8 @@ from ray_ue.sources.files import images_among
 from ray_ue.sources.image_files import EXTENSIONS, HEIF_SUFFIXES, kind_of_name, suffix_of
 from ray_ue.sources.listing import File, load_listing
 from ray_ue.sources.naming import printable, safe
-from ray_ue.stages.protect.damage import Part, all_written
+from ray_ue.stages.protect.craft import BANK
+from ray_ue.stages.protect.damage import Part, all_written, refuse_lost_ledger
 from ray_ue.stages.protect.ledger import live
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 
@@ -104,6 +106,14 @@ class History:
         ]
         out = {key for table in lines for key in table.filter(table["reason"].is_valid())["key"].to_pylist()}
         return tuple(sorted(out.difference(key for key, _ in self.published())))
+
+    def refuse_lost_files(self) -> None:
+        """A `ValueError` where the patterns of a generation, or a part of its ledger, were removed from the private folder."""
+        for part in self.parts():
+            folder = part.exported.folder
+            refuse_lost_ledger(part, sum(len(folder.read_table(f"ledger/{name}", columns=("id",))) for name in folder.names("ledger")))
+            if not part.poison.folder.exists(BANK):
+                raise ValueError(f"{part.poison.folder.path(BANK)} is not there any more; {PUT_BACK}")
 
     def unread(self) -> tuple[str, ...]:
         """The formats of the source that could not be read when the copy was begun."""

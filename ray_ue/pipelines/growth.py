@@ -10,11 +10,13 @@ from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
 from ray_ue.pipelines.generations import Changes, Generation, History, changes, has_images, joined, names_in_copy, narrowed, unread
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
+from ray_ue.pipelines.standing import WAITING
 from ray_ue.progress import counted, say
 from ray_ue.sources.listing import Shard, load_listing
 from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.damage import VerifyError
 from ray_ue.stages.protect.index import labels_of
+from ray_ue.stages.protect.rejected import NoneUsable
 from ray_ue.stages.protect.verify import verify
 from ray_ue.storage.artifacts import Artifact
 
@@ -45,10 +47,16 @@ def join(run: Run, before: History, fresh: tuple[str, ...], *, until: str) -> di
     """Protect the files that are new or have changed, if there is an image among them; else give what is there."""
     source = narrowed(run.source, fresh, history=before)
     if not has_images(source, fresh):
+        if fresh:
+            say(f"  waiting  {counted(len(fresh), 'file')} beside the images new or changed: {WAITING}")
         return before.chains[-1]
     say(f"     join  {counted(len(fresh), 'file')} new or changed; the other pictures stay as they are")
     recipe = replace(run.recipe, seed=run.recipe.seed + len(before.chains))  # patterns of its own are not those of the first images
-    return collect(join_stages(replace(run, source=source, recipe=recipe), first=before.chains[0]), until=until)
+    try:
+        return collect(join_stages(replace(run, source=source, recipe=recipe), first=before.chains[0]), until=until)
+    except NoneUsable as error:
+        say(f"  warning  {error}")
+        return before.chains[-1]
 
 
 def verify_stages(job: Job) -> dict[str, Artifact]:

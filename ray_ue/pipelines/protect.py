@@ -14,7 +14,7 @@ from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, refuse_private, size_before, work_of
 from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
-from ray_ue.pipelines.standing import copied_twice
+from ray_ue.pipelines.standing import copied_twice, moved
 from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
@@ -140,7 +140,7 @@ def check_before(job: Job, *, until: str) -> None:
         check_room(estimate(job.source, recipe=job.recipe), output=job.output)
     if job.recipe.image_format == "jpeg":
         say(f"  warning  {JPEG}")
-    if warning := copied_twice(job):
+    for warning in filter(None, (copied_twice(job), moved(job))):
         say(f"  warning  {warning}")
     if reaches(until, "export"):
         job.output.check_writable()

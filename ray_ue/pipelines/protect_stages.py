@@ -36,7 +36,7 @@ def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     if needs.embeds:
         vectors = embed(run, index=indexed, weights=weights)
     if vectors is None or recipe.embeddings:
-        refuse_unreadable(views, most=recipe.max_rejected)
+        refuse_unreadable(run, views)
     embedded = {} if vectors is None else {"embed": vectors}
     yield "embed", embedded
     if vectors is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 
+WAITING = "they come with the next picture that joins"
 COPIED = "{} is a protected copy: a second change adds to the first; protect the originals instead"
 
 
@@ -30,15 +31,25 @@ def copied_twice(job: Job) -> str:
     return COPIED.format(job.source.address) if is_copy(job.source.address) else ""
 
 
+def moved(job: Job) -> str:
+    """A warning where a copy was made from another source, else nothing: it may have been moved, or be another collection."""
+    before = job.work.read_json(CLAIM)["source"] if job.work.exists(CLAIM) and not job.anew else job.source.address
+    if before == job.source.address:
+        return ""
+    return f"the copy was made from {before}, and goes on from {job.source.address}: files of the same names replace those that are there"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
 
+    `waiting` are the new files if no image is among them: they come with the next one that joins.
     `lost` are those of the latter whose originals are gone, so that nothing can write them again; `foreign` are images that lie in the
     copy and that no run has written.
     """
 
     fresh: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
@@ -48,23 +59,32 @@ class Standing:
     def of(cls, job: Job) -> "Standing":
         if job.anew or not job.work.exists(CLAIM):
             return cls()
-        from ray_ue.pipelines.generations import History, changes, strangers  # imports Ray, which a plan without a copy does not need
+        # imports Ray, which a plan without a copy does not need
+        from ray_ue.pipelines.generations import History, changes, has_images, strangers
 
         history = History.of(job)
         if not history.generations:
             return cls()
+        history.refuse_lost_files()
         changed = changes(job.source, history)
         gone, fresh = (tuple(map(printable, names)) for names in (changed.gone, changed.fresh))
         replaced = {*fresh, *(gone if job.prune else ())}
         broken = [line for line in damaged(job, history) if line["key"] not in replaced] if job.output.local else []
         lost = tuple(line["name"] for line in broken if line["key"] in gone)
         foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
-        return cls(fresh=fresh, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost, foreign=foreign)
+        waiting = tuple(printable(name) for name in changed.fresh if not has_images(job.source, [name]))
+        if len(waiting) < len(fresh):
+            waiting = ()  # they come with the pictures that join
+        return cls(fresh=fresh, waiting=waiting, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost, foreign=foreign)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
-        lines = {"warning": warning} if (warning := copied_twice(job)) else {}
-        if self.fresh:
+        lines = {"warning": "; ".join(told)} if (told := [text for text in (copied_twice(job), moved(job)) if text]) else {}
+        if self.waiting:
+            lines["waiting"] = (
+                f"{counted(len(self.waiting), 'file')} beside the images new or changed ({some(group(self.waiting))}): {WAITING}"
+            )
+        elif self.fresh:
             lines["join"] = f"{counted(len(self.fresh), 'file')} new or changed ({some(group(self.fresh))})"
         if self.gone:
             fate = "to be removed from the copy" if job.prune else "kept in the copy, --prune removes what is gone"

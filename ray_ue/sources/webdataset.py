@@ -18,6 +18,7 @@ from ray_ue.sources.storage import Stream
 from ray_ue.sources.target import Target
 
 ROWS = ("image", "lost")
+LOOKED_INTO = 8  # shards, for what they hold besides images
 
 
 @final
@@ -33,9 +34,11 @@ class WebDataset(Packed):
         return []
 
     def unchanged(self) -> list[str]:
-        first = next(shard for shard in self.shards() if not shard.files)
-        with self.place.open(first.path) as file:
-            return sorted({suffix_of(m.info.name) or m.info.name for m in members(file, shard=first.path) if m.role == "other"})
+        found: set[str] = set()
+        for shard in [shard for shard in self.shards() if not shard.files][:LOOKED_INTO]:
+            with self.place.open(shard.path) as file:
+                found |= {suffix_of(m.info.name) or m.info.name for m in members(file, shard=shard.path) if m.role == "other"}
+        return sorted(found)
 
     def pack_rows(self, shard: Shard) -> pa.Table:
         with self.place.open(shard.path) as file:

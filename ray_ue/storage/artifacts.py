@@ -23,6 +23,7 @@ from ray_ue.storage.cache import fetched
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"  # what a run holds while it writes a folder
+RESTORE = "put it back as it was, or remove what it belongs to and start over"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,10 @@ class Folder:
         self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
     def read_json(self, name: str) -> dict:
-        return json.loads(self.read(name))
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise ValueError(f"{self.path(name)} is damaged ({error}); {RESTORE}") from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         with self.writing(name) as file:
@@ -122,7 +126,10 @@ class Folder:
 
     def read_table(self, name: str, *, columns: tuple[str, ...] = ()) -> pa.Table:
         with self.reading(name) as file:
-            return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
+            try:
+                return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"{self.path(name)} is damaged ({error}); {RESTORE}") from error
 
     def fetch(self, name: str) -> Path:
         """A local file with the content of `name`: itself when local, else a copy in the machine's cache of downloads."""

@@ -36,10 +36,12 @@ WRONG = {
         "with commas, not with semicolons: rounds=3,batch=4",
     ),
     "setting without a value": (["protect", "{photos}", "{out}", "--method", "em", "--settings", "rounds"], "write NAME=VALUE"),
+    "large seed": (["protect", "{photos}", "{out}", "--seed", "3000000000"], "--seed must be 2,147,483,647 or less, got 3000000000"),
+    "endless rate": (["protect", "{photos}", "{out}", "--learning-rate", "inf"], "--learning-rate must be a finite number, got inf"),
     "negative seed": (["protect", "{photos}", "{out}", "--seed", "-1"], "--seed must be 0 or more, got -1"),
     "no number of a rate": (
         ["protect", "{photos}", "{out}", "--method", "uc", "--learning-rate", "nan"],
-        "--learning-rate must be 0 or more",
+        "--learning-rate must be a finite number, got nan",
     ),
     "inside through a link": (["protect", "{photos}", "{link}/out"], "overlap: one contains the other"),
     "below a file": (["protect", "{photos}/captions.txt/x", "{out}"], "there is no .*captions.txt/x"),
@@ -109,7 +111,7 @@ WRONG = {
     "workers": (["protect", "{photos}", "{out}", "--workers", "many"], "--workers is a number"),
     "foreign output": (
         ["protect", "{photos}", "{foreign}"],
-        r"is not empty, and .*\.ray-ue does not lie beside it: put that folder back",
+        r"is not empty, and .*\.ray-ue does not lie beside it: put that back",
     ),
     "inside": (["protect", "{photos}", "{photos}/out"], "overlap: one contains the other"),
     "same": (["protect", "{photos}", "{photos}"], "overlap: one contains the other"),

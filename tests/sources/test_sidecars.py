@@ -199,4 +199,4 @@ def test_what_packed_files_hold_besides_images_is_told(tmp_path: Path) -> None:
             tar.addfile(info, io.BytesIO(data))
     source = open_source(str(tmp_path / "b.tar"))
     assert source.unchanged() == [".cls", ".json", ".mp4"]
-    assert "besides images goes with them, unread (in the first: .cls, .json, .mp4)" in beside_lines(source)["packed"]
+    assert "besides images goes with them, unread (in the first files: .cls, .json, .mp4)" in beside_lines(source)["packed"]

@@ -29,6 +29,7 @@ from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import SlotOf
 
+BANK = "bank.safetensors"
 VERSION = 5
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
@@ -58,7 +59,7 @@ def build(run: Run, views: Artifact, folders: Mapping[str, object], folder: Fold
         raise ValueError(f"--workers {count} is too many: {table.rows:,} images make {table.pools} pool(s) for one worker each at least")
     state, facts = run_loop(run, folder, name="craft", loop=craft_loop, arguments={"recipe": recipe, "folder": folder, **folders})
     poison = needs.method.poison(state, deltas=table, budget=recipe.levels())
-    with folder.writing("bank.safetensors") as file:
+    with folder.writing(BANK) as file:
         poison.save(Path(file.name))  # a draft, which becomes the file when the block ends well
     rows = views.facts["rows"]
     return facts | {
@@ -134,7 +135,7 @@ def craft_loop(
 
 
 def open_poison(folder: Folder) -> Poison:
-    return open_poison_file(folder.fetch("bank.safetensors"))
+    return open_poison_file(folder.fetch(BANK))
 
 
 def open_slots(poison: Artifact, *, groups: Artifact, views: Artifact) -> SlotOf:

@@ -65,6 +65,15 @@ class Names:
             raise VerifyError(self.text(what))
 
 
+def refuse_lost_ledger(part: Part, lines: int) -> None:
+    """A `VerifyError` where an export's ledger has not as many lines as its index has rows."""
+    if lines != (rows := part.index.facts["rows"]):
+        raise VerifyError(
+            f"the source has {rows:,} images, the ledger accounts for {lines:,}: a part of {part.exported.folder.uri} was deleted; "
+            "remove that folder, and ray-ue protect writes the copy again with the same patterns"
+        )
+
+
 def all_written(parts: Sequence[Part]) -> Damage:
     """The names of all that the copy should hold."""
     whole = Wrong()

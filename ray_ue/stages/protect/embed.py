@@ -36,7 +36,8 @@ def embed(run: Run, *, index: Artifact, weights: dict[str, Artifact]) -> Artifac
     """
     fields, inputs = run.recipe.values(FIELDS), {"index": index, **weights}
     embedded = stage(run, "embed", version=VERSION, fields=fields, inputs=inputs, build=lambda folder: build(run, index, weights, folder))
-    refuse_too_many(embedded.facts["rejected"], index.facts["rows"], run.recipe.max_rejected, embedded.folder)
+    rejected, rows = embedded.facts["rejected"], index.facts["rows"]
+    refuse_too_many(rejected, rows, run.recipe.max_rejected, embedded.folder, published=len(run.source.published))
     return embedded
 
 
@@ -61,7 +62,7 @@ def build(run: Run, index: Artifact, weights: dict[str, Artifact], folder: Folde
     for result in stream(items, read=reader, work=Embedder, arguments=arguments, cpus=cpus, gpus=share, actors=actors):
         progress.add(result["rows"], rejected=result["rejected"])
         if progress.rejected > run.recipe.max_rejected * progress.total:
-            refuse_too_many(progress.rejected, progress.total, run.recipe.max_rejected, folder)
+            refuse_too_many(progress.rejected, progress.total, run.recipe.max_rejected, folder, published=len(run.source.published))
     progress.close()
     return gather_rejected(folder) | {"rows": index.facts["rows"], "device": "gpu" if share else "cpu"}
 

@@ -50,17 +50,31 @@ def allowed(rows: int, most: float) -> float:
     return max(most * rows, min(FLOOR, rows // 2 - 1)) if most else 0
 
 
-def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder) -> None:
-    """Fail when more rows than `allowed` cannot be used, naming the first of them and what to do."""
+class NoneUsable(ValueError):
+    """No image of those that are to join a copy can be used: it stays as it is."""
+
+
+def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder, *, published: int = 0) -> None:
+    """Fail when more rows than `allowed` cannot be used, naming the first of them and what to do.
+
+    `published` images are in the copy already that these rows join: the fraction is of all of them.
+    """
+    if published and rejected == rows:
+        raise NoneUsable(f"none of the new images can be used ({named(folder)}; the copy stays as it is")
+    rows += published
     if rejected <= allowed(rows, most) and rejected < rows:
         return
+    raise ValueError(
+        f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named(folder)}; "
+        f"--max-rejected {min(1.0, rejected / rows + 0.01):.2f} leaves them out"
+    )
+
+
+def named(folder: Folder) -> str:
+    """The first rejected images with their reasons, what to do, and where all are listed; writes that list."""
     table = pa.concat_tables([SCHEMA.empty_table(), *(part.cast(SCHEMA) for part in read_rejected(folder))])
     write_list(folder, table)
     lines = table.to_pylist()
-    named = "; ".join(f"{line['key']}: {line['reason']}" for line in lines[:SHOWN])
-    remedies = sorted({remedy(line["reason"]) for line in lines})
-    raise ValueError(
-        f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows "
-        f"({named}{'; …' if len(lines) > SHOWN else ''}); {'; '.join(remedies)}; all are listed in {folder.path(LIST)}; "
-        f"--max-rejected {min(1.0, rejected / rows + 0.01):.2f} leaves them out"
-    )
+    first = "; ".join(f"{line['key']}: {line['reason']}" for line in lines[:SHOWN])
+    advice = "; ".join(sorted({remedy(line["reason"]) for line in lines}))
+    return f"{first}{'; …' if len(lines) > SHOWN else ''}); {advice}; all are listed in {folder.path(LIST)}"

@@ -27,13 +27,14 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     view = PlainView(canvas=canvas, limits=run.recipe.limits())
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if not read:
-        refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder)
+        refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder, published=len(run.source.published))
     if read < 2 and requirements_of(run.recipe).per != "image":
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
         raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}
 
 
-def refuse_unreadable(sampled: Artifact, *, most: float) -> None:
+def refuse_unreadable(run: Run, sampled: Artifact) -> None:
     """Where no embedding looks at every row, the sample is the first that does."""
-    refuse_too_many(sampled.facts["asked"] - sampled.facts["rows"], sampled.facts["asked"], most, sampled.folder)
+    rejected, asked = sampled.facts["asked"] - sampled.facts["rows"], sampled.facts["asked"]
+    refuse_too_many(rejected, asked, run.recipe.max_rejected, sampled.folder, published=len(run.source.published))

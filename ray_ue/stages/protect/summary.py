@@ -97,7 +97,8 @@ def unchanged_line(source: Source) -> str:
     if not (kinds := source.unchanged()):
         return ""
     shown = ", ".join(map(printable, kinds[:KINDS])) + (", …" if len(kinds) > KINDS else "")
-    return f"what packed files hold besides images goes with them, unread (in the first: {shown}): make sure that no picture is among it"
+    told = f"what packed files hold besides images goes with them, unread (in the first files: {shown})"
+    return f"{told}: make sure that no picture is among it"
 
 
 def linked_line(source: Source) -> str:

@@ -15,7 +15,7 @@ from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
-from ray_ue.stages.protect.damage import TAKE_OUT, Names, Part, VerifyError, Wrong, all_written, shard_of
+from ray_ue.stages.protect.damage import TAKE_OUT, Names, Part, VerifyError, Wrong, all_written, refuse_lost_ledger, shard_of
 from ray_ue.stages.protect.index import listed_source
 from ray_ue.stages.protect.ledger import largest_of, ledger_name, live
 from ray_ue.stages.protect.locations import SHOWN, Locations
@@ -150,12 +150,7 @@ def match(part: Part, places: Locations) -> tuple[list[tuple[int, int, np.ndarra
         doubled.add(twice)
         tasks += [(shard, begin, positions[begin : begin + PART]) for begin in range(0, len(positions), PART)]
     doubled.refuse("written under a name that another one has")
-    if total != part.index.facts["rows"]:
-        folder = part.exported.folder.uri
-        raise VerifyError(
-            f"the source has {part.index.facts['rows']:,} images, the ledger accounts for {total:,}: a part of {folder} was deleted; "
-            "remove that folder, and ray-ue protect writes the copy again with the same patterns"
-        )
+    refuse_lost_ledger(part, total)
     return tasks, missing
 
 
