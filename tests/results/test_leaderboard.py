@@ -142,3 +142,13 @@ def test_what_was_tried_and_taught_nothing_is_not_called_missing(tmp_path: Path)
     weak = evaluated(tmp_path / "weak", taught=0.1)
     with pytest.raises(ValueError, match=r"jitter, none, rrc are not comparable, because clean images do not teach .*; train its"):
         add((str(weak),), board=str(tmp_path / "board"), data_set="")
+
+
+def test_our_own_board_stands_with_five_seeds_and_all_controls() -> None:
+    """The board that the repository carries, as a page quotes it (docs/howto/evaluate.md)."""
+    lines = LEADERBOARD.read(Folder.at(str(Path(__file__).parents[2] / "docs/leaderboard"))).to_pylist()
+    assert {line["data_set"] for line in lines} == {"photos10", "cifar10"}
+    assert len(lines) == 24
+    assert all(line["seeds"] >= 5 for line in lines)
+    assert all(0 < line[name] for line in lines for name in ("noise_kept", "pattern_kept", "clean"))
+    assert {"none", "rrc", "jitter"} <= set(lines[0]["defenses"].split(","))
