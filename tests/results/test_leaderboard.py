@@ -150,5 +150,5 @@ def test_our_own_board_stands_with_five_seeds_and_all_controls() -> None:
     assert {line["data_set"] for line in lines} == {"photos10", "cifar10"}
     assert len(lines) == 24
     assert all(line["seeds"] >= 5 for line in lines)
-    assert all(0 < line[name] for line in lines for name in ("noise_kept", "pattern_kept", "clean"))
+    assert all(line[name] > 0 for line in lines for name in ("noise_kept", "pattern_kept", "clean"))
     assert {"none", "rrc", "jitter"} <= set(lines[0]["defenses"].split(","))
