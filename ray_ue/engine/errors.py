@@ -12,8 +12,8 @@ DEATHS = {
     "WorkerCrashedError": "the process of the same piece of work died again and again, most likely because memory did not suffice",
     "ActorDiedError": "a worker died again and again, most likely because memory did not suffice",
 }
-# A file of a stage in a private folder or a run folder, and what to do where somebody has removed it.
-PRIVATE_FILE = re.compile(r"[^\s'\"]+/[a-z]+-[0-9a-f]{16}/[^\s'\"]+")
+# A file of a stage in the private folder of a copy, and what to do where somebody has removed it.
+PRIVATE_FILE = re.compile(r"\.ray-ue/[a-z]+-[0-9a-f]{16}/")
 PUT_BACK = "put it back, or remove the copy and its private folder and protect the source again"
 SHORT_OF_MEMORY = "due to the node running low on memory"  # in what Ray says of workers that it killed, whatever the error's type
 LESS_MEMORY = (
@@ -66,8 +66,8 @@ def _as_user_error(error: BaseException) -> ValueError | None:
     text = str(error)
     if isinstance(error, ValueError):
         return error
-    if isinstance(error, FileNotFoundError) and (lost := PRIVATE_FILE.search(f"{error.filename or ''} {text}")):
-        return ValueError(f"{lost[0]} is not there any more; {PUT_BACK}")
+    if isinstance(error, FileNotFoundError) and PRIVATE_FILE.search(str(error.filename or "")):
+        return ValueError(f"{error.filename} is not there any more; {PUT_BACK}")
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return ValueError(f"{error.strerror}: {error.filename or 'while writing'}; {CONTINUES}")
     if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):

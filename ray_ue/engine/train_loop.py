@@ -1,6 +1,5 @@
 """A resumable training loop under Ray Train: workers, checkpoints and live progress, for any loop that yields steps."""
 
-import json
 import os
 import signal
 import threading
@@ -199,7 +198,7 @@ def show_progress(folder: Folder, *, name: str, steps: int, before: int) -> Iter
         while not stop.wait(0.5):
             try:
                 live = folder.read_json("live.json")
-            except (OSError, json.JSONDecodeError):
+            except (OSError, ValueError):
                 continue
             progress.total = int(live["steps"])
             progress.add(max(0, int(live["step"]) - progress.done), note=f"loss {live['loss']:.4g}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ray_ue.config import victims
-from ray_ue.config.grid import Grid, GridCell, grid_cells
+from ray_ue.config.grid import AUTO, Grid, GridCell, grid_cells
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
-from ray_ue.engine.environment import prepare
+from ray_ue.engine.environment import joins_a_cluster, prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM, is_copy, work_of
 from ray_ue.pipelines.pace import device_here
@@ -22,6 +22,7 @@ from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder
 from ray_ue.storage.locks import alone
 
+JOINED = ": best and twice the epochs if the cluster has GPUs"
 AFTER = ".evaluation"  # after a copy's name: the run folder, where nothing else is asked for
 
 
@@ -135,7 +136,8 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
     from ray_ue.pipelines.placement import describe_machines, described_cluster, evaluate_placement
 
     machines = described_cluster(nodes) if nodes else None
-    job = job.trained_on(gpus=machines.gpus if machines else device_here(job.resources)[1])
+    if machines or not joins_a_cluster():  # what a cluster has that is joined is known when it is joined
+        job = job.trained_on(gpus=machines.gpus if machines else device_here(job.resources)[1])
     grid = job.grid
     relabels = grid.relabel_names(classes=10)
     patterned = [number for number, copy in enumerate(job.copies) if has_groups(copy)]
@@ -143,6 +145,7 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
     sizes = (len(grid.victim_names()), len(relabels), len(grid.defense_names()), grid.seeds)
     schedule = grid.schedule()
     rates = ", ".join(f"{victim} at rate {grid.schedule_for(victim).lr:g}" for victim in grid.victim_names())
+    training = f"{AUTO}{JOINED}" if grid.training == AUTO else grid.training
     protected = sum(place.data == "protected" for place in cells)
     lines = [
         f"copies     {', '.join(copy.uri for copy in job.copies)}",
@@ -151,7 +154,7 @@ def describe(job: EvaluationJob, *, nodes: str = "") -> str:
         f"results    {job.home.uri}",
         f"grid       {sizes[0]} victims x {sizes[1]} relabels x {sizes[2]} defenses x {sizes[3]} seeds = {prod(sizes)} cells per copy",
         f"           {protected} protected, {len(cells) - protected} controls (one source and budget: all but random patterns shared)",
-        f"victims    {rates}; {schedule.epochs} epochs, batch {schedule.batch} (training {grid.training})",
+        f"victims    {rates}; {schedule.epochs} epochs, batch {schedule.batch} (training {training})",
         f"relabels   {', '.join(relabels)}{' (auto, for ten classes)' if grid.relabels.strip() == 'auto' else ''}",
         f"defenses   {', '.join(grid.defense_names())}",
         f"time       {time_line(job, cells)}",

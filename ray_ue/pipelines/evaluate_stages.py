@@ -14,12 +14,11 @@ from ray_ue.stages.evaluate.cells import lay_out, row_of, train_cells
 from ray_ue.stages.evaluate.copies import ProtectedCopy, has_patterns
 from ray_ue.stages.evaluate.data import EvaluationData, prepare
 from ray_ue.stages.evaluate.figures import draw_figures, measure_lpips
-from ray_ue.stages.evaluate.job import EvaluationJob
+from ray_ue.stages.evaluate.job import REQUEST, EvaluationJob
 from ray_ue.stages.evaluate.labels import classes_of, cluster_agreement, exploiter_labels, known_labels
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.version import ARTIFACT_PACKAGES, installed_versions
 
-REQUEST = "run.json"
 LIMITS = [
     "Only the victims, labels and defenses of this grid were tried: an exploiter may find better ones.",
     "Protection is not retroactive: whoever has the clean images can use them.",

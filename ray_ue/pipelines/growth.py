@@ -46,6 +46,7 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
 def join(run: Run, before: History, fresh: tuple[str, ...], *, until: str) -> dict[str, Artifact]:
     """Protect the files that are new or have changed, if there is an image among them; else give what is there."""
     source = narrowed(run.source, fresh, history=before)
+    source = replace(source, unread=unread(source))
     if not has_images(source, fresh):
         if fresh:
             say(f"  waiting  {counted(len(fresh), 'file')} beside the images new or changed: {WAITING}")

@@ -157,11 +157,12 @@ def refuse_strange(job: Job) -> None:
 
 def refuse_rejected(recipe: Recipe, found: Look) -> None:
     """Refuse more unusable images than `max_rejected` allows."""
-    count = len(found.unusable)
+    unusable = [(key, reason) for key, reason in found.unusable if key not in set(found.standing.rejected)]
+    count = len(unusable)
     if count > allowed(found.rows, recipe.max_rejected) or count == found.rows:
         raise ValueError(
             f"{count:,} of {found.rows:,} images cannot be used, more than --max-rejected {recipe.max_rejected:g} allows "
-            f"({named_some(found.unusable)}); {'; '.join(sorted({remedy(reason) for _, reason in found.unusable}))}"
+            f"({named_some(unusable)}); {'; '.join(sorted({remedy(reason) for _, reason in unusable}))}"
         )
 
 

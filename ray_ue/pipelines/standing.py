@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 
+SAME_NAMES = "a file of the same name and another size replaces the one that is there, one of the same size counts as the same"
 WAITING = "they come with the next picture that joins"
 COPIED = "{} is a protected copy: a second change adds to the first; protect the originals instead"
 
@@ -36,7 +37,7 @@ def moved(job: Job) -> str:
     before = job.work.read_json(CLAIM)["source"] if job.work.exists(CLAIM) and not job.anew else job.source.address
     if before == job.source.address:
         return ""
-    return f"the copy was made from {before}, and goes on from {job.source.address}: files of the same names replace those that are there"
+    return f"the copy was made from {before}, and goes on from {job.source.address}: {SAME_NAMES}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Standing:
 
     `waiting` are the new files if no image is among them: they come with the next one that joins.
     `lost` are those of the latter whose originals are gone, so that nothing can write them again; `foreign` are images that lie in the
-    copy and that no run has written.
+    copy and that no run has written; `rejected` are the keys of those that earlier runs have left out.
     """
 
     fresh: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Standing:
     broken: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, job: Job) -> "Standing":
@@ -72,10 +74,9 @@ class Standing:
         broken = [line for line in damaged(job, history) if line["key"] not in replaced] if job.output.local else []
         lost = tuple(line["name"] for line in broken if line["key"] in gone)
         foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
-        waiting = tuple(printable(name) for name in changed.fresh if not has_images(job.source, [name]))
-        if len(waiting) < len(fresh):
-            waiting = ()  # they come with the pictures that join
-        return cls(fresh=fresh, waiting=waiting, gone=gone, broken=tuple(line["name"] for line in broken), lost=lost, foreign=foreign)
+        waiting = () if has_images(job.source, changed.fresh) else fresh  # beside pictures they come with them
+        told = {"broken": tuple(line["name"] for line in broken), "lost": lost, "foreign": foreign, "rejected": history.rejected()}
+        return cls(fresh=fresh, waiting=waiting, gone=gone, **told)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""

@@ -1,5 +1,6 @@
 """The members of one tar file, from headers alone."""
 
+import posixpath
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ class Member:
     """`key` is the safe name, numbered `#2`, `#3`, … when repeated. A link to a file inside the tar stands for that file's data.
 
     role "image" is a row; "lost" is a row without data (a link that leads nowhere, a device), so that leaving it out is reported;
-    "hidden" is what a system or a program has put there (._a.png, __MACOSX/), and goes into no copy.
+    "hidden" is what systems and programs have put there: a Macintosh's resource forks (._a.png), and what is no image of the kind
+    that `sidecars.is_hidden` names. It goes into no copy.
     """
 
     info: tarfile.TarInfo
@@ -43,15 +45,15 @@ def members(file: Stream, *, shard: str) -> list[Member]:
         names[name] += 1
         key = name if names[name] == 1 else f"{name}#{names[name]}"
         data = _data_of(info, by_name)
-        if is_hidden(name):
-            result.append(Member(info=info, key=key, role="hidden", offset=0, size=0, head=b""))
-        elif info.isdir():
+        if info.isdir():
             result.append(Member(info=info, key=key, role="folder", offset=0, size=0, head=b""))
         elif data is None:
             result.append(Member(info=info, key=key, role="lost", offset=0, size=0, head=b""))
         else:
             head = heads.get(data.offset_data, b"")
             role = "image" if _is_image(info, data, head=head) else "other"
+            if is_hidden(name) and (role == "other" or posixpath.basename(name).startswith("._")):
+                role = "hidden"
             result.append(Member(info=info, key=key, role=role, offset=data.offset_data, size=data.size, head=head))
     return result
 

@@ -157,18 +157,18 @@ class Folder:
         return float(shutil.disk_usage(existing).free)
 
     def check_writable(self) -> None:
-        """Write and remove one small file, so that a missing right is found before long work; no folder is left that was not there."""
+        """Write and remove one small file, so that a missing right is found before long work; a folder that was not there is not left."""
         probe = f".ray-ue-probe-{secrets.token_hex(4)}"
-        made = [path for path in (Path(self.uri), *Path(self.uri).parents) if not path.exists()] if self.local else []
+        made = self.local and not Path(self.uri).exists()
         try:
             self.write(probe, b"probe")
             self.remove(probe)
         except (OSError, PermissionError) as error:
             raise ValueError(f"cannot write to {self.uri}: {error.strerror or error}; name a folder you may write to") from None
         finally:
-            with suppress(OSError):  # one that another run has written to meanwhile
-                for path in made:
-                    path.rmdir()
+            if made:
+                with suppress(OSError):  # another run has written to it meanwhile
+                    Path(self.uri).rmdir()
 
 
 def fingerprint(stage: str, *, version: int, fields: Mapping[str, object], inputs: Mapping[str, str]) -> str:

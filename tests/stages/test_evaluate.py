@@ -19,11 +19,12 @@ from conftest import CLASSES, write_classes
 from shared_work import UC, train_workers
 
 from ray_ue.config.grid import Grid, grid_cells
-from ray_ue.config.recipe import Resources
+from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.images.codec import Limits, Picture, decode, encode, resized, square_view
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.protect import protect
 from ray_ue.results.tables import RESULTS
+from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session", "one_thread")]
@@ -441,3 +442,18 @@ def test_lanes_survive_a_killed_worker_and_give_the_table_of_a_local_run(made: P
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)
         assert mine["accuracy"] == pytest.approx(other["accuracy"], abs=0.1)  # 3 of 30 test images
     assert not (there / "ray-train").exists()
+
+
+def test_a_run_folder_keeps_its_training_on_machines_of_another_kind(tmp_path: Path) -> None:
+    """The same line elsewhere continues, though `auto` stands for something else there."""
+    home = Folder.at(str(tmp_path / "run"))
+    job = EvaluationJob(
+        copies=[], clean="", test="", grid=Grid(), home=home, recipe=Recipe(), resources=Resources(), cells=home, pictured=()
+    )
+    assert job.trained_on(gpus=1).grid.training == "best"
+    assert replace(job, resources=Resources(workers="local")).trained_on(gpus=1).grid.training == "fast"
+    home.write_json("run.json", {"request": {"training": "best"}})
+    assert job.trained_on(gpus=0).grid.training == "best"
+    assert replace(job, grid=Grid(training="paper")).trained_on(gpus=0).grid.training == "paper"
+    home.write_json("run.json", {"request": {"training": "paper"}})
+    assert job.trained_on(gpus=0).grid.training == "fast"

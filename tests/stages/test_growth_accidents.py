@@ -46,7 +46,7 @@ def test_a_source_that_is_another_is_told(tmp_path: Path, capsys: pytest.Capture
     run(tmp_path, **OWN)
     write(tmp_path / "other", NAMES[:2], first=70)
     job = planned(tmp_path, "other", **OWN)
-    told = f"the copy was made from {tmp_path}/in, and goes on from {tmp_path}/other: files of the same names replace those that are there"
+    told = f"the copy was made from {tmp_path}/in, and goes on from {tmp_path}/other: a file of the same name and another size replaces"
     assert told in Standing.of(job).lines(job)["warning"]
     capsys.readouterr()
     pipeline.protect(tmp_path / "other", tmp_path / "out", resources=LOCAL, **OWN)

@@ -16,7 +16,7 @@ from conftest import image_bytes
 from growing import LABELS, LOCAL, OWN, run, write
 
 from ray_ue.config.recipe import Recipe
-from ray_ue.pipelines import generations
+from ray_ue.pipelines import generations, growth
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.evaluate import evaluate
 from ray_ue.pipelines.evaluate_stages import remove_outdated
@@ -281,6 +281,20 @@ def test_pictures_that_a_package_reads_join_once_it_is_installed(tmp_path: Path)
     second = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.png")}
     assert second.keys() - first.keys() == {"12.png", "13.png"}
     assert all(second[name] == data for name, data in first.items())
+
+
+def test_pictures_that_a_package_reads_make_another_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A join that was given up for want of the package is not taken up where it was left: its parts hold the old reasons."""
+    write(tmp_path / "in", ["cats/a.png", "cats/b.png"])
+    run(tmp_path, **OWN)
+    (tmp_path / "in/cats/c.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(growth, "join_stages", lambda run, first: seen.append(run.source.unread) or iter(()))
+    for reader in ("", "pi_heif"):
+        monkeypatch.setattr(generations, "heif_reader", lambda reader=reader: reader)
+        with pytest.raises(KeyError):  # nothing was exported
+            run(tmp_path, **OWN)
+    assert seen == [("heif",), ()]
 
 
 def test_a_copy_that_was_not_finished_is_begun_again_once_a_package_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

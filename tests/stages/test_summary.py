@@ -68,7 +68,7 @@ def test_empty_clusters_are_a_warning(tmp_path: Path) -> None:
     [(DRIFT, FEW, False), (DRIFT + 0.1, FEW, True), (DRIFT + 0.1, FEW - 1, False), (FEW_DRIFT + 0.1, FEW - 1, True)],
 )
 def test_a_collection_that_has_changed_much_should_be_made_anew(drift: float, joined: int, warns: bool, tmp_path: Path) -> None:
-    assert ("--anew" in said(tmp_path, groups=GROUPS | {"sizes": [joined - 1, 1], "drift": drift})) == warns
+    assert ("--anew" in said(tmp_path, groups=GROUPS | {"sizes": [joined - 1, 1], "drift_ratio": drift})) == warns
 
 
 @pytest.mark.parametrize(("rows", "clusters"), [(40, 2), (300, 20), (600, 60)])

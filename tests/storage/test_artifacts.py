@@ -70,7 +70,7 @@ def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
 
 
 def test_asking_whether_a_folder_can_be_written_makes_none(tmp_path: Path) -> None:
-    Folder.at(str(tmp_path / "new/below")).check_writable()
+    Folder.at(str(tmp_path / "new")).check_writable()
     assert not list(tmp_path.iterdir())
     (tmp_path / "there").mkdir()
     Folder.at(str(tmp_path / "there")).check_writable()

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ray_ue.config.grid import ORDER, Grid
+from ray_ue.config.grid import AUTO, ORDER, Grid
 from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.config.schedules import OURS
 from ray_ue.sources import Source, open_source
 from ray_ue.stages.evaluate.copies import ProtectedCopy
 from ray_ue.storage.artifacts import Folder
+
+REQUEST = "run.json"  # what was asked, in a run folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +35,11 @@ class EvaluationJob:
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def trained_on(self, *, gpus: int) -> "EvaluationJob":
-        """The same job with the way of training that suits machines with that many GPUs; work in the driver's process uses none."""
+        """The same job with the way of training that an earlier call has taken, or that suits machines with that many GPUs; work in the
+        driver's process uses none."""
+        before = self.home.read_json(REQUEST)["request"].get("training") if self.home.exists(REQUEST) else ""
+        if before in OURS and self.grid.training == AUTO:
+            return replace(self, grid=replace(self.grid, training=before))
         return replace(self, grid=self.grid.trained_on(gpus=0 if self.resources.workers == "local" else gpus))
 
     def source(self, address: str) -> Source:

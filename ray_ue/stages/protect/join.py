@@ -20,8 +20,8 @@ VERSION = 1
 
 
 def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact) -> Artifact:
-    """The groups artifact of new rows: the nearest centre of `groups`. Its fact `drift` is their mean squared distance to it, over what
-    it would be for more rows like those which the centres were made of."""
+    """The groups artifact of new rows: the nearest centre of `groups`. Its fact `drift_ratio` is their mean squared distance to it, over
+    what it would be for more rows like those which the centres were made of."""
 
     def build(folder: Folder) -> dict:
         old = open_groups(groups.folder)
@@ -75,4 +75,4 @@ def finish(folder: Folder, groups: Groups, *, drift: float) -> dict:
     save(folder, groups)
     sizes = groups.sizes().tolist()
     say(f"  cluster  {counted(sum(sizes), 'image')} joined {sum(size > 0 for size in sizes)} of {counted(len(sizes), 'group')}")
-    return {"by": "joined", "sizes": sizes, "drift": round(drift, 2)}
+    return {"by": "joined", "sizes": sizes, "drift_ratio": round(drift, 2)}

@@ -149,9 +149,9 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
             f"{empty} of {len(groups['sizes'])} clusters {'is' if empty == 1 else 'are'} empty, as too many images are (nearly) equal: "
             "a pattern that all images share is easily removed; protect a more varied collection, or each image with --per image"
         )
-    if groups.get("drift", 0) > (DRIFT if sum(groups["sizes"]) >= FEW else FEW_DRIFT):
+    if groups.get("drift_ratio", 0) > (DRIFT if sum(groups["sizes"]) >= FEW else FEW_DRIFT):
         warnings.append(
-            f"the new pictures lie {groups['drift']:.1f} times as far from the clusters as more pictures like the first ones would: "
+            f"the new pictures lie {groups['drift_ratio']:.1f} times as far from the clusters as more pictures like the first ones would: "
             "the collection has changed so much that it should be made anew (--anew)"
         )
     if (weak := facts["weak"])["count"]:
