@@ -158,8 +158,8 @@ def test_tar_odd_members(tmp_path: Path) -> None:
 
 def test_what_systems_put_into_a_tar_is_no_picture_and_goes_into_no_copy(tmp_path: Path) -> None:
     """A Macintosh's resource forks and Windows' previews may hold small copies of the clean pictures."""
-    hidden = ["._0001.jpg", "__MACOSX/._0001.jpg", "Thumbs.db", ".git/config"]
-    members = [("./0001.jpg", picture(0)), ("0001.cls", b"3"), *((name, picture(1)) for name in hidden)]
+    hidden = {"._0001.jpg": picture(1), "__MACOSX/._0001.jpg": b"\0\5\x16\7", "Thumbs.db": b"\xd0\xcf\x11\xe0", ".git/config": b"[core]"}
+    members = [("./0001.jpg", picture(0)), ("0001.cls", b"3"), *hidden.items()]
     source = open_source(str(tar(tmp_path / "in/x.tar", members)))
     found = rows(source)
     assert (found["key"].to_pylist(), found["label"].to_pylist()) == (["x.tar/0001.jpg"], [3])
