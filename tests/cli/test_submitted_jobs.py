@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 import requests
 from conftest import write_photos
-from PIL import Image
+from same_copy import assert_the_same_copy
 
 from ray_ue.cli.submit import LIMIT, describe_submission
 from ray_ue.engine.environment import LOCAL
@@ -152,25 +151,6 @@ def test_a_head_takes_no_package_above_the_limit_that_we_check(head: Head) -> No
     with suppress(requests.ConnectionError):  # it may hang up while we are sending
         assert head.ask("PUT", package, token=head.token, data=bytes(LIMIT + 1)).status_code == 413
     assert head.ask("GET", package, token=head.token).status_code == 404
-
-
-def snapshot(folder: Path) -> dict[str, Path]:
-    return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def assert_the_same_copy(one: Path, other: Path) -> None:
-    """The same files, and pixels that are equal up to a level: torch's sums differ in their last bits from process to process."""
-    first, second = snapshot(one), snapshot(other)
-    assert list(first) == list(second)
-    off = []
-    for name, path in first.items():
-        if path.suffix == ".txt":
-            assert path.read_bytes() == second[name].read_bytes()
-            continue
-        pixels = [np.asarray(Image.open(file).convert("RGB")).astype(np.int16).ravel() for file in (path, second[name])]
-        off.append(np.abs(pixels[0] - pixels[1]))
-    assert np.concatenate(off).max() <= 1
-    assert np.concatenate(off).mean() < 0.01
 
 
 def test_a_stopped_job_continues_when_the_same_line_is_submitted_again(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
