@@ -2,14 +2,9 @@
 
 import os
 import secrets
-import socket
 import sys
 
 OOM_RETRIES = 5  # of a task that Ray ends because memory runs out; Ray's own number has no end
-ANSWER = 6.0  # seconds that a cluster has to accept a connection, and to say something
-# How a client of HTTP/2 begins (RFC 9113, 3.4), and the type of the frame that a server answers with: Ray speaks gRPC, which lies above.
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-FRAME_HEAD, SETTINGS = 9, 4
 
 # A local Ray starts for one person on one machine: fast polls, few processes, and nothing that outlives it.
 LOCAL = {
@@ -45,30 +40,3 @@ def prepare() -> None:
         # Ray's ports listen on every interface: a secret of this process alone guards them, and no file is left in the home folder.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-
-def refuse_silent_address() -> None:
-    """Refuse a RAY_ADDRESS where nobody answers, or something else: Ray itself tries for minutes, and then prints its own internals."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if not host or not port.isdigit():
-        return  # auto, local, or a name that Ray looks up by itself
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
-                refuse_other_service(connection)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS") from None
-
-
-def refuse_other_service(connection: socket.socket) -> None:
-    """An `OSError` where what has accepted the connection does not speak HTTP/2, as every part of Ray does."""
-    connection.sendall(GREETING)
-    head = b""
-    while len(head) < FRAME_HEAD:
-        if not (piece := connection.recv(FRAME_HEAD - len(head))):
-            raise OSError("what listens there hangs up and is no Ray")
-        head += piece
-    if head[3] != SETTINGS:
-        raise OSError("what listens there is no Ray")

@@ -17,7 +17,8 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from ray_ue.engine.environment import joins_a_cluster, refuse_silent_address
+from ray_ue.engine.environment import joins_a_cluster
+from ray_ue.engine.joining import join_cluster
 from ray_ue.engine.machines import READER, Machines, Node
 from ray_ue.engine.session_folders import claim, discard, starting, temporary_root
 from ray_ue.engine.session_folders import sweep as sweep_sessions
@@ -28,15 +29,6 @@ from ray_ue.progress import say
 STALLED = float(os.environ.get("RAY_UE_STALLED_S", "300"))
 
 RETRIES = 10  # of a call whose process died: more often that is no accident, but a lack of memory
-
-
-def join_cluster() -> None:
-    """Join the cluster of this job or of RAY_ADDRESS; a `ValueError` for an address that is none."""
-    try:
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        address, reason = os.environ.get("RAY_ADDRESS", "auto"), " ".join(str(error).split())[:160]
-        raise ValueError(f"no Ray cluster could be joined at RAY_ADDRESS={address} ({reason}); start it, or unset RAY_ADDRESS") from error
 
 
 @contextmanager
@@ -55,7 +47,6 @@ def session(*, part: float = 1.0) -> Iterator[Machines]:
             warnings.simplefilter("ignore")
             say("      ray  " + ("joining the running Ray cluster" if joining else f"starting locally on {cores} cores"))
             if joining:
-                refuse_silent_address()
                 join_cluster()
             else:
                 with starting(temporary_root() / "ray"):

@@ -157,7 +157,8 @@ def refuse_strange(job: Job) -> None:
 
 def refuse_rejected(recipe: Recipe, found: Look) -> None:
     """Refuse more unusable images than `max_rejected` allows."""
-    unusable = [(key, reason) for key, reason in found.unusable if key not in set(found.standing.rejected)]
+    before = frozenset(found.standing.rejected)
+    unusable = [(key, reason) for key, reason in found.unusable if key not in before]
     count = len(unusable)
     if count > allowed(found.rows, recipe.max_rejected) or count == found.rows:
         raise ValueError(

@@ -8,7 +8,7 @@ import threading
 import pytest
 import ray
 
-from ray_ue.engine.environment import refuse_silent_address
+from ray_ue.engine.joining import refuse_silent_address
 
 
 @pytest.mark.parametrize(
