@@ -33,7 +33,7 @@ class ProtectArguments:
     dry_run: bool = False
     """Only print the plan, and what the run would refuse: rows, passes, disk, devices."""
     nodes: str = ""
-    """With --dry-run: nodes to plan for, as 8x32+1 (eight of 32 CPUs and a GPU) or cluster.yaml; says which stage runs where."""
+    """With --dry-run: nodes to plan for, as 8x32+1@128 (eight of 32 CPUs, a GPU and 128 GiB) or cluster.yaml: where each stage runs."""
     preview: int = 0
     """Craft on a few images only, and show this many of them before and after in OUTPUT.preview.html; no copy is written."""
 

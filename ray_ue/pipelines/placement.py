@@ -1,16 +1,18 @@
 """Where each stage of a run would work on a described Ray cluster: how many tasks, actors and workers, on what, with how many threads."""
 
 import re
+from math import inf
 from pathlib import Path
 
 import yaml
 
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.engine.machines import Machines, Node
-from ray_ue.progress import counted
+from ray_ue.images.memory import READING, WRITING
+from ray_ue.progress import counted, format_bytes
 
-KIND = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?")
-EXAMPLE = "8x32+1 (eight nodes of 32 CPUs and a GPU), 2x32+1,4x16 (of two kinds) or cluster.yaml"
+KIND = re.compile(r"(\d+)x(\d+)(?:\+(\d+))?(?:@(\d+)(?:G|GB|GiB)?)?", re.IGNORECASE)
+EXAMPLE = "8x32+1 (eight nodes of 32 CPUs and a GPU), 8x32+1@128 (with 128 GiB of memory), 2x32+1,4x16 (of two kinds) or cluster.yaml"
 MOST = 10_000  # nodes of one kind
 
 
@@ -26,13 +28,14 @@ def described_cluster(text: str) -> Machines:
 
 
 def nodes_of_text(text: str) -> tuple[Node, ...]:
-    """`COUNTxCPUS+GPUS`, several kinds divided by commas."""
+    """`COUNTxCPUS+GPUS@GIB`, several kinds divided by commas; where no memory is stated it is no limit."""
     nodes: list[Node] = []
     for part in text.replace(" ", "").split(","):
         if (found := KIND.fullmatch(part)) is None or int(found[1]) > MOST:
             raise ValueError(f"--nodes {text}: {part!r} describes no nodes; write for example {EXAMPLE}")
         count, cpus, gpus = int(found[1]), int(found[2]), int(found[3] or 0)
-        nodes += [Node(cpus=cpus, gpus=gpus, cores=cpus)] * (count if cpus else 0)
+        memory = int(found[4]) * 2**30 if found[4] else inf
+        nodes += [Node(cpus=cpus, gpus=gpus, cores=cpus, memory=memory)] * (count if cpus else 0)
     return tuple(nodes)
 
 
@@ -56,41 +59,58 @@ def described_node(path: Path, name: str, kind: dict) -> Node:
     resources = kind.get("resources") or {}
     if "CPU" not in resources:
         raise ValueError(f"--nodes {path}: the node type {name} states no CPUs; write its resources, as {{CPU: 32, GPU: 1}}")
-    return Node(cpus=int(resources["CPU"]), gpus=int(resources.get("GPU", 0)), cores=int(resources["CPU"]))
+    cpus, memory = int(resources["CPU"]), float(resources.get("memory", inf))
+    return Node(cpus=cpus, gpus=int(resources.get("GPU", 0)), cores=cpus, memory=memory)
 
 
 def describe_machines(machines: Machines) -> str:
     kinds: dict[Node, int] = {}
     for node in machines.nodes:
         kinds[node] = kinds.get(node, 0) + 1
-    each = [f"{count} of {node.cpus} CPUs and {node.gpus or 'no'} GPU{'s' if node.gpus > 1 else ''}" for node, count in kinds.items()]
-    return f"{len(machines.nodes)}: {', '.join(each)}"
+    return f"{len(machines.nodes)}: {', '.join(f'{count} of {describe_node(node)}' for node, count in kinds.items())}"
 
 
-def protect_placement(recipe: Recipe, resources: Resources, machines: Machines, *, rows: int, shards: int) -> dict[str, str]:
-    """{stage: where it runs} of a protected copy; the numbers come from the functions that the stages themselves ask."""
+def describe_node(node: Node) -> str:
+    memory = f" and {format_bytes(node.memory)}" if node.memory < inf else ""
+    return f"{node.cpus} CPUs{',' if memory else ' and'} {node.gpus or 'no'} GPU{'s' if node.gpus > 1 else ''}{memory}"
+
+
+def protect_placement(
+    recipe: Recipe, resources: Resources, machines: Machines, *, rows: int, shards: int, largest: int = 0
+) -> dict[str, str]:
+    """{stage: where it runs} of a protected copy whose largest picture has `largest` pixels; the numbers come from the functions that
+    the stages themselves ask. A `ValueError` if no node has the memory for it."""
     from ray_ue.methods.requirements import requirements_of
     from ray_ue.stages.protect.craft import fitting_resources
     from ray_ue.stages.protect.fit_clusters import fits_here
+    from ray_ue.stages.protect.memory import share_out
 
     needs, part = requirements_of(recipe), machines.part(resources.part)
     chunks = max(1, shards)
     actors, share = part.encoder(resources)
-    lines = {"index": tasks_line(part, min(chunks, part.slots()), threads=1)}
-    lines["sample"] = tasks_line(part, tasks := min(chunks, part.slots()), threads=part.threads(resources, tasks=tasks))
+    notes: list[str] = []
+
+    def pictures(tasks: int, per_pixel: int) -> tuple[int, int]:
+        limits = recipe.limits()
+        return share_out(part, resources, tasks=tasks, per_pixel=per_pixel, limits=limits, largest=lambda: largest, tell=notes.append)
+
+    lines = {"index": tasks_line(part, min(chunks, part.slots()), 1)}
+    lines["sample"] = tasks_line(part, *pictures(chunks, READING))
     if needs.surrogate and recipe.surrogate.startswith("ssl:"):
         lines["surrogate"] = workers_line(part, resources)
     if needs.embeds:
-        threads = part.hosts().threads(resources, tasks=actors)
+        decoders = max(2, part.hosts().threads(resources, tasks=actors))
+        together, _ = pictures(actors * decoders, READING)
+        threads = max(1, min(decoders, together // max(1, actors)))
         each = f"{counted(threads, 'thread')} each that decode"
         lines["embed"] = f"up to {counted(actors, 'actor')} {on(part, share)}, {each}, beside {actors + 1} readers"
     if needs.embeds or recipe.embeddings:
         fit = "in the driver" if fits_here(min(rows, recipe.fit_sample)) else f"in one task {on(part, float(min(1, part.gpus)))}"
-        lines["cluster"] = f"k-means {fit}; then {tasks_line(part, part.slots(), threads=1)}"
+        lines["cluster"] = f"k-means {fit}; then {tasks_line(part, part.slots(), 1)}"
     lines["craft"] = workers_line(part, fitting_resources(resources, needs, rows=rows, machines=part))
-    lines["export"] = tasks_line(part, tasks, threads=part.threads(resources, tasks=tasks))
-    lines["verify"] = tasks_line(part, part.slots(), threads=part.threads(resources, tasks=part.cores))
-    return lines
+    lines["export"] = tasks_line(part, *pictures(chunks, WRITING[recipe.image_format]))
+    lines["verify"] = tasks_line(part, *pictures(part.slots(), READING))
+    return lines | ({"memory": notes[-1]} if notes else {})
 
 
 def evaluate_placement(resources: Resources, machines: Machines, *, cells: int) -> dict[str, str]:
@@ -106,7 +126,7 @@ def evaluate_placement(resources: Resources, machines: Machines, *, cells: int) 
     }
 
 
-def tasks_line(machines: Machines, tasks: int, *, threads: int) -> str:
+def tasks_line(machines: Machines, tasks: int, threads: int) -> str:
     return f"up to {counted(tasks, 'task')} at a time on {counted(len(machines.nodes), 'node')}, {counted(threads, 'thread')} each"
 
 

@@ -113,7 +113,7 @@ def describe(job: Job, found: Look, *, nodes: str = "") -> str:
     from ray_ue.pipelines.placement import describe_machines, described_cluster, protect_placement
 
     machines, shards = described_cluster(nodes), len(job.source.shards())
-    lines = protect_placement(job.recipe, job.resources, machines, rows=plan.rows, shards=shards)
+    lines = protect_placement(job.recipe, job.resources, machines, rows=plan.rows, shards=shards, largest=plan.largest)
     return "\n".join([text, f"{'nodes':>9}  {describe_machines(machines)}", *(f"{name:>9}  {where}" for name, where in lines.items())])
 
 

@@ -51,6 +51,27 @@ def test_few_shards_share_the_cores_and_only_nodes_with_a_gpu_embed() -> None:
     assert placed["embed"].startswith("up to 2 actors with 1 GPU each on 2 nodes, 32 threads each")
 
 
+def test_memory_that_is_stated_limits_what_holds_pictures() -> None:
+    machines = described_cluster("2x8+1@8")
+    assert machines.nodes == (Node(cpus=8, gpus=1, cores=8, memory=8 * 2**30),) * 2
+    placed = protect_placement(UC, Resources(), machines, rows=1_000, shards=100, largest=96_000_000)
+    assert placed["index"].startswith("up to 16 tasks")
+    assert placed["export"] == "up to 8 tasks at a time on 2 nodes, 1 thread each"  # four of 1.8 GiB on each node
+    assert placed["embed"].startswith("up to 2 actors with 1 GPU each on 2 nodes, 4 threads each")
+    assert placed["memory"] == "8 pictures at a time: one of 96.0 megapixels needs about 1.8 GiB"
+    small = protect_placement(UC, Resources(), machines, rows=1_000, shards=100, largest=100_000)
+    assert small["export"].startswith("up to 16 tasks")
+    assert "memory" not in small
+    with pytest.raises(ValueError, match=r"96.0 megapixels needs about 1.8 GiB of memory, and no machine has that much free"):
+        protect_placement(UC, Resources(), described_cluster("4x8@1GiB"), rows=1_000, shards=100, largest=96_000_000)
+
+
+def test_a_file_may_state_the_memory_that_ray_hands_out(tmp_path: Path) -> None:
+    stated = SHIPPED.read_text().replace('{"CPU": 32, "GPU": 1}', '{"CPU": 32, "GPU": 1, "memory": 85899345920}')
+    (file := tmp_path / "cluster.yaml").write_text(stated)
+    assert {node.memory for node in described_cluster(str(file)).nodes} == {80 * 2**30}
+
+
 def test_victims_take_a_lane_for_each_share_of_a_gpu() -> None:
     assert (
         evaluate_placement(Resources(), shipped(), cells=100)["lanes"] == "8 lanes of 1 worker with 1 GPU each on 8 nodes, 32 threads each"
@@ -68,6 +89,7 @@ def test_victims_take_a_lane_for_each_share_of_a_gpu() -> None:
         ("eight", "'eight' describes no nodes; write for example 8x32+1"),
         ("2x0+1", "has no node with a CPU"),
         ("99999x1", "describes no nodes"),
+        ("2x8@much", "'2x8@much' describes no nodes"),
         ("absent.yaml", "is no file of ray up"),
     ],
 )
@@ -86,10 +108,10 @@ def test_a_file_whose_nodes_are_looked_up_in_the_cloud_is_refused(tmp_path: Path
 def test_a_dry_run_prints_where_stages_run_and_its_job_is_the_run_itself(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["protect", str(photos), str(tmp_path / "out"), "--method", "noise", "--nodes", "8x32+1", "--dry-run"]
+    words = ["protect", str(photos), str(tmp_path / "out"), "--method", "noise", "--nodes", "8x32+1@64", "--dry-run"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "    nodes  8: 8 of 32 CPUs and 1 GPU\n" in printed
+    assert "    nodes  8: 8 of 32 CPUs, 1 GPU and 64.0 GiB\n" in printed
     assert "   export  up to 1 task at a time on 8 nodes, 32 threads each\n" in printed
     assert without_planning(words) == words[:5]
     assert main(words[:-1]) == 2

@@ -17,13 +17,24 @@ PROCESS = 400 * 2**20  # of a worker, with what it imports
 LOOKED_AT, SHARDS = 64, 8  # the files whose headers are read, the largest ones, and the shards that they may lie in
 
 
+def say_memory(note: str) -> None:
+    say(f"   memory  {note}")
+
+
 def share_out(
-    machines: Machines, resources: Resources, *, tasks: int, per_pixel: int, limits: Limits, largest: Callable[[], int]
+    machines: Machines,
+    resources: Resources,
+    *,
+    tasks: int,
+    per_pixel: int,
+    limits: Limits,
+    largest: Callable[[], int],
+    tell: Callable[[str], object] = say_memory,
 ) -> tuple[int, int]:
     """(tasks at a time, threads of each) of up to `tasks` tasks: as many as fill the cores, and as can all hold the largest picture.
 
     `largest` gives its pixels; it is asked only where the memory is too small for pictures of the largest size that is allowed.
-    A `ValueError` if not even one of them fits.
+    `tell` hears where that leaves cores without work. A `ValueError` if not even one of them fits.
     """
     tasks = min(tasks, machines.slots())
     threads = machines.threads(resources, tasks=tasks)
@@ -39,7 +50,7 @@ def share_out(
             "--max-pixels"
         )
     if room < tasks * threads:
-        say(f"   memory  {room} pictures at a time: one of {pixels / 1e6:,.1f} megapixels needs about {format_bytes(need)}")
+        tell(f"{room} pictures at a time: one of {pixels / 1e6:,.1f} megapixels needs about {format_bytes(need)}")
     return min(tasks, room), min(threads, max(1, room // max(1, tasks)))
 
 
