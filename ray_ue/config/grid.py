@@ -17,6 +17,7 @@ DEFENSE_SETS = {
     "lowpass,histeq,rsk,coin,notch",
 }
 AUTO = "auto"  # the training that suits the machines: what learns most where there are GPUs, what is quick elsewhere
+SEEDS = 3
 QUICK = {
     "training": "fast",
     "defenses": "none,rrc,jitter",
@@ -46,8 +47,8 @@ class Grid:
     """Defenses of the exploiter: none, jpeg:10, cutmix, at:4, subtract:20, …; a+b applies both. Two words name sets and can be mixed
     with other names: everyday (none, jpeg:75, jpeg:90, resize:0.5, rrc, jitter, cutmix) and determined (everyday and jpeg:30, jpeg:10,
     grayscale, blur:1, highpass, picn, subtract, at:4, ueraser, orthogonal, lowpass, histeq, rsk, coin, notch)."""
-    seeds: int = 3
-    """Victims per cell, each with its own seed; mean and standard deviation are over them."""
+    seeds: int = 0
+    """Victims per cell, each with its own seed; mean and standard deviation are over them. 0 takes 3, or 2 with --quick."""
     clean_fraction: str = "0"
     """Fractions of the training rows that the exploiter has as clean images, comma-separated; 0 is none."""
     purified: str = ""
@@ -83,10 +84,10 @@ class Grid:
     images; any of these that is given another value keeps it."""
 
     def settled(self) -> "Grid":
-        """The same grid, with the values that `quick` stands for."""
+        """The same grid, with the values that `quick` stands for, and a number of seeds."""
         plain = Grid()
         values = {name: value for name, value in QUICK.items() if self.quick and getattr(self, name) == getattr(plain, name)}
-        return replace(self, **values, quick=False)  # type: ignore[arg-type]
+        return replace(self, **({"seeds": self.seeds or SEEDS} | values), quick=False)  # type: ignore[arg-type]
 
     def trained_on(self, *, gpus: float) -> "Grid":
         """The same grid, with the way of training that `auto` stands for on machines with that many GPUs."""
@@ -108,7 +109,7 @@ class Grid:
             victims.parse_victim(name).check()
         specs.check(specs.parse(self.encoder))
         self.fractions()
-        for name, least in (("seeds", 1), ("image_size", 0), ("train_rows", 0), ("test_rows", 0), ("curve_rows", 1), ("encoder_steps", 1)):
+        for name, least in (("seeds", 0), ("image_size", 0), ("train_rows", 0), ("test_rows", 0), ("curve_rows", 1), ("encoder_steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be {least} or more, got {getattr(self, name)}")
         if self.image_size and self.image_size < 16:

@@ -38,7 +38,8 @@ def test_copies_with_groups_have_random_patterns_as_a_control_too() -> None:
 
 
 def test_quick_stands_for_some_values_and_leaves_those_that_were_given() -> None:
-    assert Grid().settled() == Grid()
+    assert Grid().settled() == Grid(seeds=3)
+    assert Grid(quick=True, seeds=3).settled().seeds == 3  # also where that is what it would be without quick
     quick = Grid(quick=True).settled()
     assert (quick.image_size, quick.seeds, quick.epochs, quick.defenses) == (32, 2, 6, "none,rrc,jitter")
     assert Grid(quick=True, seeds=5, image_size=64).settled() == replace(quick, seeds=5, image_size=64)
@@ -77,7 +78,7 @@ def test_every_protected_place_has_its_controls_under_the_same_seed(grid: Grid) 
 
 
 def test_purified_folders_of_one_name_are_told_apart() -> None:
-    found = grid_cells(Grid(purified="a/out,b/out"), copies=1, relabels=("identity",))
+    found = grid_cells(Grid(purified="a/out,b/out").settled(), copies=1, relabels=("identity",))
     assert len({place.defense for place in found if place.purified >= 0}) == 2
 
 
@@ -190,7 +191,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "all clean": ({"clean_fraction": "0,1"}, "--clean-fraction is from 0 to below 1, got 1; 0.2 means that a fifth of the rows is clean"),
     "percent": ({"clean_fraction": "20"}, "from 0 to below 1, got 20"),
     "no number": ({"clean_fraction": "nan"}, "from 0 to below 1, got nan"),
-    "seeds": ({"seeds": 0}, "--seeds must be 1 or more, got 0"),
+    "seeds": ({"seeds": -1}, "--seeds must be 0 or more, got -1"),
     "train rows": ({"train_rows": -1}, "--train-rows must be 0 or more, got -1"),
     "test rows": ({"test_rows": -1}, "--test-rows must be 0 or more, got -1"),
     "curve rows": ({"curve_rows": 0}, "--curve-rows must be 1 or more, got 0"),
