@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ray_ue.config.grid import Grid
+from ray_ue.config.job import MAX_GONE
 from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.pipelines.check import MOST
 from ray_ue.pipelines.measure import Measurement
@@ -30,6 +31,9 @@ class ProtectArguments:
     """Craft again for the whole source, instead of letting new pictures join a finished copy with the patterns that are there."""
     prune: bool = False
     """Remove pictures from a finished copy that are no longer in the source."""
+    max_gone: float = MAX_GONE
+    """Largest part of a copy's files that --prune and --anew may remove; more is refused, as a wrong folder or a disk that is not there
+    looks like it."""
     dry_run: bool = False
     """Only print the plan, and what the run would refuse: rows, passes, disk, devices."""
     nodes: str = ""

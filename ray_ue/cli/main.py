@@ -113,6 +113,7 @@ def protect_source(arguments: ProtectArguments, words: Sequence[str], *, until: 
         resources=arguments.resources,
         anew=arguments.anew,
         prune=arguments.prune,
+        max_gone=arguments.max_gone,
     )
     if arguments.dry_run:
         uris = (arguments.source, arguments.output, arguments.recipe.embeddings)

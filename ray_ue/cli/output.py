@@ -23,38 +23,38 @@ PROVED = "names, labels, checksums, perturbations and the budget hold"
 def print_plan(words: Sequence[str], plan: str, *, uris: Sequence[str]) -> int:
     """Print what a command would do, and how to run it as a Ray job; `uris` are the locations that it reads and writes."""
     submission = describe_submission(words[0], words[1:], uris=tuple(uri for uri in uris if uri.strip()), folder=Path.cwd())
-    print("\n".join(part for part in (plan, submission) if part))
+    show("\n".join(part for part in (plan, submission) if part))
     return 0
 
 
 def print_evaluation(run: Folder) -> int:
     """Print the headline of every copy, and the paths of the results."""
-    print(run.read("results.md").decode().split("\n## All lines")[0].strip())
-    print(f"\npage          {run.path('report.html')}\ntable         {run.path(RESULTS.name)}")
-    print(f"keep private  {run.uri}  (it holds clean images, and the page shows some)")
+    show(run.read("results.md").decode().split("\n## All lines")[0].strip())
+    show(f"\npage          {run.path('report.html')}\ntable         {run.path(RESULTS.name)}")
+    show(f"keep private  {run.uri}  (it holds clean images, and the page shows some)")
     return 0
 
 
 def print_check(run: Folder, recipe: Recipe | None) -> int:
     """Print the verdict of a check, and the paths of the results."""
-    print("\n".join(verdict(run, recipe)))
-    print(f"\npage          {run.path('report.html')}\nkeep private  {run.uri}  (it holds clean images)")
+    show("\n".join(verdict(run, recipe)))
+    show(f"\npage          {run.path('report.html')}\nkeep private  {run.uri}  (it holds clean images)")
     return 0
 
 
 def print_measurement(run: Folder) -> int:
     """Print the correlations of a measurement, and the paths of the results."""
-    print(run.read("information.md").decode().split("\n## ")[1].partition("\n")[2].strip())
-    print(f"\nall lines     {run.path('information.md')}\npage          {run.path('report.html')}")
-    print(f"table         {run.path(INFORMATION.name)}")
+    show(run.read("information.md").decode().split("\n## ")[1].partition("\n")[2].strip())
+    show(f"\nall lines     {run.path('information.md')}\npage          {run.path('report.html')}")
+    show(f"table         {run.path(INFORMATION.name)}")
     return 0
 
 
 def print_sweep(home: Folder) -> int:
     """Print the table of a sweep, and the paths of the results."""
-    print(home.read("sweep.md").decode().strip())
-    print(f"\npage          {home.path('report.html')}\ntable         {home.path(TRIALS.name)}")
-    print(f"keep private  {home.uri}  (it holds clean images and what undoes the protection; publish only the copy you choose)")
+    show(home.read("sweep.md").decode().strip())
+    show(f"\npage          {home.path('report.html')}\ntable         {home.path(TRIALS.name)}")
+    show(f"keep private  {home.uri}  (it holds clean images and what undoes the protection; publish only the copy you choose)")
     return 0
 
 
@@ -62,7 +62,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     """Print what was written, and where."""
     if "export" not in artifacts:
         artifact = list(artifacts.values())[-1]
-        print(f"{until}: {artifact.folder.uri}")
+        show(f"{until}: {artifact.folder.uri}")
         return 0
     facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
     proved = artifacts["export"].folder.read_json("verified.json") if until == "verify" else facts
@@ -87,7 +87,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         lines.append(f"verified        {verified_line(job.recipe, proved)}")
     lines += [f"publish         {ORDER}"] if job.recipe.image_format not in LOSSY else []
     lines += [f"warning         {warning}" for warning in [*facts["warnings"], copied_twice(job)] if warning]
-    print("\n".join(map(printed, lines)))
+    show("\n".join(lines))
     return 0
 
 
@@ -136,6 +136,11 @@ def file_lines(facts: dict, folder: Folder) -> list[str]:
     if any(group["count"] > len(group["some"]) for group in (carried, renamed, *left_out.values())):
         lines.append(f"all of them     {folder.path(BESIDE)}")
     return lines
+
+
+def show(text: str) -> None:
+    """Print lines that hold names of files."""
+    print("\n".join(map(printed, text.split("\n"))))
 
 
 def printed(line: str) -> str:

@@ -10,6 +10,7 @@ from pathspec import PathSpec
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from ray_ue.sources.storage import is_local, normal
+from ray_ue.storage.addresses import local_path
 
 LOCAL_DASHBOARD = "http://127.0.0.1:8265"  # the head's dashboard through an SSH tunnel or port-forward
 # The largest upload to a head: DASHBOARD_CLIENT_MAX_SIZE of ray/_private/ray_constants.py, used by ray/dashboard/http_server_head.py.
@@ -137,7 +138,7 @@ def _with_absolute_file(part: str) -> str:
     """An entry of a list: NAME@FILE, SETTING=FILE or super:FILE with an absolute path; other entries unchanged."""
     for sign in "@=:":
         kind, between, file = part.partition(sign)
-        if between and file and Path(file).expanduser().is_file():
+        if between and file and local_path(file).is_file():
             return f"{kind}{sign}{normal(file)}"
     return part
 

@@ -6,6 +6,8 @@ from ray_ue.config.recipe import Recipe, Resources
 from ray_ue.sources import Source
 from ray_ue.storage.artifacts import Folder
 
+MAX_GONE = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -25,6 +27,8 @@ class Job:
     """Make the whole copy anew instead of joining new pictures to it."""
     prune: bool = False
     """Remove pictures from the copy that are no longer in the source."""
+    max_gone: float = MAX_GONE
+    """Largest part of the files of a copy that `prune` and `anew` may remove."""
 
     @property
     def shared(self) -> Folder:

@@ -4,21 +4,28 @@ import errno
 import re
 from collections.abc import Iterator
 
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# A disk or a network share that is full, locked, broken or gone, and names that its file system does not take.
+STORAGE_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENAMETOOLONG),
+    *(errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE),
+)
+CUT_OFF = re.compile(r"^\d+ requested and \d+ written$")  # what numpy says of a disk that became full
 CONTINUES = "fix that, then run the same command again; it continues"
 # Errors of Ray, which takes seconds to import, by name: what remains after it has tried the same again several times.
 DEATHS = {
     "OutOfMemoryError": "the memory of a machine did not suffice: Ray ended work there",
     "WorkerCrashedError": "the process of the same piece of work died again and again, most likely because memory did not suffice",
     "ActorDiedError": "a worker died again and again, most likely because memory did not suffice",
+    "MemoryError": "the memory of this machine did not suffice",
+    "ObjectStoreFullError": "the memory that Ray shares between processes did not suffice",
 }
 # A file of a stage in the private folder of a copy, and what to do where somebody has removed it.
 PRIVATE_FILE = re.compile(r"\.ray-ue/[a-z]+-[0-9a-f]{16}/")
 PUT_BACK = "put it back, or remove the copy and its private folder and protect the source again"
 SHORT_OF_MEMORY = "due to the node running low on memory"  # in what Ray says of workers that it killed, whatever the error's type
 LESS_MEMORY = (
-    "end other programs, do less side by side (--part 0.5), or leave the largest pictures out (--max-pixels), "
-    "then run the same command again; it continues"
+    "end other programs or do less side by side (--part 0.5), then run the same command again; it continues. Or take the largest pictures "
+    "out of the source, and protect it into a new output"
 )
 # What clients of object stores raise, after their own retries, if the store does not answer.
 UNREACHABLE = re.compile(
@@ -44,7 +51,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         if cause is None or id(cause) in visited:
             continue
         visited.add(id(cause))
-        yield from _unwrap(cause)
+        for inner in _unwrap(cause):
+            yield from _causes(inner)
         yield cause
         waiting += [cause.__cause__, cause.__context__]
 
@@ -59,7 +67,10 @@ def _unwrap(error: BaseException) -> list[BaseException]:
         return [error.cause]
     if isinstance(error, ControllerError):
         return [error.controller_failure]
-    return list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
+    if isinstance(error, WorkerGroupError):
+        return list(error.worker_failures.values())
+    health = getattr(error, "health_check_failure", None)  # of a worker that was killed from outside
+    return [health] if health else []
 
 
 def _as_user_error(error: BaseException) -> ValueError | None:
@@ -70,6 +81,12 @@ def _as_user_error(error: BaseException) -> ValueError | None:
         return ValueError(f"{error.filename} is not there any more; {PUT_BACK}")
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return ValueError(f"{error.strerror}: {error.filename or 'while writing'}; {CONTINUES}")
+    if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:
+        return ValueError(
+            f"{error.filename} cannot be written: its file system takes no such name; name another output, or rename the file"
+        )
+    if (isinstance(error, OSError) and CUT_OFF.match(text)) or type(error).__name__ == "OutOfDiskError":
+        return ValueError(f"No space left on device: while writing; {CONTINUES}")
     if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):
         return ValueError(f"an object store does not answer ({unreachable[0]}); {CONTINUES}")
     if (storage := STORAGE_ERROR_IN_TEXT.search(text)) and int(storage[1]) in STORAGE_ERRORS:

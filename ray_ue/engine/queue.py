@@ -3,6 +3,10 @@
 from collections import Counter, deque
 
 HANDED_OUT = 3  # times: a cell that ends its workers each time must not hold up the others
+ENDED = (
+    f"its workers ended {HANDED_OUT} times before it did, most likely because memory did not suffice: do less side by side (--part 0.5), "
+    "or train on fewer or smaller images"
+)
 
 
 class Queue:
@@ -17,7 +21,7 @@ class Queue:
 
     def next(self, lane: int) -> tuple[int, bytes] | None:
         if lane in self.taken and self.handed_out[self.taken[lane][0]] >= HANDED_OUT:
-            self.done(lane, {"failed": f"its workers ended {HANDED_OUT} times before it did; the log of Ray has their last lines"})
+            self.done(lane, {"failed": ENDED})
         if lane not in self.taken and self.waiting:
             self.taken[lane] = self.waiting.popleft()
         ticket = self.taken.get(lane)

@@ -18,6 +18,7 @@ from jaxtyping import Float32, Int64
 from ray_ue.sources.columns import refuse_pickles
 from ray_ue.sources.members import sample_of
 from ray_ue.sources.naming import parents, printable
+from ray_ue.storage.addresses import local_path
 from ray_ue.storage.hashing import sha256_of_file
 
 VECTORS, METADATA = re.compile(r"^img_emb_(\d+)\.npy$"), re.compile(r"^metadata_(\d+)\.parquet$")
@@ -77,7 +78,7 @@ def open_given(folder: str) -> GivenEmbeddings:
         raise ValueError(
             f"--embeddings {folder}: embeddings are memory-mapped, so they must lie in a folder of this machine; copy them there"
         )
-    root = Path(folder).expanduser().absolute()
+    root = local_path(folder)
     vectors, metadata = _files_by_number(root / "img_emb", VECTORS), _files_by_number(root / "metadata", METADATA)
     if not vectors:
         raise ValueError(f"--embeddings {root} holds no embeddings: {LAYOUT}")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import Field as Setting
 from dataclasses import fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, cast
 
 from ray_ue.methods.ar import AR
@@ -27,6 +26,7 @@ from ray_ue.methods.texture import Texture
 from ray_ue.methods.tue import TUE
 from ray_ue.methods.uc import UC
 from ray_ue.registry import pick
+from ray_ue.storage.addresses import local_path
 
 __all__ = [
     "AR", "CUDA", "EM", "GUE", "LSP", "METHODS", "MIUE", "OPS", "PIL", "REM", "SEM", "TAP", "TUE", "UC", "Concept", "Field",
@@ -91,7 +91,7 @@ def rooted(name: str, settings: str) -> str:
     for word in settings.split(","):
         key, equals, text = (side.strip() for side in word.partition("="))
         if equals and key in files and text:
-            word = f"{key}={Path(text).expanduser().absolute()}"
+            word = f"{key}={local_path(text)}"
             if "," in word:
                 raise ValueError(f"--settings {word}: commas divide settings, so none may be in a path; move the file")
         words.append(word)

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Int8
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from ray_ue.loop import Workers
 from ray_ue.perturbations.budget import MOST, Budget
 from ray_ue.random_streams import STREAMS
 from ray_ue.storage.artifacts import Folder
+from ray_ue.storage.mapped import new_mapped
 
 SIDES = 2  # the round that is read and the round that is written
 MARKS, MARKED = "marks", 5.0  # where marks of how far a round is lie, and the seconds between two of them
@@ -170,7 +170,7 @@ class DeltaTable:
             elif not fresh:
                 raise FileNotFoundError(f"{path} is gone, and with it the perturbations of {len(self.members(pool)):,} images; start over")
             else:
-                open_memmap(path, mode="w+", dtype=np.int8, shape=shape).flush()
+                new_mapped(path, dtype=np.int8, shape=shape).flush()
         self._open[path] = mapped = np.load(path, mmap_mode="r+", allow_pickle=False)
         assert mapped.shape == shape, f"{path} holds {mapped.shape}, not {shape}"
         return mapped

@@ -66,9 +66,9 @@ def verdict(results: Folder, recipe: Recipe | None) -> list[str]:
     lines = summary(RESULTS.read(results))
     head = headline(lines, lines[0].copy if lines else "", defenses=split_list(EVERYDAY))
     if not head.lines:
-        return [
-            "There is no verdict: clean images teach a quick victim none of these labels. Evaluate the copy with labels and test images."
-        ]
+        failed = dict.fromkeys(reason for line in lines for reason, _ in line.failed)
+        why = f"victims did not finish ({'; '.join(failed)})" if failed else "clean images teach a quick victim none of these labels"
+        return [f"There is no verdict: {why}. Evaluate the copy with labels and test images.", *left_out(head)]
     return [*judge(head), *left_out(head), *advise(head, recipe), NO_COPY]
 
 

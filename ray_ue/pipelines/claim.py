@@ -38,9 +38,12 @@ def claim_of(job: Job) -> dict:
 
 def grows(job: Job) -> bool:
     """Whether a copy is finished, so that new pictures can join it, or is to be made anew."""
-    return not job.shared_path and (
-        job.anew or any(name.startswith("export-") and finished(job.work.child(name)) for name in job.work.names())
-    )
+    return not job.shared_path and (job.anew or has_exports(job.work))
+
+
+def has_exports(work: Folder) -> bool:
+    """Whether a run has written a copy to its end."""
+    return any(name.startswith("export-") and finished(work.child(name)) for name in work.names())
 
 
 def has_grown(work: Folder) -> bool:
@@ -48,9 +51,14 @@ def has_grown(work: Folder) -> bool:
     return work.exists(GENERATIONS) and sum(bool(line["export"]) for line in work.read_json(GENERATIONS)["generations"]) > 1
 
 
-def size_before(work: Folder) -> int:
-    """The image size that was chosen when a copy was begun, 0 if there is none: pictures that join change nothing."""
-    return work.read_json(CLAIM)["flags"].get("image_size", 0) if work.exists(CLAIM) else 0
+def size_before(output: Folder, recipe: Recipe) -> int:
+    """The image size that was chosen when a copy was begun by the same method, 0 if there is none: pictures that join change nothing."""
+    work = work_of(output)
+    if not work.exists(CLAIM) or not (output.names() or has_exports(work)):
+        return 0  # what an earlier run left without writing an image decides nothing
+    flags = work.read_json(CLAIM)["flags"]
+    alike = all(flags.get(name) == getattr(recipe, name) for name in ("method", "surrogate"))
+    return flags.get("image_size", 0) if alike else 0
 
 
 def refuse_private(source: str) -> None:
@@ -73,7 +81,10 @@ def refuse_foreign(job: Job) -> None:
         raise ValueError(f"{job.output.uri} is not empty, and {what}: put that back if ray-ue wrote this copy, or name a new folder")
     before, now = job.work.read_json(CLAIM), claim_of(job)
     newer = Recipe().values(tuple(name for name in now["recipe"] if name not in before["recipe"]))  # fields that an older version lacked
-    changed = list_differences(newer | before["recipe"], now["recipe"])
+    earlier = newer | before["recipe"]
+    if "auto" in (earlier["format"], now["recipe"]["format"]):
+        earlier["format"] = now["recipe"]["format"]  # said or found out, it is the format of the source that is there
+    changed = list_differences(earlier, now["recipe"])
     if before["listing"] != now["listing"] and not grows(job):
         changed.append("the source's files (some were added, removed or resized)")
     if changed:

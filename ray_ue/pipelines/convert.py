@@ -13,6 +13,7 @@ from ray_ue.images.codec import Limits, Rejected, decode, square_view
 from ray_ue.progress import Progress, counted
 from ray_ue.registry import pick
 from ray_ue.sources import Source, open_source
+from ray_ue.storage.addresses import local_path
 from ray_ue.types import Pixels
 
 NO_LABEL = -1
@@ -43,7 +44,7 @@ def plan(copy: str | Path, target: str | Path, *, size: int, format: str) -> tup
     """What is read, where it is written and how; a `ValueError` for what can be found wrong without reading an image."""
     if size < 0:
         raise ValueError(f"--size is a number of pixels, got {size}; 0 keeps the size of the images")
-    source, place = open_source(str(copy), format=format), Path(target).expanduser().absolute()
+    source, place = open_source(str(copy), format=format), local_path(target)
     if Path(os.path.realpath(place)).is_relative_to(os.path.realpath(source.root)):
         raise ValueError(f"{place} lies in {source.root} and would become a part of that copy; name another place")
     if place.exists():

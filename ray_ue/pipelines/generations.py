@@ -227,6 +227,12 @@ def _opened(folder: Folder) -> Artifact:
     return opened(folder)
 
 
+def files_of(chain: dict[str, Artifact]) -> Iterator[File]:
+    """The loose files that a generation read."""
+    for shard in load_listing(chain["index"].folder):
+        yield from shard.files
+
+
 def listed(chain: dict[str, Artifact]) -> dict[str, int]:
     """Path and size of every file that a generation read."""
     shards = load_listing(chain["index"].folder)

@@ -8,7 +8,18 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
-from ray_ue.pipelines.generations import Changes, Generation, History, changes, has_images, joined, names_in_copy, narrowed, unread
+from ray_ue.pipelines.generations import (
+    Changes,
+    Generation,
+    History,
+    changes,
+    files_of,
+    has_images,
+    joined,
+    names_in_copy,
+    narrowed,
+    unread,
+)
 from ray_ue.pipelines.protect_stages import join_stages, stages_of, write_again
 from ray_ue.pipelines.standing import WAITING
 from ray_ue.progress import counted, say
@@ -90,13 +101,17 @@ def checked(run: Run, stages: Iterator[tuple[str, dict[str, Artifact]]]) -> Iter
 
 def remove_stale(run: Run, before: History, after: History) -> None:
     """Remove what earlier runs wrote and the copy does not hold any more: of a copy made anew, or of a picture that cannot be read now."""
-    for name in before.held() - after.held():
-        run.output.remove(name)
+    stale = sorted(before.held() - after.held())
+    for name in stale:
+        run.output.take_out(name)
+    if stale:
+        say(f"   remove  {counted(len(stale), 'file')} of the copy that it holds no longer ({some(group([*map(printable, stale)]))})")
 
 
 def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
     """Remove from the copy what is no longer in the source, if asked; else say that it stays."""
-    names, keys = dict(history.published()), [printable(path) for path in gone]
+    beside = {printable(file.path): file.goal for chain in history.chains for file in files_of(chain) if not file.is_image}
+    names, keys = beside | dict(history.published()), [printable(path) for path in gone]
     told = f"{counted(len(gone), 'file')} of the copy no longer in the source ({some(group(keys))})"
     if not run.prune:
         say(f"  warning  {told}, kept: --prune removes what is gone")
@@ -104,7 +119,7 @@ def remove_gone(run: Run, history: History, gone: tuple[str, ...]) -> History:
     live = set(names.values())
     removed = [names.get(key, key) for key in keys if key in names or key not in live]
     for name in removed:
-        run.output.remove(name)
+        run.output.take_out(name)
     say(f"    prune  {told}, removed")
     history = history.with_generation(Generation(removed=tuple(sorted({*keys, *removed}))))
     history.record()

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ray_ue.config.job import Job
 from ray_ue.config.recipe import SIDES, Recipe, Resources
 from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
+from ray_ue.pipelines.claim import has_exports
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.pipelines.whole_run import whole_run
 from ray_ue.progress import counted, format_bytes
@@ -78,14 +80,28 @@ def views_bytes(recipe: Recipe, *, rows: int) -> float:
     return views
 
 
-def check_room(plan: Estimate, *, output: Folder) -> None:
-    """Refuse a run that needs more disk than is free, counting what an earlier run has written."""
-    need, free = plan.copy + plan.work, output.free_bytes()
-    if need > free and need - output.size() > free:
+def refuse_room(job: Job) -> None:
+    """Refuse a run on a local disk that cannot hold what is still to be written."""
+    if not job.output.local:
+        return
+    plan, free = estimate(job.source, recipe=job.recipe), job.output.free_bytes()
+    if (need := plan.copy + plan.work) > free and (need := still_to_write(job, need)) > free:
         raise ValueError(
-            f"{output.uri} needs about {format_bytes(need)}, {format_bytes(free)} are free; free some room, "
+            f"{job.output.uri} needs about {format_bytes(need)}, {format_bytes(free)} are free; free some room, "
             "name an output on a larger disk, or write smaller files with --image-format webp or --resize"
         )
+
+
+def still_to_write(job: Job, whole: float) -> float:
+    """Of the bytes of a whole run those that are not there yet: of a finished copy what joins, and what is missing from it."""
+    if job.anew or job.shared_path or not has_exports(job.work):
+        return whole - job.output.size() - job.work.size()
+    from ray_ue.pipelines.generations import History, changes  # imports Ray, which most plans do not need
+
+    history, sizes = History.of(job), dict(job.source.files())
+    fresh = sum(sizes[name] for name in changes(job.source, history).fresh)
+    written = sum(chain["export"].facts["bytes"] for chain in history.chains)
+    return whole * fresh / max(1, sum(sizes.values())) + max(0.0, written - job.output.size())
 
 
 def describe(source: Source, plan: Estimate, *, recipe: Recipe, output: Folder, work: Folder, resources: Resources) -> str:

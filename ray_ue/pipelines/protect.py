@@ -5,20 +5,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ray_ue.config.job import Job
+from ray_ue.config.job import MAX_GONE, Job
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
 from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.environment import prepare
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, refuse_private, size_before, work_of
-from ray_ue.pipelines.planning import check_room, coarse_line, estimate, sized
+from ray_ue.pipelines.planning import coarse_line, estimate, refuse_room, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
-from ray_ue.pipelines.standing import copied_twice, moved
+from ray_ue.pipelines.standing import copied_twice, moved, refuse_removals
 from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import normal
+from ray_ue.storage.addresses import local_path
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
 from ray_ue.storage.locks import alone
 
@@ -27,15 +28,25 @@ if TYPE_CHECKING:
 
 
 def plan(
-    source: str | Source, output: str, *, recipe: Recipe, resources: Resources, shared: str = "", anew: bool = False, prune: bool = False
+    source: str | Source,
+    output: str,
+    *,
+    recipe: Recipe,
+    resources: Resources,
+    shared: str = "",
+    anew: bool = False,
+    prune: bool = False,
+    max_gone: float = MAX_GONE,
 ) -> Job:
     """Check a request before any long work; a `ValueError` says what was got and what would have worked.
 
-    `shared` leads from the copy's work folder to one that several copies share; it, `anew` and `prune` are as `Job` says.
+    `shared` leads from the copy's work folder to one that several copies share; it, `anew`, `prune` and `max_gone` are as `Job` says.
     """
     from ray_ue.methods import build
 
     recipe.check()
+    if not 0 <= max_gone <= 1:
+        raise ValueError(f"--max-gone is a part of the files from 0 to 1, got {max_gone:g}")
     recipe = rooted(recipe)
     method = build(recipe.method, asdict(recipe))
     resources.check()
@@ -48,7 +59,7 @@ def plan(
     target = Folder.at(output)
     refuse_place(target)
     if not recipe.image_size:
-        before = size_before(work_of(target))
+        before = size_before(target, recipe)
         recipe = replace(recipe, image_size=before) if before else sized(recipe, opened_source)
     job = Job(
         source=opened_source,
@@ -59,6 +70,7 @@ def plan(
         shared_path=shared,
         anew=anew,
         prune=prune,
+        max_gone=max_gone,
     )
     refuse_overlap(job)
     refuse_foreign(job)
@@ -136,8 +148,8 @@ def check_before(job: Job, *, until: str) -> None:
         rehearse(job.recipe)  # afterwards no stage needs the surrogate: a copy can be verified without its weights
         if warning := coarse_line(job.source, job.recipe):
             say(f"  warning  {warning}")
-    if job.output.local:
-        check_room(estimate(job.source, recipe=job.recipe), output=job.output)
+    refuse_room(job)
+    refuse_removals(job)
     if job.recipe.image_format == "jpeg":
         say(f"  warning  {JPEG}")
     for warning in filter(None, (copied_twice(job), moved(job))):
@@ -163,11 +175,13 @@ def protect(
     until: str = LAST,
     anew: bool = False,
     prune: bool = False,
+    max_gone: float = MAX_GONE,
     **fields: Any,
 ) -> dict[str, Artifact]:
     """Write a protected copy of `source` to `output` and prove it by reading it back.
 
-    Calling it again continues, lets new pictures join, and writes again what is damaged; `anew` and `prune` are as `Job` says.
+    Calling it again continues, lets new pictures join, and writes again what is damaged; `anew`, `prune` and `max_gone` are as `Job`
+    says.
 
     `fields` are those of `Recipe` and `Resources`, as the command line's flags: `protect("photos", "out", clusters=10, budget="16/255")`.
     Values work as well as words: `method=UC(steps=400)`, `budget=Budget(16)`, `also_clusters=[20, 50]`.
@@ -175,7 +189,13 @@ def protect(
     """
     others, resources = split_resources(fields, resources)
     job = plan(
-        address(source, "source"), address(output, "output"), recipe=recipe_from(others), resources=resources, anew=anew, prune=prune
+        address(source, "source"),
+        address(output, "output"),
+        recipe=recipe_from(others),
+        resources=resources,
+        anew=anew,
+        prune=prune,
+        max_gone=max_gone,
     )
     return run(job, until=until)
 
@@ -227,15 +247,18 @@ def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fract
     poison = open_poison_file(bank.fetch("bank.safetensors"))
     draft = target.with_name(f".draft-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    write(poison, draft, unit=unit)
-    draft.replace(target)
+    try:
+        write(poison, draft, unit=unit)
+        draft.replace(target)
+    finally:
+        Folder(str(draft)).remove()
     return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"
 
 
 def find_perturbations(output: str, file: str) -> tuple[Folder, Path]:
     """The folder that holds the perturbations of a copy, and where they shall be written; a `ValueError` if that cannot be."""
     job = reopen(output, resources=AUTOMATIC)
-    target = Path(file).expanduser().absolute()
+    target = local_path(file)
     for public in (job.output, Folder.at(job.source.root)):
         if public.local and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(public.uri)):
             raise ValueError(f"{target} lies in {public.uri}: whoever gets that folder could undo the protection; name another place")

@@ -15,7 +15,7 @@ from ray_ue.images.codec import Limits, check_pixels, read_size
 from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
-from ray_ue.pipelines.planning import check_room, estimate
+from ray_ue.pipelines.planning import refuse_room
 from ray_ue.pipelines.standing import Standing
 from ray_ue.progress import counted
 from ray_ue.sources import Shard
@@ -97,6 +97,7 @@ def problems(job: Job, found: Look) -> Iterator[str]:
         partial(refuse_source, job),
         partial(refuse_strange, job),
         found.standing.refuse_lost,
+        partial(found.standing.refuse_gone, job),
         found.standing.refuse_foreign,
         partial(rehearse, job.recipe),
         partial(refuse_rejected, job.recipe, found),
@@ -183,9 +184,3 @@ def examined(data: bytes, *, limits: Limits, whole: bool) -> tuple[str, tuple[in
     except Rejected as reason:
         return str(reason), size
     return "", size
-
-
-def refuse_room(job: Job) -> None:
-    """Refuse a local output on a disk that cannot hold the copy."""
-    if job.output.local:
-        check_room(estimate(job.source, recipe=job.recipe), output=job.output)

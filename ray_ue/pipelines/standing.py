@@ -1,7 +1,7 @@
 """What a run would do to the copy that is there already, for its plan."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from ray_ue.sources import Source, open_source
 from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.damage import TAKE_OUT
 from ray_ue.stages.protect.ledger import digest_of
+from ray_ue.stages.protect.rejected import allowed
 from ray_ue.storage.artifacts import Folder
 
 if TYPE_CHECKING:
@@ -34,17 +35,39 @@ def copied_twice(job: Job) -> str:
 
 def moved(job: Job) -> str:
     """A warning where a copy was made from another source, else nothing: it may have been moved, or be another collection."""
-    before = job.work.read_json(CLAIM)["source"] if job.work.exists(CLAIM) and not job.anew else job.source.address
+    before = job.work.read_json(CLAIM)["source"] if job.work.exists(CLAIM) else job.source.address
     if before == job.source.address:
         return ""
+    if job.anew:
+        return f"the copy was made from {before}, and is made anew from {job.source.address}: what was in it is replaced"
     return f"the copy was made from {before}, and goes on from {job.source.address}: {SAME_NAMES}"
+
+
+def refuse_many_gone(job: Job, gone: Sequence[str], *, files: int) -> None:
+    """Refuse to take more of a copy's `files` out than `job.max_gone` allows, as if a disk were not there or the folder another one."""
+    if len(gone) > allowed(files, job.max_gone):
+        raise ValueError(
+            f"{len(gone):,} of {files:,} files of the copy are no longer in {job.source.address} ({some(group([*map(printable, gone)]))}), "
+            f"more than --max-gone {job.max_gone:g} lets --{'prune' if job.prune else 'anew'} remove: is it the right folder, and is every "
+            f"disk there? If they are to go, say --max-gone 1"
+        )
+
+
+def refuse_removals(job: Job) -> None:
+    """Refuse a run that would take out too much of a copy that is there."""
+    if not (job.prune or job.anew) or not job.work.exists(CLAIM):
+        return
+    from ray_ue.pipelines.generations import History, changes  # imports Ray, which a first run does not need so early
+
+    if (history := History.of(job)).generations:
+        refuse_many_gone(job, changes(job.source, history).gone, files=len(history.files()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
 
-    `waiting` are the new files if no image is among them: they come with the next one that joins.
+    `files` is how many the copy was made of. `waiting` are the new files if no image is among them: they come with the next one that joins.
     `lost` are those of the latter whose originals are gone, so that nothing can write them again; `foreign` are images that lie in the
     copy and that no run has written; `rejected` are the keys of those that earlier runs have left out.
     """
@@ -52,6 +75,7 @@ class Standing:
     fresh: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    files: int = 0
     broken: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
@@ -59,7 +83,7 @@ class Standing:
 
     @classmethod
     def of(cls, job: Job) -> "Standing":
-        if job.anew or not job.work.exists(CLAIM):
+        if not job.work.exists(CLAIM):
             return cls()
         # imports Ray, which a plan without a copy does not need
         from ray_ue.pipelines.generations import History, changes, has_images, strangers
@@ -67,8 +91,10 @@ class Standing:
         history = History.of(job)
         if not history.generations:
             return cls()
+        changed, files = changes(job.source, history), len(history.files())
+        if job.anew:
+            return cls(gone=tuple(map(printable, changed.gone)), files=files)
         history.refuse_lost_files()
-        changed = changes(job.source, history)
         gone, fresh = (tuple(map(printable, names)) for names in (changed.gone, changed.fresh))
         replaced = {*fresh, *(gone if job.prune else ())}
         broken = [line for line in damaged(job, history) if line["key"] not in replaced] if job.output.local else []
@@ -76,7 +102,7 @@ class Standing:
         foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
         waiting = () if has_images(job.source, changed.fresh) else fresh  # beside pictures they come with them
         told = {"broken": tuple(line["name"] for line in broken), "lost": lost, "foreign": foreign, "rejected": history.rejected()}
-        return cls(fresh=fresh, waiting=waiting, gone=gone, **told)
+        return cls(fresh=fresh, waiting=waiting, gone=gone, files=files, **told)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
@@ -88,7 +114,7 @@ class Standing:
         elif self.fresh:
             lines["join"] = f"{counted(len(self.fresh), 'file')} new or changed ({some(group(self.fresh))})"
         if self.gone:
-            fate = "to be removed from the copy" if job.prune else "kept in the copy, --prune removes what is gone"
+            fate = "to be removed from the copy" if job.prune or job.anew else "kept in the copy, --prune removes what is gone"
             lines["gone"] = f"{counted(len(self.gone), 'file')} of the copy no longer in the source ({some(group(self.gone))}): {fate}"
         if self.broken:
             told = f"{counted(len(self.broken), 'image')} of the copy missing or damaged ({some(group(self.broken))})"
@@ -102,6 +128,11 @@ class Standing:
                 f"{counted(len(self.lost), 'image')} missing from the copy or damaged, without an original in the source "
                 f"({some(group(self.lost))}): put the originals back, or let --prune take the images out of the copy"
             )
+
+    def refuse_gone(self, job: Job) -> None:
+        """Refuse a run that would take out too much of the copy."""
+        if job.prune or job.anew:
+            refuse_many_gone(job, self.gone, files=self.files)
 
     def refuse_foreign(self) -> None:
         """Refuse a run that would end with a copy which holds more than what was protected."""

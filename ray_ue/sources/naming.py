@@ -27,9 +27,14 @@ def readable(name: str) -> str:
         return os.fsencode(name).decode("cp1252", "backslashreplace")
 
 
+def composed(name: str) -> str:
+    """The name with its accents as most systems write them: a Macintosh keeps letter and accent apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def folded(name: str) -> str:
     """What two names share that some file systems take for one: they differ in case, or in how accents are composed."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return composed(name).casefold()
 
 
 def safe(name: str) -> str:

@@ -1,5 +1,6 @@
 """Turns what a user typed into a source, or into a `ValueError` that says what would have worked; reads no image."""
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from ray_ue.sources.base import Source
 from ray_ue.sources.folder import ImageFolder
 from ray_ue.sources.image_files import kind_of_name, suffix_of
 from ray_ue.sources.parquet import ParquetFiles
-from ray_ue.sources.sidecars import is_carried, is_hidden
+from ray_ue.sources.sidecars import NAMES, is_carried, is_hidden
 from ray_ue.sources.storage import Location, connect, normal
 from ray_ue.sources.walk import LINKED
 from ray_ue.sources.webdataset import WebDataset
@@ -91,7 +92,10 @@ def _guess(names: Sequence[str], *, uri: str) -> str:
     Archives beside others are left out; where there is nothing else, they must be unpacked.
     """
     count, packed = Counter[str](), Counter[str]()
+    beside = any(kind_of_name(name) == "image" for name in names)
     for name in names:
+        if beside and posixpath.basename(name).lower() in NAMES:
+            continue  # metadata.parquet of loose images
         if PACKED_TAR.search(name):
             packed["compressed tar"] += 1
         elif ARCHIVE.search(name):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ray_ue.sources.base import ROW_SCHEMA, Change, Item, Shard, Written, match_replies
 from ray_ue.sources.image_files import suffix_of
 from ray_ue.sources.members import Member, labels, members
-from ray_ue.sources.naming import printable, safe, stems
+from ray_ue.sources.naming import printable, readable, safe, stems
 from ray_ue.sources.packed import Packed
 from ray_ue.sources.storage import Stream
 from ray_ue.sources.target import Target
@@ -58,8 +58,8 @@ class WebDataset(Packed):
         ):
             listed = members(file, shard=shard.path)
             rows = [m for m in listed if m.role in ROWS]
-            others = [m.info.name for m in listed if m.role not in ROWS]
-            goals = iter(stems([m.info.name for m in rows], others=others))
+            others = [readable(m.info.name) for m in listed if m.role not in ROWS]
+            goals = iter(stems([readable(m.info.name) for m in rows], others=others))
             replies = match_replies(_items(images, rows, shard=shard), change)
             for member in listed:
                 if member.role == "hidden":
@@ -100,7 +100,7 @@ def _header(member: Member, *, name: str, size: int) -> tarfile.TarInfo:
 def _copy_member(out: tarfile.TarFile, member: Member, file: Stream) -> None:
     """Copy a member as it is, except that its name cannot leave the folder it is unpacked in."""
     file.seek(member.offset)
-    out.addfile(_header(member, name=safe(member.info.name) or ".", size=member.size), file if member.size else None)
+    out.addfile(_header(member, name=safe(readable(member.info.name)) or ".", size=member.size), file if member.size else None)
 
 
 def _add_image(out: tarfile.TarFile, member: Member, name: str, data: bytes) -> None:

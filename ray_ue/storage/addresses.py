@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 WORDS = "token|secret|passw|credential|signature|sig|key"
 SIGNED = re.compile(rf"[?&;][\w.%-]*(?:{WORDS})[\w.%-]*=", re.IGNORECASE)
@@ -23,6 +24,11 @@ def without_credentials(address: str) -> str:
     """The address without user, password and query: what may be shown."""
     scheme, _, where = split_credentials(address)
     return scheme + (where.partition("?")[0] if scheme else where)
+
+
+def local_path(text: str | Path) -> Path:
+    """An absolute path; `~` and `~user` are homes where there are such, else names like any other."""
+    return Path(os.path.expanduser(text)).absolute()
 
 
 def real(uri: str) -> str:

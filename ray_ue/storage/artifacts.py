@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from glob import has_magic
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
-from ray_ue.storage.addresses import refuse_nowhere, refuse_secrets
+from ray_ue.storage.addresses import local_path, refuse_nowhere, refuse_secrets
 from ray_ue.storage.cache import fetched
 
 MANIFEST = "manifest.json"
@@ -39,7 +40,7 @@ class Folder:
         text = str(uri).rstrip("/") or "/"
         refuse_secrets(text)
         if "://" not in text:
-            return cls(str(Path(text).expanduser().absolute()))
+            return cls(str(local_path(text)))
         return cls(text.removeprefix("file://") if text.startswith("file://") else text)
 
     @property
@@ -136,10 +137,27 @@ class Folder:
         return Path(self.path(name)) if self.local else fetched(self.fs(), self.path(name))
 
     def remove(self, name: str = "") -> None:
+        """Remove a file, or a folder with all that is in it; `*`, `?` and `[` stand for themselves."""
         where = self.path(name) if name else self.path()
         fs = self.fs()
-        if fs.exists(where):
+        if not fs.exists(where):
+            return
+        if self.local or not has_magic(where):
             fs.rm(where, recursive=True)
+            return
+        for path in fs.find(where) or [where]:  # `rm` would take the name for a pattern
+            fs.rm_file(path)
+
+    def take_out(self, name: str) -> None:
+        """Remove a file, and the folders above it that hold nothing else then."""
+        self.remove(name)
+        if not self.local:
+            return
+        for parent in Path(name).parents[:-1]:
+            try:
+                Path(self.path(str(parent))).rmdir()
+            except OSError:  # there is something else in it, or it is gone already
+                return
 
     def size(self) -> float:
         """Bytes of all files below; 0 when there is no such folder."""

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
 
-from ray_ue.config.recipe import FIELDS, Recipe
+from ray_ue.config.recipe import FIELDS, OR_AUTO, Recipe, read_number
 from ray_ue.models.pretrained import specs
 from ray_ue.random_streams import STREAMS
 from ray_ue.registry import pick
+from ray_ue.storage.addresses import local_path
 
 Point = dict[str, str | int | float]  # one value per axis
 Axes = dict[str, tuple[str | int | float, ...]]
@@ -64,9 +64,11 @@ def _typed(axis: str, word: str) -> str | int | float:
     if axis == "surrogate":
         return specs.rooted(word)
     if axis in FILES:
-        return str(Path(word).expanduser().absolute())
+        return str(local_path(word))
     if kind not in (int, float):
         return word
+    if word == "auto" and OR_AUTO in getattr(get_type_hints(Recipe, include_extras=True)[axis], "__metadata__", ()):
+        return read_number(word)
     try:
         number = int(word) if kind is int else float(word)
     except ValueError:

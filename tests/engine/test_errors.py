@@ -45,7 +45,8 @@ def test_a_cause_of_which_only_the_text_is_left_is_found() -> None:
     assert str(find_user_error(RuntimeError(traceback.format("ValueError: no weights")))) == "no weights"
     full = traceback.format("OSError: [Errno 28] No space left on device: '/disk/copy'")
     assert FULL in str(find_user_error(RuntimeError(full)))
-    assert find_user_error(RuntimeError("OSError: [Errno 5] Input/output error")) is None
+    assert str(find_user_error(RuntimeError("OSError: [Errno 5] Input/output error"))).startswith("Input/output error; fix that")
+    assert find_user_error(RuntimeError("OSError: [Errno 8] Exec format error")) is None
 
 
 def test_an_object_store_that_does_not_answer_is_named() -> None:
@@ -111,3 +112,27 @@ def test_real_failures_of_tasks_actors_and_streams_are_found(ray_session: None) 
 
 def test_what_the_controller_of_a_training_met_is_found() -> None:
     assert str(find_user_error(ControllerError(ValueError("no weights")))) == "no weights"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/disk/a.png"), "Input/output error: /disk/a.png; fix that"),
+        (OSError(errno.ESTALE, "Stale file handle", "/nfs/a.png"), "Stale file handle: /nfs/a.png; fix that"),
+        (OSError(errno.EINVAL, "Invalid argument", "/usb/a:b.png"), "/usb/a:b.png cannot be written: its file system takes no such name"),
+        (OSError("128000 requested and 8160 written"), "No space left on device: while writing; fix that"),
+        (MemoryError(), "the memory of this machine did not suffice; end other programs"),
+    ],
+)
+def test_disks_and_memory_that_fail_are_a_line(error: BaseException, told: str) -> None:
+    assert str(find_user_error(error)).startswith(told)
+
+
+@pytest.mark.ray
+def test_a_worker_that_was_killed_from_outside_is_a_line() -> None:
+    from ray.exceptions import ActorDiedError
+    from ray.train import WorkerGroupError
+    from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+    killed = WorkerHealthCheckFailedError("a worker failed its health check", ActorDiedError())
+    assert "a worker died again and again" in str(find_user_error(WorkerGroupError("workers failed", {0: killed})))

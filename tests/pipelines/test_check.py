@@ -102,3 +102,8 @@ def test_held_out_rows_are_no_training_rows_and_a_function_of_the_seed(tmp_path:
         check.plan(str(copy), images=20, **asked)
     with pytest.raises(ValueError, match=r"3 images are too few to hold out 0\.25 of them"):
         split(job, 3)
+
+
+def test_victims_that_did_not_finish_are_no_verdict_on_the_labels(tmp_path: Path) -> None:
+    home = folder(tmp_path, kept=0.5, status="failed", reason="its workers ended 3 times before it did")
+    assert check.verdict(home, Recipe())[0].startswith("There is no verdict: victims did not finish (its workers ended 3 times")

@@ -12,8 +12,10 @@ from ray_ue.cli.commands import parse_arguments
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe
 from ray_ue.pipelines import protect
+from ray_ue.pipelines.claim import CLAIM, claim_of, work_of
 from ray_ue.pipelines.planning import coarse_line, median_side
 from ray_ue.sources import open_source
+from ray_ue.storage.artifacts import Folder, Manifest, finish
 from ray_ue.sweeps.request import plan as plan_sweep
 from ray_ue.sweeps.search import Search
 
@@ -47,6 +49,23 @@ def test_auto_enlarges_small_pictures_for_a_network_that_others_have_trained(tmp
         (Recipe(method="mi-ue", per="group"), 32),
     ):
         assert protect.plan(source, str(tmp_path / "out"), recipe=recipe, resources=AUTOMATIC).recipe.image_size == taken
+
+
+def test_a_side_is_kept_while_there_is_a_copy_of_the_same_method(tmp_path: Path) -> None:
+    """What a run left that wrote no image decides nothing."""
+    source, out = pictures(tmp_path / "in", side=40), tmp_path / "out"
+    work = work_of(Folder.at(str(out)))
+    earlier = Recipe(method="em", groups="label", image_size=64)
+
+    def side(**fields: Any) -> int:
+        return protect.plan(source, str(out), recipe=Recipe(**fields), resources=AUTOMATIC).recipe.image_size
+
+    job = protect.plan(source, str(out), recipe=earlier, resources=AUTOMATIC)
+    work.write_json(CLAIM, claim_of(job))
+    assert side(method="em", groups="label") == 32
+    finish(work.child("export-0123456789abcdef"), Manifest(stage="export", fingerprint="0123456789abcdef"))
+    assert side(method="em", groups="label") == 64
+    assert side(method="texture") == 224
 
 
 def test_the_command_line_takes_auto_or_a_number() -> None:

@@ -80,7 +80,7 @@ def test_a_plan_says_what_becomes_of_the_copy_that_is_there(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"1 image missing .* without an original in the source \(0\.png\).*--prune"):
         Standing.of(plan).refuse_lost()
     assert "(1.png, 2.png): to be written again" in lines(prune=True)["mend"]
-    assert lines(anew=True) == {}
+    assert lines(anew=True) == {"gone": "1 file of the copy no longer in the source (0.png): to be removed from the copy"}
     copied = pipeline.plan(str(tmp_path / "out"), str(tmp_path / "again"), recipe=Recipe(**NOISE), resources=LOCAL)
     assert "is a protected copy" in standing_lines(copied)["warning"]
 

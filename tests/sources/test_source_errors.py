@@ -152,3 +152,9 @@ def test_an_image_that_is_gone_since_it_was_listed_is_named(remote: bool, tmp_pa
 
 def test_the_flag_offers_every_format() -> None:
     assert get_args(Format) == ("auto", *FORMATS)
+
+
+def test_a_table_about_loose_images_is_no_second_format(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(0))
+    pq.write_table(pa.table({"file_name": ["a.png"], "text": ["a cat"]}), tmp_path / "metadata.parquet")
+    assert open_source(str(tmp_path)).format == "folder"

@@ -1,9 +1,15 @@
 """Names in the copy: unique, safe, and the same whatever the export format."""
 
+import io
+import tarfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_makers import identity, picture
 
+from ray_ue.sources import open_source
 from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.sources.naming import safe, stems
 
@@ -40,3 +46,18 @@ def test_no_two_files_share_a_name_and_none_leaves_the_copy(images: list[str], o
         assert not set(names) & {safe(other) for other in others}
         assert all(name == safe(name) and name.encode() for name in names)
     assert stems(images, others=others[::-1]) == stems(images, others=others)
+
+
+def test_members_of_a_tar_that_are_no_unicode_stay_readable(tmp_path: Path) -> None:
+    names = ["caf\udce9/a.jpg", "plain.jpg"]
+    (tmp_path / "in").mkdir()
+    with tarfile.open(tmp_path / "in/old.tar", "w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as out:
+        for name in [*names, "caf\udce9/a.txt"]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data := picture(0) if name.endswith(".jpg") else b"words")
+            out.addfile(info, io.BytesIO(data))
+    source = open_source(str(tmp_path / "in"))
+    for shard in source.shards():
+        list(source.rewrite(shard, to=str(tmp_path / "out"), extension=".png", change=identity))
+    with tarfile.open(tmp_path / "out/old.tar") as copy:
+        assert sorted(copy.getnames()) == ["café/a.png", "café/a.txt", "plain.png"]

@@ -210,6 +210,10 @@ def test_copies_have_names_of_their_own(places: list[str], names: list[str]) -> 
     assert names == ["/"] or found == names
 
 
+def test_a_copy_in_a_folder_of_old_bytes_has_a_name_that_a_table_takes() -> None:
+    assert short_names(["/a/caf\udce9"]) == ["caf\\udce9"]
+
+
 def test_a_path_that_reads_as_a_chain_of_addresses_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "in", NAMES)
     write(tmp_path / "Trip::2020", NAMES)

@@ -84,7 +84,7 @@ def test_memory_for_the_largest_pictures_that_are_allowed_is_not_asked_for_what_
 
 def test_a_picture_that_fits_nowhere_is_one_sentence_with_both_numbers() -> None:
     machines = Machines(nodes=(Node(cpus=4, gpus=0, cores=4, memory=GIB),))
-    message = r"a picture of 96\.0 megapixels needs about 1\.8 GiB .*the most is 1\.0 GiB.*--max-pixels"
+    message = r"a picture of 96\.0 megapixels needs about 1\.8 GiB .*the most is 1\.0 GiB.*take such pictures out of the source"
     with pytest.raises(ValueError, match=message):
         share_out(machines, Resources(), tasks=2, per_pixel=READING, limits=Limits(), largest=lambda: 96_000_000)
 

@@ -1,11 +1,14 @@
 """An artifact is whole or absent, and its fingerprint moves when, and only when, its identity does."""
 
+import errno
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from ray_ue.storage.artifacts import Folder, Manifest, fingerprint, finish, finished, opened
+from ray_ue.storage.mapped import new_mapped
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -75,3 +78,46 @@ def test_asking_whether_a_folder_can_be_written_makes_none(tmp_path: Path) -> No
     (tmp_path / "there").mkdir()
     Folder.at(str(tmp_path / "there")).check_writable()
     assert (tmp_path / "there").is_dir()
+
+
+def test_a_name_is_removed_and_no_other_that_it_would_fit_as_a_pattern(folder: Folder) -> None:
+    names = ["photo[1].png", "photo1.png", "a*/b.png", "ab/b.png"]
+    for name in names:
+        folder.write(name, b"x")
+    folder.remove("photo[1].png")
+    folder.remove("a*")
+    assert [folder.exists(name) for name in names] == [False, True, False, True]
+    folder.remove("absent[1].png")
+
+
+def test_what_is_taken_out_leaves_no_empty_folder(tmp_path: Path) -> None:
+    folder = Folder.at(str(tmp_path / "copy"))
+    for name in ("a/b/one.png", "a/two.png", "c/three.png"):
+        folder.write(name, b"x")
+    folder.take_out("a/b/one.png")
+    folder.take_out("c/three.png")
+    assert sorted(path.name for path in (tmp_path / "copy").rglob("*")) == ["a", "two.png"]
+    folder.take_out("a/two.png")
+    assert (tmp_path / "copy").is_dir()
+
+
+def test_a_tilde_that_is_nobodys_home_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder.at("~nobody-of-this-name/out").uri == f"{tmp_path}/~nobody-of-this-name/out"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert Folder.at("~/out").uri == "/home/me/out"
+
+
+def test_a_mapped_file_has_its_room_or_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = new_mapped(tmp_path / "whole.npy", dtype=np.int8, shape=(3, 5000))
+    assert whole.shape == (3, 5000)
+    assert not whole.any()
+    assert (tmp_path / "whole.npy").stat().st_blocks * 512 >= 15_000  # no hole that a full disk could not fill
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '\S+/none\.npy'"):
+        new_mapped(tmp_path / "none.npy", dtype=np.int8, shape=(3, 5000))
+    assert not (tmp_path / "none.npy").exists()

@@ -26,6 +26,7 @@ BASE = Recipe(settings="zeta=0.5,tau=0.1", method="mi-ue")
 
 def test_values_get_the_type_of_their_field() -> None:
     axes = parse_axes(["clusters=5,10", "learning-rate=0.1,1", "budget=8,16/255", "settings.zeta=0,1"])
+    assert parse_axes(["clusters=auto,10"]) == {"clusters": (0, 10)}
     assert axes == {"clusters": (5, 10), "learning_rate": (0.1, 1.0), "budget": ("8", "16/255"), "settings.zeta": ("0", "1")}
 
 

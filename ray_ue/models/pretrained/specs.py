@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_ue.registry import pick
+from ray_ue.storage.addresses import local_path
 from ray_ue.storage.hashing import sha256_of_file
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def parse(text: str) -> Spec:
 def rooted(text: str) -> str:
     """A surrogate's or victim's name with an absolute file, if it names one: workers run in folders of their own."""
     name, at, file = text.partition("@")
-    return f"{name}@{Path(file).expanduser().absolute()}" if at and file else text
+    return f"{name}@{local_path(file)}" if at and file else text
 
 
 def check(spec: Spec) -> None:

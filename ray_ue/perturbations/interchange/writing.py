@@ -6,13 +6,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from PIL import Image
 from safetensors.numpy import save_file
 
 from ray_ue.perturbations import Additive, Poison, Streamed
 from ray_ue.perturbations.interchange.reading import ZERO
 from ray_ue.registry import pick
+from ray_ue.storage.mapped import new_mapped
 
 Unit = Literal["levels", "fraction"]
 
@@ -39,7 +39,7 @@ def write(poison: Poison, path: Path, *, unit: Unit) -> None:
         return
     save = pick(WRITERS | {".npy": None}, path.suffix, what="format of perturbations")
     shape, dtype = (poison.slots, 3, poison.side, poison.side), np.int8 if unit == "levels" else np.float32
-    whole = np.empty(shape, dtype) if save else open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    whole = np.empty(shape, dtype) if save else new_mapped(path, dtype=dtype, shape=shape)
     begin = 0
     for block in poison.blocks():
         whole[begin : begin + len(block)] = block if unit == "levels" else block.astype(np.float32) / 255

@@ -6,6 +6,7 @@ import numpy as np
 
 from ray_ue.config.recipe import EXPORT_FIELDS, FIELDS, Recipe
 from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.ledger import ledger_name
 from ray_ue.storage.artifacts import Artifact, Folder, finished, opened
 
@@ -52,7 +53,7 @@ def open_copies(uris: tuple[str, ...]) -> list[ProtectedCopy]:
 
 def short_names(places: list[str]) -> list[str]:
     """The last part of each path; of as many parts as tell apart those that share it, and numbered where no parts do."""
-    parts = [place.strip("/").split("/") for place in places]
+    parts = [printable(place).strip("/").split("/") for place in places]
     names = [part[-1] for part in parts]
     taken = 1
     while len(set(names)) < len(names) and taken < max(map(len, parts)):

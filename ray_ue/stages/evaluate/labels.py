@@ -13,6 +13,7 @@ from ray_ue.exploiter.relabels import relabel
 from ray_ue.grouping.kmeans import assign
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import say
+from ray_ue.sources.naming import composed
 from ray_ue.stages.evaluate.copies import ProtectedCopy, per, slots
 from ray_ue.stages.evaluate.data import CopyData, EvaluationData, preprocessing
 from ray_ue.stages.evaluate.preprocessing import PoisonedView
@@ -34,7 +35,7 @@ def known_labels(data: EvaluationData) -> Known:
     """
     train = labels_of(data.clean.index)[data.ids]
     test = labels_of(data.test.index)[open_views(data.test_views.folder)[1]]
-    train_names, test_names = data.clean.index.facts["classes"], data.test.index.facts["classes"]
+    train_names, test_names = (list(map(composed, part.index.facts["classes"])) for part in (data.clean, data.test))
     if train_names and test_names:
         names = sorted({*train_names, *test_names})
         train, test = _numbered(train, train_names, names), _numbered(test, test_names, names)
@@ -148,7 +149,7 @@ def open_labels(folder: Folder) -> tuple[np.ndarray, np.ndarray]:
 def _class_slots(data: EvaluationData, copy: ProtectedCopy) -> np.ndarray:
     """The slot of each test row's class: slots were given to the copy's classes in their order."""
     source, test = labels_of(copy.artifacts["index"]), labels_of(data.test.index)
-    names, test_names = copy.artifacts["index"].facts["classes"], data.test.index.facts["classes"]
+    names, test_names = (list(map(composed, index.facts["classes"])) for index in (copy.artifacts["index"], data.test.index))
     kinds = np.unique(source[slots(copy) >= 0])
     named = bool(names and test_names)
     slot_of = {(names[kind] if named else kind): slot for slot, kind in enumerate(kinds.tolist())}

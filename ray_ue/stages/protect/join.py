@@ -9,6 +9,7 @@ from jaxtyping import Int64
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.kmeans import NO_SLOT, Groups, assign
 from ray_ue.progress import counted, say
+from ray_ue.sources.naming import composed
 from ray_ue.stages.protect.cluster import open_groups, save
 from ray_ue.stages.protect.comparison import label_name
 from ray_ue.stages.protect.index import labels_of
@@ -62,10 +63,10 @@ def slots_of_classes(labels: Int64[np.ndarray, " N"], classes: list[str], *, fir
     """The group of each row's class; a `ValueError` names the classes that the rows of the index `first` lacked."""
     old, named = open_groups(groups.folder), labels_of(first)
     slot_of_class = {
-        label_name(label, first.facts["classes"]): int(old.slot_of[(named == label) & (old.slot_of >= 0)].max(initial=NO_SLOT))
+        composed(label_name(label, first.facts["classes"])): int(old.slot_of[(named == label) & (old.slot_of >= 0)].max(initial=NO_SLOT))
         for label in np.unique(named).tolist()
     }
-    names = [label_name(label, classes) for label in labels.tolist()]
+    names = [composed(label_name(label, classes)) for label in labels.tolist()]
     if strange := sorted({name or "(none)" for name in names if slot_of_class.get(name, NO_SLOT) < 0}):
         raise ValueError(f"no pattern was crafted for the class {', '.join(strange)}, as there was none; --anew makes the whole copy anew")
     return np.array([slot_of_class[name] for name in names], np.int32)

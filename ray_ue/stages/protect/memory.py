@@ -46,8 +46,8 @@ def share_out(
     if not room:
         raise ValueError(
             f"a picture of {pixels / 1e6:,.1f} megapixels needs about {format_bytes(need)} of memory, and no machine has that much free "
-            f"(the most is {format_bytes(machines.memory)}); end other programs, use a larger machine, or leave such pictures out with "
-            "--max-pixels"
+            f"(the most is {format_bytes(machines.memory)}); end other programs, use a larger machine, or take such pictures out "
+            "of the source"
         )
     if room < tasks * threads:
         tell(f"{room} pictures at a time: one of {pixels / 1e6:,.1f} megapixels needs about {format_bytes(need)}")

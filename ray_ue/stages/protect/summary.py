@@ -1,7 +1,7 @@
 """What an export did, in totals: images, changes, files beside them, what was left out, and warnings for the last lines of a run."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,9 @@ from ray_ue.images.platforms import shrinking
 from ray_ue.progress import counted
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
-from ray_ue.sources.naming import group, printable, some
+from ray_ue.sources.naming import group, printable, some, without_extension
 from ray_ue.sources.sidecars import is_carried
+from ray_ue.stages.protect.ledger import ledger_name
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
 from ray_ue.storage.artifacts import Artifact, Folder
 
@@ -76,7 +77,7 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
     for name, reason in listed.left_out():
         left_out.setdefault(reason, []).append(name)
     rejected = set(folder.read_table("rejected.parquet", columns=("key",))["key"].to_pylist())
-    renamed = [(old, new) for old, new in indexed.renamed(extension) if old not in rejected]
+    renamed = [(old, new) for old, new in (*indexed.renamed(extension), *renamed_members(indexed, folder)) if old not in rejected]
     lines = [f"copied\t{printable(name)}\n" for name in carried]
     lines += [f"left out\t{printable(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
     lines += [f"renamed\t{old}\t{new}\n" for old, new in renamed]
@@ -90,6 +91,15 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
         "left_out": {reason: group(names) for reason, names in left_out.items()},
         "renamed": group([f"{old} -> {new}" for old, new in renamed]),
     }
+
+
+def renamed_members(indexed: Source, folder: Folder) -> Iterator[tuple[str, str]]:
+    """(key, name in the copy) of the images in tar files that could not keep their names, but for the extension."""
+    for shard in indexed.shards() if indexed.format == "webdataset" else ():
+        if not shard.files:
+            ledger = folder.read_table(f"ledger/{ledger_name(shard.number)}", columns=("key", "name"))
+            pairs = zip(ledger["key"].to_pylist(), ledger["name"].to_pylist(), strict=True)
+            yield from ((key, name) for key, name in pairs if name and without_extension(key) != without_extension(name))
 
 
 def unchanged_line(source: Source) -> str:
