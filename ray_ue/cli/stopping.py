@@ -3,16 +3,13 @@
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from ray_ue.progress import LISTENERS
-
 PATIENCE = 10.0  # seconds in which further signals change nothing: the first is being answered
-LOST = 2.0  # seconds after which a main thread that makes progress has not heard of the first
+LOST = 2.0  # seconds after which a main thread that handles no `KeyboardInterrupt` has not heard of the first
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -29,18 +26,20 @@ class Stop:
     clock: Callable[[], float] = time.monotonic
     raised: KeyboardInterrupt | None = field(default=None, init=False)
     _quiet_until: float = field(default=0.0, init=False)
-    _lost_after: float = field(default=0.0, init=False)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if (now := self.clock()) < self._quiet_until:
             return
-        self._quiet_until, self._lost_after = now + PATIENCE, now + LOST
+        self._quiet_until = now + PATIENCE
         self.raised = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if signal.getsignal(signal.SIGALRM) == self.remind:
+            signal.setitimer(signal.ITIMER_REAL, LOST, LOST)
         raise self.raised
 
-    def again(self, line: str) -> None:
-        """Raise once more what a callback of compiled code has swallowed: the main thread makes progress as if nothing had been asked."""
-        if self.raised is not None and self.clock() >= self._lost_after and threading.current_thread() is threading.main_thread():
+    def remind(self, number: int, frame: FrameType | None) -> None:
+        """Raise once more what a callback of compiled code, or an import, has swallowed: the main thread goes on as if nothing had been
+        asked, and may wait for ever. Nothing is raised while it is being handled."""
+        if self.raised is not None and not interruption(sys.exc_info()[1]):
             raise self.raised
 
 
@@ -48,21 +47,24 @@ STOP = Stop()  # of this process
 
 
 def watch_for_signals() -> None:
-    """From now on Ctrl+C and SIGTERM raise in the main thread; if that comes to nothing, the next progress does."""
+    """From now on Ctrl+C and SIGTERM raise in the main thread; if that comes to nothing, a timer does so again."""
     STOP.raised = None
-    if STOP.again not in LISTENERS:
-        LISTENERS.append(STOP.again)
+    signal.signal(signal.SIGALRM, STOP.remind)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
             signal.signal(number, STOP)
 
 
+def interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The `KeyboardInterrupt` that `error` is, or that it came from."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def stop_behind(error: Exception) -> KeyboardInterrupt | None:
     """What stopped the command, where `error` is what became of it: compiled code of Ray turns it into a `SystemError`."""
-    chain: BaseException | None = error
-    while chain is not None and not isinstance(chain, KeyboardInterrupt):
-        chain = chain.__cause__ or chain.__context__
-    return chain if isinstance(chain, KeyboardInterrupt) else STOP.raised
+    return interruption(error) or STOP.raised
 
 
 def answer(stop: KeyboardInterrupt) -> int:
@@ -75,7 +77,7 @@ def leave(code: int) -> None:
     """Exit with `code`; once stopped without the interpreter's own end, where threads of Ray that were stopped may crash."""
     stopped = code in (INTERRUPTED, TERMINATED)
     if stopped:
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -5,14 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from conftest import photo
 from PIL import Image
 
-from ray_ue.cli.stopping import LOST, PATIENCE, Stop, Terminated, stop_behind
+from ray_ue.cli.stopping import PATIENCE, Stop, Terminated, stop_behind
 
 LINE = "ray-ue: stopped; the same command continues"
 QUICK = ("--method", "noise", "--per", "image", "--workers", "local")
@@ -32,19 +32,47 @@ def test_a_signal_raises_once_and_again_only_if_nothing_came_of_it(number: int, 
         stop(signal.SIGTERM, None)
 
 
-def test_a_stop_that_was_swallowed_is_raised_again_by_the_next_progress() -> None:
-    now = [100.0]
-    stop = Stop(clock=lambda: now[0])
-    stop.again("nothing was asked yet")
+def test_a_stop_that_was_swallowed_is_raised_again_and_never_while_it_is_handled() -> None:
+    stop = Stop()
+    stop.remind(signal.SIGALRM, None)  # nothing was asked yet
     with pytest.raises(Terminated) as first:
         stop(signal.SIGTERM, None)
-    stop.again("the first is being answered")
-    now[0] += LOST
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(stop.again, "of another thread").result()
     with pytest.raises(Terminated) as second:
-        stop.again("still at work")
+        stop.remind(signal.SIGALRM, None)
     assert second.value is first.value
+    try:
+        raise first.value
+    except KeyboardInterrupt:
+        stop.remind(signal.SIGALRM, None)
+        try:
+            raise OSError("in what is done at the end")
+        except OSError:
+            stop.remind(signal.SIGALRM, None)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_command_in_which_the_first_signal_is_lost_ends_all_the_same(number: signal.Signals, tmp_path: Path) -> None:
+    """As in a callback of compiled code; then it waits for what never comes, and what it does at the end takes longer than the timer."""
+    lost = """
+        import queue, time
+        try:
+            print("importing", flush=True)
+            time.sleep(60)
+        except BaseException:
+            pass
+        try:
+            queue.Queue().get(timeout=60)
+        finally:
+            time.sleep(5)
+            print("in order", flush=True)
+    """
+    (tmp_path / "torch.py").write_text(dedent(lost))
+    process = started(tmp_path, "methods")
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    os.kill(process.pid, number)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said.strip()) == (CODES[number], "in order\n", LINE)
 
 
 def test_a_stop_is_found_behind_what_compiled_code_made_of_it() -> None:
