@@ -17,6 +17,7 @@ from ray_ue.methods._shared.uc_parameterization import PARAMETERIZATIONS
 from ray_ue.methods.base import Aimed, Method, View
 from ray_ue.models.pretrained.surrogates import Images, Surrogate
 from ray_ue.objectives.anchor import LOSSES
+from ray_ue.ordered import take_rows
 from ray_ue.perturbations import Additive, Poison
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
@@ -189,7 +190,9 @@ class UC(Method):
             params = memory["params"][active_slots].requires_grad_()
             deltas = PARAMETERIZATIONS[self.parameterization].render(params, memory["latent"][active_slots], budget=budget)
             images = view.images(batch.rows[own])
-            shown = AUGMENT_ORDERS[self.augment].show(images, deltas[torch.from_numpy(which).to(slots.device)], batch.crops.of(own))
+            shown = AUGMENT_ORDERS[self.augment].show(
+                images, take_rows(deltas, torch.from_numpy(which).to(slots.device)), batch.crops.of(own)
+            )
             aimed = targets[slots[torch.from_numpy(places).to(slots.device)]]
             seen = process(shown, batch.processes.of(own))
             value = LOSSES[self.loss](view.surrogate.features(seen), aimed).sum()

@@ -18,6 +18,7 @@ from torch import Tensor
 from ray_ue.loop import Workers
 from ray_ue.methods._shared.batch_rng import BatchRng, Images, Rows
 from ray_ue.methods.base import View
+from ray_ue.ordered import add_rows
 from ray_ue.perturbations import pgd
 from ray_ue.perturbations.budget import MOST, Budget
 
@@ -230,8 +231,8 @@ class PerGroupDeltas(DeltaUpdates):
         sums, counts = torch.zeros_like(self.entries), torch.zeros(len(self.entries), device=self.entries.device)
         for rows, block in blocks:
             slots = self._slots(rows)
-            sums.index_add_(0, slots, block)
-            counts.index_add_(0, slots, torch.ones(len(rows), device=counts.device))
+            add_rows(sums, slots, block)
+            add_rows(counts, slots, torch.ones(len(rows), device=counts.device))
         sums, counts = self.workers.all_reduce(sums), self.workers.all_reduce(counts)
         return sums, counts.clamp(min=1)[:, None, None, None]
 
