@@ -74,11 +74,11 @@ def answer(stop: KeyboardInterrupt) -> int:
 
 
 def leave(code: int) -> None:
-    """Exit with `code`; once stopped without the interpreter's own end, where threads of Ray that were stopped may crash."""
+    """Exit with `code`, which no signal changes any more: all is done. Once stopped without the interpreter's own end, where threads of Ray
+    that were stopped may crash."""
     stopped = code in (INTERRUPTED, TERMINATED)
-    if stopped:
-        for number in (*SIGNALS, signal.SIGALRM):
-            signal.signal(number, signal.SIG_IGN)
+    for number in (*SIGNALS, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     if stopped:

@@ -1,6 +1,7 @@
 """Errors that a user can fix, found in what Ray raises."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 
@@ -35,7 +36,13 @@ UNREACHABLE = re.compile(
 # Ray keeps only the traceback's text of an error in a Ray Data function (UserCodeException) or in the constructor of an actor
 # (ActorDiedError).
 STORAGE_ERROR_IN_TEXT = re.compile(r"^\s*(?:OSError|PermissionError): \[Errno (\d+)\] (.+)$", re.MULTILINE)
+IN_RAY_DATA = re.compile(r"\s*:?\s*Failed to apply UDF transform")
 VALUE_ERROR_IN_TEXT = re.compile(r"^ValueError: (.+)$", re.MULTILINE)
+
+
+def without_ray(text: str) -> str:
+    """What an error said, without what Ray Data adds of retries that no user asked for."""
+    return IN_RAY_DATA.split(text)[0].strip()
 
 
 def find_user_error(error: BaseException | None) -> ValueError | None:
@@ -76,11 +83,12 @@ def _unwrap(error: BaseException) -> list[BaseException]:
 def _as_user_error(error: BaseException) -> ValueError | None:
     text = str(error)
     if isinstance(error, ValueError):
-        return error
+        return ValueError(without_ray(text)) if IN_RAY_DATA.search(text) else error
     if isinstance(error, FileNotFoundError) and PRIVATE_FILE.search(str(error.filename or "")):
         return ValueError(f"{error.filename} is not there any more; {PUT_BACK}")
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-        return ValueError(f"{error.strerror}: {error.filename or 'while writing'}; {CONTINUES}")
+        said = without_ray(error.strerror or os.strerror(error.errno or 0))
+        return ValueError(f"{said}: {error.filename or 'while writing'}; {CONTINUES}")
     if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:
         return ValueError(
             f"{error.filename} cannot be written: its file system takes no such name; name another output, or rename the file"
@@ -90,10 +98,10 @@ def _as_user_error(error: BaseException) -> ValueError | None:
     if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):
         return ValueError(f"an object store does not answer ({unreachable[0]}); {CONTINUES}")
     if (storage := STORAGE_ERROR_IN_TEXT.search(text)) and int(storage[1]) in STORAGE_ERRORS:
-        return ValueError(f"{storage[2]}; {CONTINUES}")
+        return ValueError(f"{without_ray(storage[2])}; {CONTINUES}")
     messages = VALUE_ERROR_IN_TEXT.findall(text)
     if messages:
-        return ValueError(messages[-1])
+        return ValueError(without_ray(messages[-1]))
     if SHORT_OF_MEMORY in text:
         return ValueError(f"{DEATHS['OutOfMemoryError']}; {LESS_MEMORY}")
     reason = DEATHS.get(type(error).__name__, "") if "creation task" not in text else ""  # there it is an error of ours

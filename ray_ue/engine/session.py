@@ -4,7 +4,6 @@ import ctypes
 import logging
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from ray_ue.engine.environment import joins_a_cluster
 from ray_ue.engine.joining import join_cluster
+from ray_ue.engine.local_ray import start_local
 from ray_ue.engine.machines import READER, Machines, Node
 from ray_ue.engine.session_folders import claim, discard, starting, temporary_root
 from ray_ue.engine.session_folders import sweep as sweep_sessions
@@ -80,7 +80,7 @@ def undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     over = threading.Event()
     keeper = threading.Thread(target=_keep_ignoring, args=(over,), daemon=True)
     keeper.start()
@@ -107,45 +107,6 @@ def answers() -> Machines:
         task = ray.remote(lambda: os.getpid())
         assert ray.get(task.remote()) != os.getpid(), "a task runs in a process of its own"
         return machines
-
-
-def start_local(cores: int, *, attempts: int = 3) -> None:
-    """Start Ray on this machine; a busy machine can miss Ray's fixed 30 s start limit, so try again."""
-    for attempt in range(attempts):
-        try:
-            # More logical CPUs than cores: a small machine must fit a reader, an encoder and a train worker at once.
-            with quiet():
-                ray.init(
-                    address="local",  # never a cluster that somebody happens to have started here: RAY_ADDRESS asks for that
-                    num_cpus=max(4, cores),
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
-                )
-        except Exception as error:
-            ray.shutdown()
-            if attempt < attempts - 1:
-                continue
-            if "timed out" in str(error):
-                failure = f"Ray did not start in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
-                raise ValueError(f"{failure}, and see what ray-ue doctor says") from error
-            raise
-        else:
-            return
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing reaches the terminal while the block runs: Ray's C++ core greets on file descriptor 2. Exceptions still do their work."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def measure() -> Machines:

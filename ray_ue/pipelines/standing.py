@@ -12,9 +12,10 @@ from ray_ue.images.codec import Limits, decode
 from ray_ue.pipelines.claim import CLAIM, is_copy
 from ray_ue.progress import counted
 from ray_ue.sources import Source, open_source
-from ray_ue.sources.naming import group, printable, some
+from ray_ue.sources.naming import group, parents, printable, some
 from ray_ue.stages.protect.damage import TAKE_OUT
 from ray_ue.stages.protect.ledger import digest_of
+from ray_ue.stages.protect.locations import rows_or_none
 from ray_ue.stages.protect.rejected import allowed
 from ray_ue.storage.artifacts import Folder
 
@@ -150,20 +151,32 @@ def folder_of(output: Folder) -> Source | None:
 
 
 def damaged(job: Job, history: "History") -> Iterator[dict]:
-    """The ledger's lines of images that are not in the copy, or not as they were written; none of a packed file that is there.
+    """The ledger's lines of images that are not in the copy, or not as they were written; none of a packed file that can be read.
 
     Of files of the size that they should have the first `READ` bytes are read.
     """
-    root, read = Path(job.output.uri), 0
+    root, read, torn = Path(job.output.uri), 0, damaged_packs(job)
     for line in history.written(("key", "name", "bytes", "sha256", "pixels")):
         path = root / line["name"]
         if not path.is_file():
-            yield from () if path.parent.is_file() else (line,)
+            pack = next((above for above in parents(line["name"]) if (root / above).is_file()), None)
+            yield from (line,) if pack is None or pack in torn else ()
             continue
         size = path.stat().st_size
         read += size
         if (size != line["bytes"] or read <= READ) and not is_whole(path, line, job.recipe.limits()):
             yield line
+
+
+def damaged_packs(job: Job) -> set[str]:
+    """The packed files of a local copy, of its first `READ` bytes, that cannot be read."""
+    if job.source.format == "folder" or not job.output.names():
+        return set()
+    copy, read, torn = open_source(job.output.uri, format=job.source.format), 0, set()
+    for shard in copy.shards():
+        if not shard.files and (read := read + shard.size) <= READ and rows_or_none(copy, shard) is None:
+            torn.add(shard.path)
+    return torn
 
 
 def is_whole(path: Path, line: dict, limits: Limits) -> bool:

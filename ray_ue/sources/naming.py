@@ -19,6 +19,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def one_line(name: str) -> str:
+    """The name in a list for people: what would end the line, or steer a terminal, is written as an escape."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in printable(name))
+
+
 def readable(name: str) -> str:
     """The name as its owner reads it: bytes that are no UTF-8 are what Western European systems wrote before there was any."""
     try:

@@ -1,5 +1,6 @@
 """Artifacts: fingerprints, manifests, and folders on local disk or an object store."""
 
+import errno
 import hashlib
 import json
 import posixpath
@@ -182,7 +183,8 @@ class Folder:
             self.write(probe, b"probe")
             self.remove(probe)
         except (OSError, PermissionError) as error:
-            raise ValueError(f"cannot write to {self.uri}: {error.strerror or error}; name a folder you may write to") from None
+            remedy = "free some room, or name a folder on another disk" if error.errno == errno.ENOSPC else "name a folder you may write to"
+            raise ValueError(f"cannot write to {self.uri}: {error.strerror or error}; {remedy}") from None
         finally:
             if made:
                 with suppress(OSError):  # another run has written to it meanwhile

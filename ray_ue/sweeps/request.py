@@ -10,7 +10,7 @@ from ray_ue.config.recipe import Recipe, Resources, list_differences
 from ray_ue.pipelines import evaluate, protect
 from ray_ue.pipelines.evaluate import absolute
 from ray_ue.pipelines.planning import bank_bytes, estimate, median_side, sized, views_bytes
-from ray_ue.progress import counted
+from ray_ue.progress import counted, format_bytes
 from ray_ue.results.evaluation import UNDEFENDED
 from ray_ue.sources import open_source
 from ray_ue.storage.artifacts import Folder
@@ -72,6 +72,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     refuse_grids_without_worst_case(grid, search)
     if grid.purified_folders():
         raise ValueError("--evaluate.purified does not work in a sweep; purify and evaluate the chosen copy by itself")
+    evaluate.refuse_swapped(clean=absolute(source), test=absolute(test), source="SOURCE")
     recipe, home = protect.rooted(recipe), Folder.at(output)
     opened_source, opened_test = (open_source(uri, format=recipe.format, carry=recipe.patterns()) for uri in (source, test))
     recipe = recipe if recipe.image_size else sized(recipe, opened_source)
@@ -204,7 +205,7 @@ def describe(request: SweepRequest) -> str:
     trained = [cell for cell in cells for _ in range(repeated[cell.data])]
     side = request.recipe.resize or int(median_side(open_source(request.source, format=request.recipe.format)))
     time = evaluate.victims_time(trained, grid, rows=rows, side=side, resources=request.resources)
-    free = f"; {request.home.free_bytes() / 2**30:.1f} GiB are free" if request.home.local else ""
+    free = f"; {format_bytes(request.home.free_bytes())} are free" if request.home.local else ""
     shared = len(space.group_by_shared_stages(recipes))
     return "\n".join(
         [
@@ -218,6 +219,6 @@ def describe(request: SweepRequest) -> str:
             f"grid       {', '.join(grid.victim_names())}; {', '.join(relabels)}{auto}; {', '.join(grid.defense_names())}",
             f"seeds      {grid.seeds}",
             f"time       {time}",
-            f"disk       copies about {copies / 2**30:.2f} GiB, work folders at most {work / 2**30:.2f} GiB, and victims' weights{free}",
+            f"disk       copies about {format_bytes(copies)}, work folders at most {format_bytes(work)}, and victims' weights{free}",
         ]
     )

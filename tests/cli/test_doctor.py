@@ -109,7 +109,7 @@ def test_a_ray_that_does_not_start_is_told_with_its_reason(monkeypatch: pytest.M
 def test_a_ray_that_never_starts_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    from ray_ue.engine.session import start_local
+    from ray_ue.engine.local_ray import start_local
 
     def slow(**asked: object) -> None:
         tries.append(asked)

@@ -136,3 +136,10 @@ def test_a_worker_that_was_killed_from_outside_is_a_line() -> None:
 
     killed = WorkerHealthCheckFailedError("a worker failed its health check", ActorDiedError())
     assert "a worker died again and again" in str(find_user_error(WorkerGroupError("workers failed", {0: killed})))
+
+
+def test_what_ray_data_adds_of_retries_is_left_out() -> None:
+    added = "Failed to apply UDF transform after 1/1 attempts (total backoff 0.0s). To change retry attempts configure ray.data"
+    full = OSError(errno.ENOSPC, f"No space left on device: {added}", "/disk/copy")
+    assert str(find_user_error(full)).startswith("No space left on device: /disk/copy; fix that")
+    assert str(find_user_error(ValueError(f"bank is no safetensors file {added}"))) == "bank is no safetensors file"

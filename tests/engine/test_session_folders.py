@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from ray_ue.engine import local_ray
 from ray_ue.engine.session_folders import MARK, claim, discard, starting, sweep
 
 
@@ -95,3 +96,20 @@ def test_a_session_that_is_starting_stays_and_leaves_no_file_behind(tmp_path: Pa
         mine = folder(tmp_path / "ray", f"session_2026_{os.getpid()}")
         assert sweep(tmp_path / "ray") == 0
     assert list((tmp_path / "ray").iterdir()) == [mine]
+
+
+def test_a_start_that_hangs_is_ended_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code waits for Ray's own processes, and hears no signal: they are ended."""
+    tries = []
+
+    def waits_for_ever(**_: object) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "raylet"])
+        tries.append(child)
+        child.wait()
+        raise ConnectionError("the raylet is gone")
+
+    monkeypatch.setattr(local_ray, "HUNG", 1.0)
+    monkeypatch.setattr("ray.init", waits_for_ever)
+    with pytest.raises(ValueError, match="Ray did not start in 3 tries"):
+        local_ray.start_local(2)
+    assert [child.returncode for child in tries] == [-9] * 3

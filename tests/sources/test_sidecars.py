@@ -13,7 +13,7 @@ import pytest
 from source_makers import fill, identity, picture
 
 from ray_ue.sources import open_source
-from ray_ue.sources.naming import readable, stems
+from ray_ue.sources.naming import one_line, readable, stems
 from ray_ue.sources.sidecars import DISGUISED, HIDDEN, PLACES, TABLES, TEXTS, UNKNOWN, is_hidden, why_left_out
 from ray_ue.sources.walk import CIRCLE, NOWHERE, SPECIAL
 from ray_ue.stages.protect.summary import beside_lines
@@ -200,3 +200,8 @@ def test_what_packed_files_hold_besides_images_is_told(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "b.tar"))
     assert source.unchanged() == [".cls", ".json", ".mp4"]
     assert "besides images goes with them, unread (in the first files: .cls, .json, .mp4)" in beside_lines(source)["packed"]
+
+
+def test_a_name_in_a_list_is_one_line_and_steers_no_terminal() -> None:
+    assert one_line("new\nline\x1b[31m.jpg") == "new\\nline\\x1b[31m.jpg"
+    assert one_line("café 日本.jpg") == "café 日本.jpg"

@@ -27,11 +27,13 @@ RESULT = {"shard": pa.int64(), "rows": pa.int64(), "most": pa.int64(), "original
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What is wrong with one image, or nothing; its largest change in levels; whether its file was saved anew with the same pixels."""
+    """What is wrong with one image, or nothing; its largest change in levels; whether its file was saved anew with the same pixels, and
+    whether it was compared with its original."""
 
     fault: str = ""
     most: int = 0
     saved_anew: bool = False
+    proved: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +56,16 @@ class Checker:
     missing: frozenset[str] = frozenset()
 
     def check(self, line: dict, before: bytes | None, label: str, after: bytes, copied: str) -> Finding:
-        """Compare one image of the copy; `before` is None where the original is not there, and the ledger stands for it."""
+        """Compare one image of the copy; `before` is None where the original is not there, and the ledger stands for it, as it does for an
+        original that cannot be read any more."""
         if label != copied:
             return Finding(fault=f"its label is {copied or 'missing'}, in the source {label or 'missing'}")
         same = hashlib.sha256(after).hexdigest() == line["sha256"]
-        if same and before is None:
+        moving = FRAMES_DROPPED not in (line.get("notes") or ())
+        clean = None if before is None else self.original(before, moving=moving)
+        if same and clean is None:
             return Finding(most=line["most"])
         try:
-            moving = FRAMES_DROPPED not in (line.get("notes") or ())
-            clean = None if before is None else self.original(before, moving=moving)
             decoded = decode(after, limits=self.limits, moving=moving)
         except Rejected as reason:
             return Finding(fault=f"it cannot be read back: {reason}")
@@ -71,11 +74,14 @@ class Checker:
         if clean is None:
             return Finding(most=line["most"], saved_anew=not same)
         fault, most = self.compare(line, clean, decoded)
-        return Finding(fault=fault, most=most, saved_anew=not same)
+        return Finding(fault=fault, most=most, saved_anew=not same, proved=True)
 
-    def original(self, data: bytes, *, moving: bool) -> Picture:
-        """The pixels that were protected."""
-        clean = decode(data, limits=self.limits, moving=moving)
+    def original(self, data: bytes, *, moving: bool) -> Picture | None:
+        """The pixels that were protected; None if they cannot be read any more."""
+        try:
+            clean = decode(data, limits=self.limits, moving=moving)
+        except Rejected:
+            return None
         return resized(clean, size=self.resize) if self.resize else clean
 
     def compare(self, line: dict, clean: Picture, decoded: Picture) -> tuple[str, int]:
@@ -135,7 +141,8 @@ def check_rows(batch: pa.Table, *, checker: Checker) -> Iterator[pa.Table]:
         bad = [(line, finding.fault) for line, finding in zip(part, findings, strict=True) if finding.fault]
         said = {"faults": [f"{line['name']}: {fault}" for line, fault in bad], "wrong": [line["name"] for line, _ in bad]}
         most = max((finding.most for finding in findings), default=0)
-        counts = (shard.number, len(part), most, sum(is_here), sum(finding.saved_anew for finding in findings))
+        proved, saved_anew = (sum(getattr(finding, name) for finding in findings) for name in ("proved", "saved_anew"))
+        counts = (shard.number, len(part), most, proved, saved_anew)
         columns = {name: pa.array([count], kind) for (name, kind), count in zip(RESULT.items(), counts, strict=True)}
         yield pa.table(columns | {name: pa.array([texts], pa.list_(pa.string())) for name, texts in said.items()})
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 
 import numpy as np
+import pyarrow as pa
 
 from ray_ue.sources import Shard, Source
 from ray_ue.stages.protect.ledger import in_order
@@ -26,17 +27,19 @@ class Locations:
     names: np.ndarray
     at: np.ndarray
     claimed: np.ndarray
+    damaged: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, copy: Source, *, threads: int) -> "Locations":
-        """List a copy, several shards at once."""
+        """List a copy, several shards at once; `damaged` are packed ones that cannot be read, and whose images are not there."""
         shards = copy.shards()
         with ThreadPoolExecutor(threads) as pool:
             parts = list(in_order(pool, partial(_list, copy), shards, ahead=2 * threads))
-        names = np.concatenate([np.empty(0, f"S{NAME}"), *(names for names, _ in parts)])
-        at = np.concatenate([np.empty(0, LOCATION), *(at for _, at in parts)])
+        names = np.concatenate([np.empty(0, f"S{NAME}"), *(names for names, _ in filter(None, parts))])
+        at = np.concatenate([np.empty(0, LOCATION), *(at for _, at in filter(None, parts))])
         order = np.argsort(names, kind="stable")
-        return cls(copy=copy, shards=shards, names=names[order], at=at[order], claimed=np.zeros(len(names), bool))
+        damaged = [shard.path for shard, part in zip(shards, parts, strict=True) if part is None]
+        return cls(copy=copy, shards=shards, names=names[order], at=at[order], claimed=np.zeros(len(names), bool), damaged=damaged)
 
     def claim(self, names: Sequence[str]) -> tuple[np.ndarray, list[str], list[str]]:
         """The positions in `at` of the names that are there, the names that are not, and those that were claimed before."""
@@ -60,13 +63,25 @@ class Locations:
         return len(left), [keys[int(place["shard"])][int(place["row"])].as_py() for place in first]
 
 
+def rows_or_none(copy: Source, shard: Shard) -> pa.Table | None:
+    """The rows of a shard; None for a packed one that is damaged."""
+    try:
+        return copy.rows(shard)
+    except ValueError:
+        if shard.files:
+            raise
+        return None
+
+
 def digests(names: Sequence[str]) -> np.ndarray:
     """S16 `N`: a digest of each name."""
     return np.array([blake2b(name.encode(), digest_size=NAME).digest() for name in names], f"S{NAME}")
 
 
-def _list(copy: Source, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
-    rows = copy.rows(shard)
+def _list(copy: Source, shard: Shard) -> tuple[np.ndarray, np.ndarray] | None:
+    """The names and places of a shard's images; None for a packed one that cannot be read."""
+    if (rows := rows_or_none(copy, shard)) is None:
+        return None
     at = np.empty(len(rows), LOCATION)
     at["shard"], at["row"] = shard.number, np.arange(len(rows))
     for name, nothing in (("label", NO_LABEL), ("offset", 0), ("size", 0)):

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.broken import remedy
+from ray_ue.sources.naming import one_line
 from ray_ue.storage.artifacts import Folder
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -37,7 +38,7 @@ def write_list(folder: Folder, table: pa.Table) -> None:
     """The rejected rows as `rejected.parquet`, and for people as `rejected.txt`: name and reason, a line each."""
     folder.write_table("rejected.parquet", table)
     if len(table):
-        folder.write(LIST, "".join(f"{line['key']}\t{line['reason']}\n" for line in table.to_pylist()).encode())
+        folder.write(LIST, "".join(f"{one_line(line['key'])}\t{one_line(line['reason'])}\n" for line in table.to_pylist()).encode())
 
 
 def remedies(folder: Folder) -> list[str]:

@@ -11,7 +11,7 @@ from ray_ue.images.platforms import shrinking
 from ray_ue.progress import counted
 from ray_ue.sources import Source
 from ray_ue.sources.image_files import LOSSY
-from ray_ue.sources.naming import group, printable, some, without_extension
+from ray_ue.sources.naming import group, one_line, printable, some, without_extension
 from ray_ue.sources.sidecars import is_carried
 from ray_ue.stages.protect.ledger import ledger_name
 from ray_ue.stages.protect.rejected import SCHEMA, write_list
@@ -78,9 +78,9 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
         left_out.setdefault(reason, []).append(name)
     rejected = set(folder.read_table("rejected.parquet", columns=("key",))["key"].to_pylist())
     renamed = [(old, new) for old, new in (*indexed.renamed(extension), *renamed_members(indexed, folder)) if old not in rejected]
-    lines = [f"copied\t{printable(name)}\n" for name in carried]
-    lines += [f"left out\t{printable(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
-    lines += [f"renamed\t{old}\t{new}\n" for old, new in renamed]
+    lines = [f"copied\t{one_line(name)}\n" for name in carried]
+    lines += [f"left out\t{one_line(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
+    lines += [f"renamed\t{one_line(old)}\t{one_line(new)}\n" for old, new in renamed]
     if lines:
         folder.write(BESIDE, "".join(lines).encode())
     return {
@@ -167,7 +167,7 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
     if (weak := facts["weak"])["count"]:
         warnings.append(
             f"{counted(weak['count'], 'image')} changed by less than half of the budget, and hardly protected, such as {some(weak)}: "
-            "pictures that are very thin, tiny, or nearly black and white"
+            "pictures that are very thin, tiny or nearly black and white, or far smaller than those that the perturbation was made for"
         )
     if facts["large"]["count"]:
         warnings.append(large_line(facts["large"], recipe))

@@ -13,7 +13,7 @@ from ray_ue.images.memory import READING
 from ray_ue.progress import Progress, counted
 from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
-from ray_ue.sources.naming import printable
+from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.comparison import Checker, check_rows, pack
 from ray_ue.stages.protect.damage import TAKE_OUT, Names, Part, VerifyError, Wrong, all_written, refuse_lost_ledger, shard_of
 from ray_ue.stages.protect.index import listed_source
@@ -37,8 +37,8 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     copy = open_written(run, parts)
     places = Locations.of(copy, threads=LISTED_AT_ONCE)
     work = [(part, *match(part, places)) for part in parts]
-    count, some = places.unclaimed()
-    foreign = Names(count=count, some=some)
+    count, first = places.unclaimed()
+    foreign = Names(count=count, some=first)
     there = files_of(run.source, parts)
     progress = Progress(stage="verify", total=sum(len(positions) for _, tasks, _ in work for _, _, positions in tasks))
     facts, faults, missing, damage = {"images": 0, "most_levels": 0, "originals": 0, "saved_anew": 0}, [], Names(), Wrong()
@@ -67,7 +67,8 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
             progress.add(result["rows"])
     progress.close()
     others = check_others(run, parts, damage)
-    told = [missing.text("missing from the copy")] if missing.count else []
+    told = [f"{counted(len(places.damaged), 'file')} of {run.output.uri} damaged: {some(group(places.damaged))}"] if places.damaged else []
+    told += [missing.text("missing from the copy")] if missing.count else []
     told += [f"{foreign.text('in the copy that no run wrote')}: {TAKE_OUT}"] if foreign.count else []
     if faults:
         shown = "; ".join(sorted(faults)[:SHOWN])

@@ -15,7 +15,7 @@ from ray_ue.images.quality import compare, deviation
 from ray_ue.perturbations import Poison
 from ray_ue.sources import Item, Shard, Source, Written
 from ray_ue.sources.image_files import EXTENSIONS, LOSSY, MOVING
-from ray_ue.sources.naming import printable
+from ray_ue.sources.naming import group, printable, some
 from ray_ue.stages.protect.craft import open_poison
 from ray_ue.stages.protect.index import rows_of
 from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
@@ -89,6 +89,7 @@ class Writer:
         lines, others = list[dict](), list[Written]()
         for _ in self.rewrite(shard, numbered, lines, others):
             pass
+        self.refuse_unreadable(shard, lines)
         for table, key, new in (("ledger", "key", lines), ("others", "name", [other_line(one) for one in others])):
             if new:
                 name, again = f"{table}/{ledger_name(shard.number)}", {line[key]: line for line in new}
@@ -97,6 +98,16 @@ class Writer:
                     name, pa.Table.from_pylist([again.get(line[key], line) for line in before.to_pylist()], schema=before.schema)
                 )
         return len(lines) + len(others)
+
+    def refuse_unreadable(self, shard: Shard, lines: list[dict]) -> None:
+        """Refuse to mend what was written from an original that cannot be read now: its line would be lost."""
+        before = self.ledger.read_table(f"ledger/{ledger_name(shard.number)}", columns=("key", "reason")).to_pylist()
+        written = {line["key"] for line in before if not line["reason"]}
+        if lost := [f"{line['key']}: {line['reason']}" for line in lines if line.get("reason") and line["key"] in written]:
+            raise ValueError(
+                f"what is damaged cannot be written again, as its original cannot be read ({some(group(lost))}): put the original back, or "
+                "let --prune take it out of the copy once it is gone from the source"
+            )
 
     def numbered(self, shard: Shard, first_id: int, slots: SlotOf) -> list[tuple[str, int, int]]:
         """(key, id, slot) of every image of a shard."""
