@@ -162,6 +162,7 @@ def evaluate_copies(arguments: EvaluateArguments, words: Sequence[str]) -> int:
         format=arguments.format,
         resources=arguments.resources,
     )
+    evaluate.refuse_trained_on(clean=job.clean, test=job.test)
     if arguments.dry_run:
         uris = (*arguments.copies, arguments.clean, arguments.test, arguments.results, *arguments.grid.purified_folders())
         return print_plan(words, evaluate.describe(job, nodes=arguments.nodes), uris=uris)
@@ -200,6 +201,7 @@ def sweep_settings(arguments: SweepArguments, words: Sequence[str]) -> int:
             search=arguments.search,
             resources=arguments.resources,
         )
+    evaluate.refuse_trained_on(clean=request.source, test=request.test)
     if arguments.dry_run:
         uris = (request.source, request.home.uri, request.test, resume, request.recipe.embeddings)
         return print_plan(words, sweep_request.describe(request), uris=uris)

@@ -65,10 +65,14 @@ def plan(copies: tuple[str, ...], *, clean: str, test: str, results: str, grid: 
     )
 
 
-def refuse_swapped(*, clean: str, test: str, source: str = "--clean") -> None:
-    """Clean images and test images are no protected copies, and not the same: an accuracy on them would say nothing."""
-    if clean and real(clean) == real(test):
+def refuse_trained_on(*, clean: str, test: str) -> None:
+    """Test images are not those that victims train on. A check, which holds some of them out, does not ask this."""
+    if real(clean) == real(test):
         raise ValueError(f"--test {test} holds the very images that victims train on; name clean images that were never published")
+
+
+def refuse_swapped(*, clean: str, test: str, source: str = "--clean") -> None:
+    """Clean images and test images are no protected copies: an accuracy on them would say nothing."""
     for uri, flag, wanted in (
         (clean, source, "the images that the copy was made from"),
         (test, "--test", "clean images, never published"),

@@ -96,6 +96,10 @@ WRONG = {
         r"is the private work folder of .*; name a folder of images",
     ),
     "preview of too many": (["protect", "{photos}", "{out}", "--preview", "61"], "--preview shows 1 to 60 images, got 61; 12 fill a page"),
+    "sweep tested on its source": (
+        ["sweep", "{photos}", "{out}", "--test", "{link}", "--vary", "budget=8,16", "--dry-run"],
+        "holds the very images that victims train on",
+    ),
     "preview on a store": (
         ["protect", "{photos}", "memory://out", "--preview", "3"],
         "is no local folder; name a local one for the preview",

@@ -1,5 +1,6 @@
 """Damage outside and inside a copy: originals that cannot be read any more, and packed files that were cut off."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ray_ue.config.recipe import Recipe
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.protect import protect
 from ray_ue.pipelines.standing import Standing
+from ray_ue.storage.artifacts import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -66,3 +68,20 @@ def test_a_packed_file_that_was_cut_off_is_written_again(kind: str, left: int, t
     protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **OWN)
     assert files(tmp_path / "out") == before
     assert Standing.of(job).lines(job) == {}
+
+
+def test_a_copy_that_cannot_be_written_is_proved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in", NAMES)
+    run(tmp_path, **OWN)
+    wrote = Folder.write_json
+
+    def read_only(folder: Folder, name: str, value: object) -> None:
+        if name == "verified.json":
+            raise OSError(errno.EROFS, "Read-only file system", name)
+        wrote(folder, name, value)
+
+    monkeypatch.setattr(Folder, "write_json", read_only)
+    assert main(["verify", str(tmp_path / "out"), "--workers", "local"]) == 0
+    assert "the proof holds, and is not kept: Read-only file system" in capsys.readouterr().err

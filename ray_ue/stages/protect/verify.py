@@ -1,5 +1,6 @@
 """Verify: read the whole copy back and compare it, image by image, with the ledger, and with the source where that is there."""
 
+import errno
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run
 from ray_ue.images.memory import READING
-from ray_ue.progress import Progress, counted
+from ray_ue.progress import Progress, counted, say
 from ray_ue.sources import FORMATS, Shard, Source, open_source
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import group, printable, some
@@ -22,6 +23,7 @@ from ray_ue.stages.protect.locations import SHOWN, Locations
 from ray_ue.stages.protect.memory import share_out
 from ray_ue.storage.artifacts import Artifact, Folder
 
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LISTED_AT_ONCE = 16  # shards of the copy: listing them waits for disks and networks
 PART = 256  # rows of one task
 
@@ -81,7 +83,12 @@ def verify(run: Run, parts: Sequence[Part]) -> dict:
     if not facts["most_levels"]:
         raise VerifyError(f"no image of {run.output.uri} differs from its original: nothing is protected")
     facts |= {"budget": parts[-1].poison.facts["most"], "other_files": others.count}
-    parts[-1].exported.folder.write_json("verified.json", facts)
+    try:
+        parts[-1].exported.folder.write_json("verified.json", facts)
+    except OSError as error:  # of an archive on a medium that cannot be written
+        if error.errno not in READ_ONLY:
+            raise
+        say(f"  warning  the proof holds, and is not kept: {error.strerror}")
     return facts
 
 
