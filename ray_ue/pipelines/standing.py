@@ -142,10 +142,10 @@ class Standing:
             raise ValueError(f"{counted(len(self.foreign), 'image')} in the copy that no run wrote ({some(names)}): {TAKE_OUT}")
 
 
-def folder_of(output: Folder) -> Source | None:
-    """The files of a local copy; None where there is none."""
+def folder_of(output: Folder, *, format: str = "folder") -> Source | None:
+    """The files of a local copy, in that format; None where there is none."""
     try:
-        return open_source(output.uri, format="folder") if output.local else None
+        return open_source(output.uri, format=format) if output.local else None
     except ValueError:
         return None
 
@@ -170,9 +170,9 @@ def damaged(job: Job, history: "History") -> Iterator[dict]:
 
 def damaged_packs(job: Job) -> set[str]:
     """The packed files of a local copy, of its first `READ` bytes, that cannot be read."""
-    if job.source.format == "folder" or not job.output.names():
+    if job.source.format == "folder" or (copy := folder_of(job.output, format=job.source.format)) is None:
         return set()
-    copy, read, torn = open_source(job.output.uri, format=job.source.format), 0, set()
+    read, torn = 0, set[str]()
     for shard in copy.shards():
         if not shard.files and (read := read + shard.size) <= READ and rows_or_none(copy, shard) is None:
             torn.add(shard.path)

@@ -68,6 +68,10 @@ def test_a_packed_file_that_was_cut_off_is_written_again(kind: str, left: int, t
     protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **OWN)
     assert files(tmp_path / "out") == before
     assert Standing.of(job).lines(job) == {}
+    for shard in range(2):
+        (tmp_path / f"out/{shard}.{kind}").unlink()
+    (tmp_path / "out/notes.md").write_text("mine")
+    assert "6 images of the copy missing or damaged" in Standing.of(job).lines(job)["mend"]
 
 
 def test_a_copy_that_cannot_be_written_is_proved_all_the_same(
