@@ -65,7 +65,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         show(f"{until}: {artifact.folder.uri}")
         return 0
     facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
-    proved = artifacts["export"].folder.read_json("verified.json") if until == "verify" else facts
+    proved = facts.get("proved", facts)
     size = f"{facts['bytes'] / 2**20:,.1f} MiB"
     whole = (
         size if proved["images"] == facts["images"] else f"{facts['images']:,} of them written last, {size}; the lines below are of these"

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 # A disk or a network share that is full, locked, broken or gone, and names that its file system does not take.
 STORAGE_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENAMETOOLONG),
-    *(errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENAMETOOLONG),
+    *(errno.ENODEV, errno.ENXIO, errno.EMFILE, errno.ENFILE),
 )
+OF_A_FILE = (errno.EPERM, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT)  # only where a file is named
 CUT_OFF = re.compile(r"^\d+ requested and \d+ written$")  # what numpy says of a disk that became full
 CONTINUES = "fix that, then run the same command again; it continues"
 # Errors of Ray, which takes seconds to import, by name: what remains after it has tried the same again several times.
@@ -86,7 +87,9 @@ def _as_user_error(error: BaseException) -> ValueError | None:
         return ValueError(without_ray(text)) if IN_RAY_DATA.search(text) else error
     if isinstance(error, FileNotFoundError) and PRIVATE_FILE.search(str(error.filename or "")):
         return ValueError(f"{error.filename} is not there any more; {PUT_BACK}")
-    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+    if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):
+        return ValueError(f"an object store does not answer ({unreachable[0]}); {CONTINUES}")
+    if isinstance(error, OSError) and (error.errno in STORAGE_ERRORS or (error.errno in OF_A_FILE and error.filename)):
         said = without_ray(error.strerror or os.strerror(error.errno or 0))
         return ValueError(f"{said}: {error.filename or 'while writing'}; {CONTINUES}")
     if isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename:
@@ -95,8 +98,6 @@ def _as_user_error(error: BaseException) -> ValueError | None:
         )
     if (isinstance(error, OSError) and CUT_OFF.match(text)) or type(error).__name__ == "OutOfDiskError":
         return ValueError(f"No space left on device: while writing; {CONTINUES}")
-    if unreachable := UNREACHABLE.search(f"{type(error).__name__} {text}"):
-        return ValueError(f"an object store does not answer ({unreachable[0]}); {CONTINUES}")
     if (storage := STORAGE_ERROR_IN_TEXT.search(text)) and int(storage[1]) in STORAGE_ERRORS:
         return ValueError(f"{without_ray(storage[2])}; {CONTINUES}")
     messages = VALUE_ERROR_IN_TEXT.findall(text)

@@ -28,12 +28,14 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
                     logging_level=logging.ERROR,
                     log_to_driver=bool(os.environ.get("RAY_UE_WORKER_LOGS")),
                 )
+            if hung.is_set():
+                raise RuntimeError("Ray timed out while it started")
         except Exception as error:
             ray.shutdown()
             if attempt < attempts - 1:
                 continue
             if hung.is_set() or "timed out" in str(error):
-                failure = f"Ray did not start in {attempts} tries of 30 s; the machine is too busy or short of memory: try again later"
+                failure = f"Ray did not start in {attempts} tries; the machine is too busy or short of memory: try again later"
                 raise ValueError(f"{failure}, and see what ray-ue doctor says") from error
             raise
         else:
@@ -43,7 +45,7 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
 @contextmanager
 def ended_after(seconds: float, hung: threading.Event) -> Iterator[None]:
     """End the processes of a Ray that starts if the block takes longer, and say so in `hung`: compiled code of Ray may wait for them for
-    ever, and hears no signal then."""
+    ever, and hears no signal then. On Linux alone."""
 
     def end() -> None:
         hung.set()
@@ -58,6 +60,7 @@ def ended_after(seconds: float, hung: threading.Event) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()
 
 
 def ray_children() -> list[int]:
@@ -65,7 +68,7 @@ def ray_children() -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            parent = (place / "stat").read_text().rpartition(")")[2].split()[1]
+            parent = (place / "stat").read_bytes().rpartition(b")")[2].split()[1]
             if int(parent) == os.getpid() and any(name in (place / "cmdline").read_bytes() for name in (b"raylet", b"gcs_server")):
                 found.append(int(place.name))
     return found

@@ -228,4 +228,6 @@ def evaluate(
     grid = Grid(**checked(fields, of=Grid, what="field of an evaluation"))
     uris = tuple(address(copy, "a copy") for copy in copies)
     clean, test, results = (address(*one) for one in ((clean, "clean"), (test, "test"), (results, "results")))
-    return run(plan(uris, clean=clean, test=test, results=results, grid=grid, format=format, resources=resources))
+    job = plan(uris, clean=clean, test=test, results=results, grid=grid, format=format, resources=resources)
+    refuse_trained_on(clean=job.clean, test=job.test)
+    return run(job)

@@ -77,8 +77,8 @@ def verify_stages(job: Job) -> dict[str, Artifact]:
         history = History.of(job)
         if not history.generations:
             raise ValueError(f"{job.work.uri} holds no finished copy; run ray-ue protect to its end first")
-        verify(Run.of(job, machines), history.parts())
-        return history.chains[-1]
+        facts = verify(Run.of(job, machines), history.parts())
+        return history.chains[-1] | {"export": proved(history, facts)}
 
 
 def collect(stages: Iterator[tuple[str, dict[str, Artifact]]], *, until: str) -> dict[str, Artifact]:
@@ -153,7 +153,7 @@ def needed(shard: Shard, names: Set[str]) -> list[tuple[str, int]]:
 def prove(run: Run, history: History) -> dict[str, Artifact]:
     """Verify the whole copy; what is damaged is written again, once."""
     try:
-        verify(run, history.parts())
+        facts = verify(run, history.parts())
     except VerifyError as error:
         if not error.damage:
             raise
@@ -164,5 +164,11 @@ def prove(run: Run, history: History) -> dict[str, Artifact]:
             if wrong := error.damage.get(chain["export"].fingerprint):
                 write_again(replace(run, source=source), chain, wrong)
         history = replace(history)  # artifacts are read anew
-        verify(run, history.parts())
-    return {"export": history.chains[-1]["export"]}
+        facts = verify(run, history.parts())
+    return {"export": proved(history, facts)}
+
+
+def proved(history: History, facts: dict) -> Artifact:
+    """The last export, with what was proved of the whole copy among its facts; a medium that cannot be written keeps it nowhere else."""
+    artifact = history.chains[-1]["export"]
+    return replace(artifact, manifest=replace(artifact.manifest, facts=artifact.facts | {"proved": facts}))

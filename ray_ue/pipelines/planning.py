@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +17,7 @@ from ray_ue.grouping.embeddings import open_given
 from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
-from ray_ue.pipelines.claim import has_exports
+from ray_ue.pipelines.claim import CLAIM, claim_of, has_exports
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.pipelines.whole_run import whole_run
 from ray_ue.progress import counted, format_bytes
@@ -95,12 +96,13 @@ def refuse_room(job: Job) -> None:
 def still_to_write(job: Job, whole: float) -> float:
     """Of the bytes of a whole run those that are not there yet: of a finished copy what joins, and what is missing from it."""
     if job.anew or job.shared_path or not has_exports(job.work):
-        return whole - job.output.size() - job.work.size()
+        same = job.work.exists(CLAIM) and job.work.read_json(CLAIM) == json.loads(json.dumps(claim_of(job)))  # else it is made again
+        return whole - job.output.size() - (job.work.size() if same else 0.0)
     from ray_ue.pipelines.generations import History, changes  # imports Ray, which most plans do not need
 
     history, sizes = History.of(job), dict(job.source.files())
     fresh = sum(sizes[name] for name in changes(job.source, history).fresh)
-    written = sum(chain["export"].facts["bytes"] for chain in history.chains)
+    written = sum(line["bytes"] for line in history.written(("bytes",)))
     return whole * fresh / max(1, sum(sizes.values())) + max(0.0, written - job.output.size())
 
 

@@ -56,12 +56,23 @@ def refuse_many_gone(job: Job, gone: Sequence[str], *, files: int) -> None:
 
 def refuse_removals(job: Job) -> None:
     """Refuse a run that would take out too much of a copy that is there."""
-    if not (job.prune or job.anew) or not job.work.exists(CLAIM):
-        return
+    if (job.prune or job.anew) and job.work.exists(CLAIM):
+        gone, files = removals(job)
+        refuse_many_gone(job, gone, files=files)
+
+
+def removals(job: Job) -> tuple[tuple[str, ...], int]:
+    """The files of a copy that are gone from the source, and how many it was made of; none where its private folder is not whole, as what
+    is made anew needs nothing of it."""
     from ray_ue.pipelines.generations import History, changes  # imports Ray, which a first run does not need so early
 
-    if (history := History.of(job)).generations:
-        refuse_many_gone(job, changes(job.source, history).gone, files=len(history.files()))
+    try:
+        history = History.of(job)
+        return changes(job.source, history).gone, len(history.files())
+    except ValueError:
+        if job.anew:
+            return (), 0
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +103,10 @@ class Standing:
         history = History.of(job)
         if not history.generations:
             return cls()
-        changed, files = changes(job.source, history), len(history.files())
         if job.anew:
-            return cls(gone=tuple(map(printable, changed.gone)), files=files)
+            gone, files = removals(job)
+            return cls(gone=tuple(map(printable, gone)), files=files)
+        changed, files = changes(job.source, history), len(history.files())
         history.refuse_lost_files()
         gone, fresh = (tuple(map(printable, names)) for names in (changed.gone, changed.fresh))
         replaced = {*fresh, *(gone if job.prune else ())}

@@ -27,9 +27,13 @@ def one_line(name: str) -> str:
 def readable(name: str) -> str:
     """The name as its owner reads it: bytes that are no UTF-8 are what Western European systems wrote before there was any."""
     try:
-        return os.fsencode(name).decode()
+        data = os.fsencode(name)
+    except UnicodeEncodeError:  # a member of a tar that this system could not name
+        return printable(name)
+    try:
+        return data.decode()
     except UnicodeDecodeError:
-        return os.fsencode(name).decode("cp1252", "backslashreplace")
+        return data.decode("cp1252", "backslashreplace")
 
 
 def composed(name: str) -> str:

@@ -143,3 +143,13 @@ def test_what_ray_data_adds_of_retries_is_left_out() -> None:
     full = OSError(errno.ENOSPC, f"No space left on device: {added}", "/disk/copy")
     assert str(find_user_error(full)).startswith("No space left on device: /disk/copy; fix that")
     assert str(find_user_error(ValueError(f"bank is no safetensors file {added}"))) == "bank is no safetensors file"
+
+
+def test_a_network_that_fails_is_no_disk() -> None:
+    class ClientConnectorError(OSError):
+        """As aiohttp's."""
+
+    lost = ClientConnectorError(errno.EHOSTUNREACH, "Connect call failed")
+    assert "an object store does not answer (ClientConnectorError)" in str(find_user_error(lost))
+    assert find_user_error(OSError(errno.ETIMEDOUT, "Connection timed out")) is None
+    assert "Host is down: /nfs/a.png" in str(find_user_error(OSError(errno.EHOSTDOWN, "Host is down", "/nfs/a.png")))

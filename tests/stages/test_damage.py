@@ -40,7 +40,7 @@ def test_an_original_that_cannot_be_read_any_more_takes_nothing_from_the_copy(tm
         assert (proved["images"], proved["originals"]) == (6, 5)
     assert files(tmp_path / "out") == before
     (tmp_path / "out/cats/1.png").unlink()
-    with pytest.raises(ValueError, match=r"cannot be written again, as its original cannot be read \(cats/1\.png: "):
+    with pytest.raises(ValueError, match=r"cannot be written again, as an original cannot be read \(cats/1\.png: "):
         run(tmp_path, **OWN)
     original.write_bytes(kept)
     assert run(tmp_path, **OWN)["export"].folder.read_json("verified.json")["originals"] == 6
@@ -49,7 +49,10 @@ def test_an_original_that_cannot_be_read_any_more_takes_nothing_from_the_copy(tm
 
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 @pytest.mark.parametrize("left", [300, -100])
-def test_a_packed_file_that_was_cut_off_is_written_again(kind: str, left: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_packed_file_that_was_cut_off_is_written_again(
+    kind: str, left: int, cut: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
     for shard in range(2):
         images = {f"dir/{shard}{number}.png": image_bytes(10 * shard + number) for number in range(3)}
@@ -59,12 +62,12 @@ def test_a_packed_file_that_was_cut_off_is_written_again(kind: str, left: int, t
             cells = [{"bytes": data, "path": name} for name, data in images.items()]
             pq.write_table(pa.table({"image": cells}), tmp_path / f"in/{shard}.parquet")
     run(tmp_path, **OWN)
-    before, packed = files(tmp_path / "out"), tmp_path / f"out/1.{kind}"
+    before, packed = files(tmp_path / "out"), tmp_path / f"out/{cut}.{kind}"
     os.truncate(packed, left if left > 0 else packed.stat().st_size + left - (10_240 if kind == "tar" else 0))
     job = pipeline.plan(str(tmp_path / "in"), str(tmp_path / "out"), recipe=Recipe(**OWN), resources=LOCAL)
     assert "3 images of the copy missing or damaged" in Standing.of(job).lines(job)["mend"]
     assert main(["verify", str(tmp_path / "out"), "--workers", "local"]) == 1
-    assert f"1 file of {tmp_path}/out damaged: 1.{kind}; 3 images missing from the copy" in capsys.readouterr().err
+    assert f"1 file of {tmp_path}/out damaged: {cut}.{kind}; 3 images missing from the copy" in capsys.readouterr().err
     protect(tmp_path / "in", tmp_path / "out", resources=LOCAL, **OWN)
     assert files(tmp_path / "out") == before
     assert Standing.of(job).lines(job) == {}
@@ -72,6 +75,36 @@ def test_a_packed_file_that_was_cut_off_is_written_again(kind: str, left: int, t
         (tmp_path / f"out/{shard}.{kind}").unlink()
     (tmp_path / "out/notes.md").write_text("mine")
     assert "6 images of the copy missing or damaged" in Standing.of(job).lines(job)["mend"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_packed_file_stays_as_it_is_where_one_of_its_originals_cannot_be_read(kind: str, tmp_path: Path) -> None:
+    """Its other images would take its place, and it would be lost."""
+    (tmp_path / "in").mkdir()
+    images = [(f"{number}.png", image_bytes(number)) for number in range(4)]
+    packed, copy = tmp_path / f"in/a.{kind}", tmp_path / f"out/a.{kind}"
+
+    def pack() -> None:
+        if kind == "tar":
+            tar(packed, images)
+        else:
+            cells = [{"bytes": data, "path": name} for name, data in images]
+            pq.write_table(pa.table({"image": cells}), packed, compression="none", use_dictionary=False, write_statistics=False)
+
+    pack()
+    run(tmp_path, **OWN)
+    images[1] = ("1.png", b"\0" * len(images[1][1]))  # rotten, of the same size
+    pack()
+    whole = copy.read_bytes()
+    at = whole.index(b"IDAT") + 40
+    copy.write_bytes(damaged := whole[:at] + b"\xff" * 8 + whole[at + 8 :])  # and its first image is damaged
+    with pytest.raises(ValueError, match="cannot be written again, as an original cannot be read"):
+        run(tmp_path, **OWN)
+    assert copy.read_bytes() == damaged
+    images[1] = ("1.png", image_bytes(1))
+    pack()
+    run(tmp_path, **OWN)
+    assert copy.read_bytes() == whole
 
 
 def test_a_copy_that_cannot_be_written_is_proved_all_the_same(
@@ -87,5 +120,10 @@ def test_a_copy_that_cannot_be_written_is_proved_all_the_same(
         wrote(folder, name, value)
 
     monkeypatch.setattr(Folder, "write_json", read_only)
+    (tmp_path / "in/cats/0.png").unlink()
+    next((tmp_path / "out.ray-ue").glob("export-*/verified.json")).unlink()
     assert main(["verify", str(tmp_path / "out"), "--workers", "local"]) == 0
-    assert "the proof holds, and is not kept: Read-only file system" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "the proof holds, and is not kept: Read-only file system" in told.err
+    assert "all 6 images read back" in told.out
+    assert "1 by the ledger alone" in told.out

@@ -106,10 +106,18 @@ def checker_of(run: Run, part: Part, *, copy: Source, threads: int, missing: fro
         lossless=recipe.image_format not in LOSSY,
         threads=threads,
         classes=part.index.facts["classes"],
-        copied_classes=copy.class_names(),
+        copied_classes=classes_in(copy, part),
         replaced=part.replaced,
         missing=missing,
     )
+
+
+def classes_in(copy: Source, part: Part) -> list[str]:
+    """The classes' names as the copy has them; those that were written, where the file that holds them is damaged."""
+    try:
+        return copy.class_names()
+    except ValueError:
+        return part.index.facts["classes"]
 
 
 def open_written(run: Run, parts: Sequence[Part]) -> Source:

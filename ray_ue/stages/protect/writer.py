@@ -15,7 +15,7 @@ from ray_ue.images.quality import compare, deviation
 from ray_ue.perturbations import Poison
 from ray_ue.sources import Item, Shard, Source, Written
 from ray_ue.sources.image_files import EXTENSIONS, LOSSY, MOVING
-from ray_ue.sources.naming import group, printable, some
+from ray_ue.sources.naming import printable
 from ray_ue.stages.protect.craft import open_poison
 from ray_ue.stages.protect.index import rows_of
 from ray_ue.stages.protect.ledger import LEDGER, digest_of, in_order, ledger_name
@@ -87,9 +87,10 @@ class Writer:
             keys = {printable(file.path) for file in files if file.is_image}
             shard, numbered = replace(shard, files=files), [entry for entry in numbered if entry[0] in keys]
         lines, others = list[dict](), list[Written]()
-        for _ in self.rewrite(shard, numbered, lines, others):
+        before = self.ledger.read_table(f"ledger/{ledger_name(shard.number)}", columns=("key", "reason"))
+        written = frozenset(before.filter(before["reason"].is_null())["key"].to_pylist())
+        for _ in self.rewrite(shard, numbered, lines, others, needed=written):
             pass
-        self.refuse_unreadable(shard, lines)
         for table, key, new in (("ledger", "key", lines), ("others", "name", [other_line(one) for one in others])):
             if new:
                 name, again = f"{table}/{ledger_name(shard.number)}", {line[key]: line for line in new}
@@ -99,25 +100,26 @@ class Writer:
                 )
         return len(lines) + len(others)
 
-    def refuse_unreadable(self, shard: Shard, lines: list[dict]) -> None:
-        """Refuse to mend what was written from an original that cannot be read now: its line would be lost."""
-        before = self.ledger.read_table(f"ledger/{ledger_name(shard.number)}", columns=("key", "reason")).to_pylist()
-        written = {line["key"] for line in before if not line["reason"]}
-        if lost := [f"{line['key']}: {line['reason']}" for line in lines if line.get("reason") and line["key"] in written]:
-            raise ValueError(
-                f"what is damaged cannot be written again, as its original cannot be read ({some(group(lost))}): put the original back, or "
-                "let --prune take it out of the copy once it is gone from the source"
-            )
-
     def numbered(self, shard: Shard, first_id: int, slots: SlotOf) -> list[tuple[str, int, int]]:
         """(key, id, slot) of every image of a shard."""
         keys = rows_of(self.index, shard.number)["key"].to_pylist()
         return list(zip(keys, range(first_id, first_id + len(keys)), slots.tolist(), strict=True))
 
-    def rewrite(self, shard: Shard, numbered: list[tuple[str, int, int]], lines: list[dict], others: list[Written]) -> Iterator[Written]:
-        """Write a shard's images with their perturbations, and its other files; their lines are appended, and each file is yielded."""
+    def rewrite(
+        self,
+        shard: Shard,
+        numbered: list[tuple[str, int, int]],
+        lines: list[dict],
+        others: list[Written],
+        *,
+        needed: Set[str] = frozenset(),
+    ) -> Iterator[Written]:
+        """Write a shard's images with their perturbations, and its other files; their lines are appended, and each file is yielded.
+
+        A `ValueError` where one of the keys `needed` cannot be written: a packed file is then left as it was.
+        """
         written: dict[str, Written] = {}
-        change = partial(self.change, numbered=numbered, lines=lines)
+        change = partial(self.change, numbered=numbered, lines=lines, needed=needed)
         for done in self.source.rewrite(shard, to=self.output, extension=EXTENSIONS[self.image_format], change=change):
             if done.key:
                 written[done.key] = done
@@ -130,7 +132,9 @@ class Writer:
             if line["key"] in written:
                 line |= {"name": written[line["key"]].name, "sha256": written[line["key"]].sha256}
 
-    def change(self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict]) -> Iterator[bytes | None]:
+    def change(
+        self, items: Iterator[Item], *, numbered: list[tuple[str, int, int]], lines: list[dict], needed: Set[str]
+    ) -> Iterator[bytes | None]:
         """Protected bytes in the order of the items, made by threads; each image's ledger line is appended to `lines`."""
         poison = poison_here(self.poison)
 
@@ -142,6 +146,11 @@ class Writer:
 
         with ThreadPoolExecutor(self.threads) as pool:
             for data, line in in_order(pool, lambda task: self.protect(task[0], task[1], task[2], poison), tasks(), ahead=2 * self.threads):
+                if data is None and line["key"] in needed:
+                    raise ValueError(
+                        f"what is damaged cannot be written again, as an original cannot be read ({line['key']}: {line['reason']}): put "
+                        "the original back, or, once it is gone from the source, let --prune take it out of the copy"
+                    )
                 lines.append(line)
                 yield data
 
