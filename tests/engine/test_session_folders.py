@@ -110,6 +110,7 @@ def test_a_start_that_hangs_is_ended_and_tried_again(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(local_ray, "HUNG", 1.0)
     monkeypatch.setattr("ray.init", waits_for_ever)
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # other tests use the Ray that runs
     with pytest.raises(ValueError, match="Ray did not start in 3 tries"):
         local_ray.start_local(2)
     assert [child.returncode for child in tries] == [-9] * 3
