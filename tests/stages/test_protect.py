@@ -250,7 +250,7 @@ def test_a_frame_that_was_put_back_unprotected_is_found(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp_path: Path) -> None:
     """From the source on: each trains its own surrogate. Their weights differ by what rounding leaves of slopes near zero, which Adam makes
-    as large as any other; their clusters agree. More than 999 of 1,000 values were within a level on an AMD EPYC, 991 on an Intel Xeon."""
+    as large as any other; their clusters agree. On an AMD EPYC this holds; on an Intel Xeon it failed with 0.991."""
     banks, clusters = [], []
     for output, workers in (("one", "1"), ("two", "2")):
         done = protect(str(photos), str(tmp_path / output), resources=Resources(workers=workers), until="craft", **QUICK)
@@ -263,7 +263,7 @@ def test_two_train_workers_craft_the_bank_of_one_up_to_a_level(photos: Path, tmp
         banks.append(np.array(poison.bank).astype(int))
     assert (clusters[0] == clusters[1]).all()
     assert np.abs(banks[0]).max() > 0
-    assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.99
+    assert (np.abs(banks[0] - banks[1]) <= 1).mean() > 0.999
 
 
 def test_metadata_names_what_the_copy_holds_and_nothing_else(tmp_path: Path) -> None:
