@@ -45,11 +45,12 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
 @contextmanager
 def ended_after(seconds: float, hung: threading.Event) -> Iterator[None]:
     """End the processes of a Ray that starts if the block takes longer, and say so in `hung`: compiled code of Ray may wait for them for
-    ever, and hears no signal then. On Linux alone."""
+    ever, and hears no signal then. Processes that were there before live on. On Linux alone."""
+    before = ray_children()
 
     def end() -> None:
         hung.set()
-        for pid in ray_children():
+        for pid in ray_children() - before:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -63,14 +64,14 @@ def ended_after(seconds: float, hung: threading.Event) -> Iterator[None]:
         timer.join()
 
 
-def ray_children() -> list[int]:
+def ray_children() -> set[int]:
     """The processes of a local Ray that this one has started; Linux alone tells them."""
-    found = []
+    found = set()
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             parent = (place / "stat").read_bytes().rpartition(b")")[2].split()[1]
             if int(parent) == os.getpid() and any(name in (place / "cmdline").read_bytes() for name in (b"raylet", b"gcs_server")):
-                found.append(int(place.name))
+                found.add(int(place.name))
     return found
 
 

@@ -99,8 +99,9 @@ def test_a_session_that_is_starting_stays_and_leaves_no_file_behind(tmp_path: Pa
 
 
 def test_a_start_that_hangs_is_ended_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled code waits for Ray's own processes, and hears no signal: they are ended."""
+    """Compiled code waits for Ray's own processes, and hears no signal: they are ended, but those of a Ray that runs already live on."""
     tries = []
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "raylet"])
 
     def waits_for_ever(**_: object) -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "raylet"])
@@ -114,3 +115,6 @@ def test_a_start_that_hangs_is_ended_and_tried_again(monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match="Ray did not start in 3 tries"):
         local_ray.start_local(2)
     assert [child.returncode for child in tries] == [-9] * 3
+    assert other.poll() is None
+    other.kill()
+    other.wait()
