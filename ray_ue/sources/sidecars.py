@@ -63,7 +63,7 @@ PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
 
 HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places or people"
-DISGUISED, TABLES = "no texts in spite of their names", "tables that hold pictures or other binary data"
+DISGUISED, TABLES = "binary files named as texts", "tables that hold pictures or other binary data"
 TEXTS = "texts that hold pictures"
 KINDS: Final = {
     "archives": ".zip .7z .rar .gz .tgz .bz2 .xz .zst .tar .tbz2 .txz .iso .dmg",

@@ -73,6 +73,7 @@ def plan(source: str, output: str, *, test: str, recipe: Recipe, grid: Grid, sea
     if grid.purified_folders():
         raise ValueError("--evaluate.purified does not work in a sweep; purify and evaluate the chosen copy by itself")
     evaluate.refuse_swapped(clean=absolute(source), test=absolute(test), source="SOURCE")
+    evaluate.refuse_trained_on(clean=absolute(source), test=absolute(test))
     recipe, home = protect.rooted(recipe), Folder.at(output)
     opened_source, opened_test = (open_source(uri, format=recipe.format, carry=recipe.patterns()) for uri in (source, test))
     recipe = recipe if recipe.image_size else sized(recipe, opened_source)

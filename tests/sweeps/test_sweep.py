@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_the_same_call_does_nothing_again_also_after_a_move(swept: Path, photos:
 
 def test_more_values_join_a_sweep_and_another_base_is_refused(swept: Path, photos: Path) -> None:
     plain: dict[str, Any] = {"test": str(photos / "test"), "grid": GRID, "resources": LOCAL}
-    other: dict[str, Any] = plain | {"test": str(photos / "photos")}
+    other: dict[str, Any] = plain | {"test": str(shutil.copytree(photos / "test", photos / "test again"))}
     joined = request.plan(str(photos / "photos"), str(swept), recipe=base(), search=request.Search(vary=("budget=8,16,24",)), **plain)
     assert len(joined.recipes()) == 3
     with pytest.raises(ValueError, match="another base: recipe: seed: 0 -> 1"):
