@@ -30,7 +30,7 @@ SAMPLE, BLOCK = 2_000, 10
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
-    recipe = Recipe(method="uc", surrogate="ssl:small", image_size=32)
+    recipe = Recipe(method="uc", surrogate="ssl:small", clusters=10, image_size=32)
     yield from passes(recipe)
     yield from speed(recipe, bench)
 

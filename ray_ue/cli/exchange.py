@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from ray_ue.cli.arguments import ConvertArguments, LeaderboardArguments, PerturbationsArguments
 from ray_ue.cli.output import print_plan
-from ray_ue.pipelines import protect
+from ray_ue.pipelines import perturbations
 from ray_ue.storage.artifacts import Folder
 
 
 def export_perturbations(arguments: PerturbationsArguments, words: Sequence[str]) -> int:
     """Write a copy's perturbations for other tools."""
     if arguments.dry_run:
-        protect.find_perturbations(arguments.output, arguments.file)
+        perturbations.find_perturbations(arguments.output, arguments.file)
         return print_plan(words, "", uris=(arguments.output, arguments.file))
-    print(protect.take_perturbations(arguments.output, arguments.file, unit=arguments.unit))
+    print(perturbations.take_perturbations(arguments.output, arguments.file, unit=arguments.unit))
     return 0
 
 

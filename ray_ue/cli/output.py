@@ -13,7 +13,7 @@ from ray_ue.results.tables import INFORMATION, RESULTS, TRIALS
 from ray_ue.sources.image_files import LOSSY
 from ray_ue.sources.naming import some
 from ray_ue.stages.protect.rejected import remedies
-from ray_ue.stages.protect.summary import BESIDE
+from ray_ue.stages.protect.summary import BESIDE, around
 from ray_ue.storage.artifacts import Artifact, Folder
 
 ORDER = "these files as they are: resize first, protect then, publish without loss; what is done to them later removes protection"
@@ -66,6 +66,8 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
         return 0
     facts, reasons = artifacts["export"].facts, artifacts["export"].folder.path("rejected.txt")
     proved = facts.get("proved", facts)
+    if proved["images"] != facts["images"] and job.source.files():  # what is told of a source is told of all of it
+        facts = facts | around(job.source)
     size = f"{facts['bytes'] / 2**20:,.1f} MiB"
     whole = (
         size if proved["images"] == facts["images"] else f"{facts['images']:,} of them written last, {size}; the lines below are of these"
@@ -113,7 +115,7 @@ def metadata_lines(notes: dict[str, int], *, strip: str) -> list[str]:
     """What the files said besides their pixels, and what became of it."""
     if not notes:
         return []
-    kept = " (--strip all removes it)" if strip != "all" and any("kept" in note for note in notes) else ""
+    kept = " (--strip all, in a new copy, removes it)" if strip != "all" and any("kept" in note for note in notes) else ""
     return ["metadata        " + ", ".join(f"{note} in {counted(count, 'image')}" for note, count in sorted(notes.items())) + kept]
 
 
@@ -130,7 +132,7 @@ def file_lines(facts: dict, folder: Folder) -> list[str]:
         lines.append(f"warning         --carry: no file fits {', '.join(map(repr, idle))}")
     if left_out := facts["left_out"]:
         parts = [f"{group['count']:,} {reason} ({some(group)})" for reason, group in sorted(left_out.items())]
-        lines.append(f"left out        {'; '.join(parts)}; --carry PATTERN copies what you name")
+        lines.append(f"left out        {'; '.join(parts)}; --carry PATTERN, in a new copy, copies what you name")
     if (renamed := facts["renamed"])["count"]:
         lines.append(f"renamed         {renamed['count']:,}: {some(renamed)}")
     if any(group["count"] > len(group["some"]) for group in (carried, renamed, *left_out.values())):

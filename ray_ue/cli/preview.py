@@ -13,13 +13,14 @@ from PIL import Image
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe, Resources
-from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
+from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, square_view
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.pipelines import protect
 from ray_ue.progress import say
 from ray_ue.report.evaluation.gallery import GAIN, pair
 from ray_ue.report.html import render
 from ray_ue.sources import Shard, Source
+from ray_ue.sources.image_files import EXTENSIONS
 from ray_ue.storage.artifacts import Folder
 from ray_ue.types import Pixels
 
@@ -50,7 +51,7 @@ def preview(job: Job, *, count: int) -> str:
     with TemporaryDirectory(prefix="ray-ue-preview-") as root:
         before, after = Path(root, "before"), Path(root, "after")
         wanted = max(CRAFTED, count)
-        names = _write_images(sample_images(job.source, count=wanted, limits=job.recipe.limits()), before)
+        names = _write_images(sample_images(job.source, count=wanted, limits=job.recipe.limits()), before, size=job.recipe.resize)
         if len(names) < job.recipe.clusters and requirements_of(job.recipe).groups == "kmeans":
             raise ValueError(f"the preview found {len(names)} usable images for {job.recipe.clusters} clusters; use fewer --clusters")
         say(f"  preview  crafting on {len(names)} images; no copy is written")
@@ -58,16 +59,18 @@ def preview(job: Job, *, count: int) -> str:
             protect.plan(str(before), str(after), recipe=shorten_recipe(job.recipe), resources=Resources(workers="local")), until="export"
         )
         chosen = names[:: max(1, len(names) // count)][:count]
-        pairs = [_pair(before, after, name, number=number) for number, name in enumerate(chosen, 1)]
+        ending = EXTENSIONS[job.recipe.image_format]
+        pairs = [_pair(before / name, (after / name).with_suffix(ending), number=number) for number, name in enumerate(chosen, 1)]
         _write_page(page, job, pairs, artifacts["export"].facts, len(names))
     return str(page)
 
 
 def shorten_recipe(recipe: Recipe) -> Recipe:
-    """The recipe with few steps, for a folder of PNGs; method, groups, budget and size stay."""
+    """The recipe with few steps, for a folder of PNGs that have their size already; method, groups and budget stay."""
     steps = min(recipe.steps or STEPS, STEPS) if recipe.method == "uc" else recipe.steps
     # Imported embeddings refer to images by their names, which the sample does not keep.
-    return replace(recipe, format="folder", embeddings="", ssl_steps=min(recipe.ssl_steps, SSL_STEPS), steps=steps, max_rejected=1.0)
+    few = {"ssl_steps": min(recipe.ssl_steps, SSL_STEPS), "steps": steps}
+    return replace(recipe, format="folder", embeddings="", resize=0, max_rejected=1.0, **few)
 
 
 def sample_images(source: Source, *, count: int, limits: Limits) -> Iterator[SampledImage]:
@@ -94,21 +97,23 @@ def _read_images(source: Source, shard: Shard, count: int, limits: Limits) -> It
         yield SampledImage(rgb=np.asarray(image), label=-1 if label is None else label)
 
 
-def _write_images(images: Iterator[SampledImage], folder: Path) -> list[str]:
-    """Write images as PNG files, in class folders if they have labels; returns their names."""
+def _write_images(images: Iterator[SampledImage], folder: Path, *, size: int) -> list[str]:
+    """Write images as PNG files, in class folders if they have labels, and as squares of at most `size` if that is not 0; returns their
+    names."""
     names = []
     for number, image in enumerate(images):
         path = folder / (f"class-{image.label:06d}" if image.label >= 0 else "") / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(Picture(rgb=image.rgb, alpha=None, exif=b"", icc=b""), format="png"))
+        rgb = square_view(image.rgb, size=min(size, *image.rgb.shape[:2])) if size else image.rgb
+        path.write_bytes(encode(Picture(rgb=rgb, alpha=None, exif=b"", icc=b""), format="png"))
         names.append(os.path.relpath(path, folder))
     if not names:
         raise ValueError("the preview found no image that can be used; ray-ue protect … --dry-run says what was looked at")
     return names
 
 
-def _pair(before: Path, after: Path, name: str, *, number: int) -> dict[str, Any]:
-    old, new = (decode((folder / name).read_bytes(), limits=Limits(min_side=1)).rgb for folder in (before, after))
+def _pair(before: Path, after: Path, *, number: int) -> dict[str, Any]:
+    old, new = (decode(path.read_bytes(), limits=Limits(min_side=1)).rgb for path in (before, after))
     return pair(old, new, about=f"image {number}")
 
 

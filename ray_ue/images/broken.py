@@ -45,6 +45,7 @@ REMEDIES = {
     "raw camera": "develop raw camera files to PNG or TIFF first (darktable-cli, rawtherapee-cli)",
     "not supported": "convert formats that are not supported to PNG (magick PICTURE PICTURE.png)",
     "32-bit": "save 32-bit pictures with 8 or 16 bits",
+    "can hold": "--image-format png holds pictures of any size (in a new copy); or make them smaller",
     "pixels a side": "remove pictures that are too small to hold a perturbation",
     "pixels": "--max-pixels allows larger pictures",
     "bytes is over": "save very large files anew",

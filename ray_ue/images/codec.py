@@ -57,6 +57,7 @@ OPENERS: dict[str, Opener] = {
     "avif": AvifImagePlugin.AvifImageFile,
     "heif": open_heif,
 }
+MOST_SIDE = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,16 +199,19 @@ def _save(image: Image.Image, picture: Picture, *, format: str) -> bytes:
     return out.getvalue()
 
 
+def refuse_side(height: int, width: int, *, format: str) -> None:
+    """Raise `Rejected` for a picture that is too large for a format."""
+    if max(height, width) > (most := MOST_SIDE[format]):
+        raise Rejected(f"{width}x{height} is over the {most} pixels a side that {format} can hold")
+
+
 def encode(picture: Picture, *, format: str) -> bytes:
     """The picture as a file. "png" and "webp" keep every pixel; "jpeg" changes them and has no alpha.
 
     Only "png" holds `motion`; the others hold the first frame.
     """
     pick(EXTENSIONS, format, what="image format")
-    most = {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_500}[format]
-    height, width, _ = picture.rgb.shape
-    if max(height, width) > most:
-        raise Rejected(f"{width}x{height} is over the {most} pixels a side that {format} can hold")
+    refuse_side(*picture.rgb.shape[:2], format=format)
     if format == "png":
         return write_png(picture.rgb, picture.alpha, exif=picture.exif, icc=picture.icc, motion=picture.motion)
     if picture.alpha is None or format == "jpeg":

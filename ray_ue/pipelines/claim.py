@@ -7,11 +7,11 @@ from pathlib import Path
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
 from ray_ue.config.stages import GENERATIONS
+from ray_ue.sources.sidecars import PRIVATE
 from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder, finished
 
 CLAIM = "claim.json"
-PRIVATE = ".ray-ue"  # ends the name of every private work folder
 TOLERANCES = ("max_rejected",)  # may change between two runs of one copy: they shape no byte of it
 
 
@@ -67,6 +67,27 @@ def refuse_private(source: str) -> None:
         raise ValueError(f"{source} is the private work folder of {name.removesuffix(PRIVATE)}, no collection; name a folder of images")
 
 
+def refuse_shared(job: Job) -> None:
+    """Refuse to go on with a copy of a sweep by itself: what it was made of lies in a folder that all copies of the sweep share."""
+    if job.shared_path or not job.work.exists(CLAIM) or not (shared := job.work.read_json(CLAIM).get("shared")):
+        return
+    raise ValueError(
+        f"{job.output.uri} is a copy of the sweep whose work lies in {job.work.resolve(shared).uri}: it stays as the sweep made it; "
+        "protect the source with the same flags to a folder of its own, which can grow"
+    )
+
+
+def fills_again(job: Job) -> bool:
+    """Whether a run would write into an emptied output what earlier ones have made: it then has to have their recipe."""
+    if has_grown(job.work):
+        return True
+    if job.shared_path or not job.work.exists(CLAIM) or not has_exports(job.work):
+        return False
+    from ray_ue.pipelines.generations import Changes, History, changes  # imports Ray, which a first run does not need so early
+
+    return changes(job.source, History.of(job)) != Changes()
+
+
 def refuse_foreign(job: Job) -> None:
     """Refuse an output that holds something else than this recipe's own copy."""
     if job.output.local and Path(job.output.uri).is_file():
@@ -74,7 +95,8 @@ def refuse_foreign(job: Job) -> None:
             f"{job.output.uri} is a file, and the copy is a folder; name a folder that is not there yet (a pattern such as photos/* "
             "becomes several files: name the folder of the images instead)"
         )
-    if not job.output.names() and (job.anew or not has_grown(job.work)):
+    refuse_shared(job)
+    if not job.output.names() and (job.anew or not fills_again(job)):
         return
     if not job.work.exists(CLAIM):
         what = f"{job.work.path(CLAIM)} is not there" if job.work.names() else f"{job.work.uri} does not lie beside it"
@@ -115,6 +137,8 @@ def refuse_overlap(job: Job) -> None:
     source, output = real(Folder.at(job.source.root).uri), real(job.output.uri)
     if job.source.only and output != source:
         return  # the source is chosen files of a folder, and the copy may lie in the same folder
-    for one, other in ((source, output), (output, source)):
+    # A link to another place lies where its name says, and the private work folder beside it.
+    named = os.path.join(real(os.path.dirname(job.output.uri)), os.path.basename(job.output.uri)) if job.output.local else output
+    for one, other in ((source, output), (output, source), (named, source)):
         if one == other or one.startswith(other.rstrip("/") + "/"):
             raise ValueError(f"output {output} and source {source} overlap: one contains the other; write the copy to a folder of its own")

@@ -16,6 +16,7 @@ from ray_ue.pipelines.pace import device_here
 from ray_ue.pipelines.planning import count, median_side
 from ray_ue.pipelines.values import address, checked, split_resources
 from ray_ue.sources import open_source
+from ray_ue.sources.opening import PATTERN
 from ray_ue.stages.evaluate.copies import has_groups, open_copies
 from ray_ue.stages.evaluate.job import EvaluationJob
 from ray_ue.storage.addresses import real
@@ -115,7 +116,10 @@ def claimed_source(copy: str) -> str:
     work = work_of(Folder(copy))
     if not work.exists(CLAIM):
         raise ValueError(f"--clean is missing and {work.uri}, which would name the source of {copy}, is not there; name the clean images")
-    return work.read_json(CLAIM)["source"]
+    source = work.read_json(CLAIM)["source"]
+    if "://" not in source and not PATTERN.search(source) and not os.path.exists(source):
+        raise ValueError(f"{copy} was made from {source}, which is not there any more; name the clean images with --clean")
+    return source
 
 
 def refuse_foreign(home: Folder) -> None:

@@ -89,8 +89,8 @@ class History:
         chains = iter(self.chains)
         for generation in self.generations:
             sizes |= listed(next(chains)) if generation.export else {}
-            for name in generation.removed:
-                sizes.pop(name, None)
+            if removed := set(generation.removed):
+                sizes = {path: size for path, size in sizes.items() if printable(path) not in removed}
         return sizes
 
     def published(self) -> tuple[tuple[str, str], ...]:
@@ -140,6 +140,13 @@ class History:
                     names |= written if shards[number].files else {packed, *(one for one in written if not one.startswith(f"{packed}/"))}
         return names
 
+    def others(self) -> Iterator[dict]:
+        """The line (key, name, bytes, sha256) of every file beside the images of the copy; its key is its name."""
+        for part in self.parts():
+            for name in part.exported.folder.names("others"):
+                lines = part.exported.folder.read_table(f"others/{name}", columns=("name", "bytes", "sha256")).to_pylist()
+                yield from (line | {"key": line["name"]} for line in lines if line["name"] not in part.replaced)
+
     def written(self, columns: tuple[str, ...]) -> Iterator[dict]:
         """The ledger's line of every image of the copy, with these columns."""
         for part in self.parts():
@@ -155,6 +162,11 @@ class Changes:
 
     fresh: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+
+
+def goes_on(history: History, changed: Changes, *, anew: bool) -> bool:
+    """Whether a run adds to what is there, and makes no copy from the whole source."""
+    return bool(history.generations) and not anew and (changed != Changes() or len(history.generations) > 1)
 
 
 def changes(source: Source, history: History) -> Changes:

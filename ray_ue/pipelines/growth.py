@@ -14,6 +14,7 @@ from ray_ue.pipelines.generations import (
     History,
     changes,
     files_of,
+    goes_on,
     has_images,
     joined,
     names_in_copy,
@@ -39,10 +40,10 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
         begun = bool(before.generations) and not job.anew
         source = replace(job.source, unread=before.unread() if begun else unread(job.source))
         run, changed = replace(Run.of(job, machines), source=source), changes(source, before) if begun else Changes()
-        if not before.generations or job.anew or (changed == Changes() and len(before.generations) == 1):
-            done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
-        else:
+        if goes_on(before, changed, anew=job.anew):
             done, history = join(run, before, changed.fresh, until=until), before
+        else:
+            done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())
         if not reaches(until, "export"):
             return done
         history = history.with_generation(Generation(export=done["export"].fingerprint))
@@ -82,11 +83,11 @@ def verify_stages(job: Job) -> dict[str, Artifact]:
 
 
 def collect(stages: Iterator[tuple[str, dict[str, Artifact]]], *, until: str) -> dict[str, Artifact]:
-    """The artifacts of the stages up to `until`."""
+    """The artifacts of the stages up to `until`; those of pictures that join have not every stage."""
     done: dict[str, Artifact] = {}
     for name, artifacts in stages:
         done |= artifacts
-        if name == until:
+        if reaches(name, until):
             break
     return done
 
@@ -138,9 +139,13 @@ def refuse_lost_originals(run: Run, history: History, error: VerifyError) -> Non
         if (path, size) not in here
     ]
     if lost:
+        there = {path for path, _ in here}
+        remedy = "put it back, or let --prune take it out of the copy"
+        if there.intersection(lost):
+            remedy = f"put back what is gone, or let --prune take it out of the copy; what has changed {WAITING.removeprefix('they ')}"
         raise VerifyError(
             f"{error}; what is damaged cannot be written again where the original is gone from the source or has changed "
-            f"({some(group([printable(path) for path in lost]))}): put it back, or let --prune take it out of the copy"
+            f"({some(group([printable(path) for path in lost]))}): {remedy}"
         ) from error
 
 

@@ -1,9 +1,8 @@
 """`protect`: check a request, claim the output and run the stages, each skipped when its artifact exists."""
 
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ray_ue.config.job import MAX_GONE, Job
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
@@ -19,8 +18,7 @@ from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
 from ray_ue.sources.storage import normal
-from ray_ue.storage.addresses import local_path
-from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+from ray_ue.storage.artifacts import Artifact, Folder, finished
 from ray_ue.storage.locks import alone
 
 if TYPE_CHECKING:
@@ -225,46 +223,3 @@ def source_or_none(address: str, recipe: Recipe) -> Source:
         say(f"  warning  {address} cannot be read, so the ledger stands for it: {error}")
         kind = FORMATS["folder" if recipe.format == "auto" else recipe.format]
         return kind(root=address, address=address, entries=())
-
-
-def _published(work: Folder, crafted: list[str]) -> str:
-    """Of several crafted perturbations, which an older version may have left, those of the newest export, else the newest."""
-
-    def newest(names: list[str]) -> str:
-        return max(names, key=lambda name: work.child(name).modified(MANIFEST))
-
-    exports = [name for name in work.names() if name.startswith("export-") and finished(work.child(name))]
-    published = f"craft-{opened(work.child(newest(exports))).manifest.inputs['poison']}" if exports else ""
-    return published if published in crafted else newest(crafted)
-
-
-def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fraction"]) -> str:
-    """Write the perturbations of a copy to `file` in a format that other tools read; returns what was written, for people."""
-    bank, target = find_perturbations(output, file)
-    from ray_ue.perturbations import open_poison_file
-    from ray_ue.perturbations.interchange import write
-
-    poison = open_poison_file(bank.fetch("bank.safetensors"))
-    draft = target.with_name(f".draft-{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write(poison, draft, unit=unit)
-        draft.replace(target)
-    finally:
-        Folder(str(draft)).remove()
-    return f"{poison.slots:,} perturbations of up to {poison.most} levels in {target}; whoever has them can undo the protection"
-
-
-def find_perturbations(output: str, file: str) -> tuple[Folder, Path]:
-    """The folder that holds the perturbations of a copy, and where they shall be written; a `ValueError` if that cannot be."""
-    job = reopen(output, resources=AUTOMATIC)
-    target = local_path(file)
-    for public in (job.output, Folder.at(job.source.root)):
-        if public.local and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(public.uri)):
-            raise ValueError(f"{target} lies in {public.uri}: whoever gets that folder could undo the protection; name another place")
-    crafted = [name for name in job.work.names() if name.startswith("craft-") and finished(job.work.child(name))]
-    if not crafted:
-        raise ValueError(f"{job.work.uri} holds no finished perturbations; run ray-ue protect or ray-ue craft first")
-    if target.exists():
-        raise ValueError(f"{target} is there already; name a new file or folder")
-    return job.work.child(_published(job.work, crafted)), target

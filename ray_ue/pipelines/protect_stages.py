@@ -10,15 +10,20 @@ from ray_ue.stages.protect.embed import embed
 from ray_ue.stages.protect.export import export, mend
 from ray_ue.stages.protect.import_embeddings import import_embeddings
 from ray_ue.stages.protect.index import index
-from ray_ue.stages.protect.join import join_classes, join_nearest
+from ray_ue.stages.protect.join import join_further, join_groups
 from ray_ue.stages.protect.recenter import recenter
 from ray_ue.stages.protect.sample import refuse_unreadable, sample
 from ray_ue.stages.protect.self_supervised import train_surrogate
 from ray_ue.storage.artifacts import Artifact, opened
 
+NOTHING: Mapping[str, Artifact] = {}
 
-def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
-    """Each stage's name and artifacts as it ends. Nothing is embedded for a method that needs neither clusters nor a surrogate."""
+
+def stages_of(run: Run, *, first: Mapping[str, Artifact] = NOTHING) -> Iterator[tuple[str, dict[str, Artifact]]]:
+    """Each stage's name and artifacts as it ends. Nothing is embedded for a method that needs neither clusters nor a surrogate.
+
+    Pictures that join a copy take the surrogate and the groups of its `first` generation.
+    """
     recipe = run.recipe
     needs = requirements_of(recipe)
     method, per = needs.method, needs.per
@@ -31,7 +36,7 @@ def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
     if per == "image":
         method.validate_inputs(budget=recipe.levels(), side=canvas, entries=views.facts["rows"])
     yield "sample", {"sample": views}
-    weights = train_surrogate(run, sample=sampled) if needs.surrogate else {}
+    weights = surrogate_of(first) if first else train_surrogate(run, sample=sampled) if needs.surrogate else {}
     yield "surrogate", weights
     if needs.embeds:
         vectors = embed(run, index=indexed, weights=weights)
@@ -39,7 +44,10 @@ def stages_of(run: Run) -> Iterator[tuple[str, dict[str, Artifact]]]:
         refuse_unreadable(run, views)
     embedded = {} if vectors is None else {"embed": vectors}
     yield "embed", embedded
-    if vectors is None:
+    if first and needs.groups != "none" and method.uses_groups:
+        groups = join_groups(run, index=indexed, embedded=embedded if needs.groups == "kmeans" else {}, first=first)
+        also = list(join_further(run, index=indexed, embedded=vectors, first=first)) if vectors else []
+    elif vectors is None:
         groups, also = by_listing(run, index=indexed, views=views), []
     else:
         groups = cluster(run, index=indexed, embedded=vectors, clusters=recipe.clusters)
@@ -60,21 +68,28 @@ def join_stages(run: Run, *, first: dict[str, Artifact]) -> Iterator[tuple[str, 
     """
     needs = requirements_of(run.recipe)
     if needs.per == "image":
-        yield from stages_of(run)
+        yield from stages_of(run, first=first)
         return
     indexed = index(run)
     yield "index", {"index": indexed}
-    weights = {"surrogate": first["surrogate"]} if "surrogate" in first else {}
     embedded = {}
     if needs.groups == "kmeans":
-        vectors = import_embeddings(run, index=indexed) if run.recipe.embeddings else embed(run, index=indexed, weights=weights)
-        embedded = {"embed": vectors}
-        groups = join_nearest(run, index=indexed, embedded=vectors, groups=first["cluster"])
-    else:
-        groups = join_classes(run, index=indexed, first=first["index"], groups=first["cluster"])
-    yield "cluster", {"cluster": groups, "craft": first["craft"]}
+        weights = surrogate_of(first)
+        embedded = {"embed": import_embeddings(run, index=indexed) if run.recipe.embeddings else embed(run, index=indexed, weights=weights)}
+    else:  # no embedding looks at the new pictures
+        canvas = run.recipe.side(frozen=needs.method.uses_surrogate)
+        refuse_unreadable(run, sample(run, index=indexed, canvas=canvas, rows=run.recipe.craft_sample))
+    yield "embed", embedded
+    groups = join_groups(run, index=indexed, embedded=embedded, first=first)
+    yield "cluster", {"cluster": groups}
+    yield "craft", {"craft": first["craft"]}
     exported = export(run, index=indexed, views=views_of(run, first), embedded=embedded, groups=groups, poison=first["craft"])
     yield "export", {"export": exported}
+
+
+def surrogate_of(chain: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """The surrogate that was trained for a generation; nothing where it brings its own weights."""
+    return {"surrogate": chain["surrogate"]} if "surrogate" in chain else {}
 
 
 def views_of(run: Run, chain: dict[str, Artifact]) -> Artifact:

@@ -11,7 +11,7 @@ import numpy as np
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
 from ray_ue.images.broken import Rejected, remedy
-from ray_ue.images.codec import Limits, check_pixels, read_size
+from ray_ue.images.codec import check_pixels, read_size, refuse_side
 from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
@@ -19,7 +19,7 @@ from ray_ue.pipelines.planning import refuse_room
 from ray_ue.pipelines.standing import Standing
 from ray_ue.progress import counted
 from ray_ue.sources import Shard
-from ray_ue.sources.image_files import LOSSY
+from ray_ue.sources.image_files import LOSSY, kind_of_name
 from ray_ue.sources.naming import group, some
 from ray_ue.stages.protect.rejected import allowed
 from ray_ue.stages.protect.summary import large_line
@@ -76,7 +76,7 @@ def look(job: Job) -> Look:
         if rows >= LOOKED_AT:
             break
         for key, data in images(job, shard):
-            reason, (height, width, frames) = examined(data, limits=job.recipe.limits(), whole=pixels < PIXELS)
+            reason, (height, width, frames) = examined(data, recipe=job.recipe, whole=pixels < PIXELS)
             rows, pixels = rows + 1, pixels + height * width * frames
             unusable += [(key, reason)] if reason else []
             shown = (job.recipe.resize, job.recipe.resize) if job.recipe.resize else (height, width)
@@ -124,6 +124,8 @@ def refuse_source(job: Job) -> None:
     from ray_ue.methods.requirements import refuse_rows, requirements_of
 
     shards = job.source.shards()
+    if goes_on_from(job):  # pictures that join take the groups that are there, however few they are
+        return
     if any(not shard.files for shard in shards) and len(shards) > PACKED:
         return
     labels = [job.source.rows(shard)["label"].fill_null(-1).to_numpy() for shard in shards]
@@ -132,12 +134,22 @@ def refuse_source(job: Job) -> None:
     refuse_rows(job.recipe, np.concatenate(labels).astype(np.int64))
 
 
+def goes_on_from(job: Job) -> bool:
+    """Whether a run adds to a copy that is there."""
+    if job.anew or not job.work.exists(CLAIM):
+        return False
+    from ray_ue.pipelines.generations import History, changes, goes_on  # imports Ray, which a plan without a copy does not need
+
+    history = History.of(job)
+    return goes_on(history, changes(job.source, history), anew=job.anew) if history.generations else False
+
+
 def refuse_strange(job: Job) -> None:
     """Refuse new pictures of classes for which a copy that is there has no pattern."""
     from ray_ue.methods.requirements import requirements_of
 
     needs = requirements_of(job.recipe)
-    if job.anew or not job.work.exists(CLAIM) or needs.groups != "label" or needs.per == "image":
+    if job.anew or not job.work.exists(CLAIM) or needs.groups != "label" or not (needs.per == "group" or needs.method.uses_groups):
         return
     from ray_ue.pipelines.generations import (
         History,
@@ -152,14 +164,16 @@ def refuse_strange(job: Job) -> None:
     if has_images(job.source, fresh):
         source = narrowed(job.source, fresh, history=history)
         labels = np.concatenate([source.rows(shard)["label"].fill_null(-1).to_numpy() for shard in source.shards()])
-        first = history.chains[0]
-        slots_of_classes(labels, source.class_names(), first=first["index"], groups=first["cluster"])
+        slots_of_classes(labels, source.class_names(), shared=job.shared, groups=history.chains[0]["cluster"])
 
 
 def refuse_rejected(recipe: Recipe, found: Look) -> None:
     """Refuse more unusable images than `max_rejected` allows."""
     before = frozenset(found.standing.rejected)
     unusable = [(key, reason) for key, reason in found.unusable if key not in before]
+    joining = {name for name in found.standing.fresh if kind_of_name(name) == "image"}
+    if joining and joining <= {key for key, _ in unusable}:
+        return  # no picture joins, and the copy stays as it is
     count = len(unusable)
     if count > allowed(found.rows, recipe.max_rejected) or count == found.rows:
         raise ValueError(
@@ -174,11 +188,13 @@ def images(job: Job, shard: Shard) -> Iterator[tuple[str, bytes]]:
     yield from zip(rows["key"].to_pylist(), job.source.read(shard, rows), strict=True)
 
 
-def examined(data: bytes, *, limits: Limits, whole: bool) -> tuple[str, tuple[int, int, int]]:
+def examined(data: bytes, *, recipe: Recipe, whole: bool) -> tuple[str, tuple[int, int, int]]:
     """(why an image cannot be used, or nothing; its height, width and frames), by its header or by all of it."""
-    size = (0, 0, 0)
+    size, limits = (0, 0, 0), recipe.limits()
     try:
         size = read_size(data, limits=limits)
+        if not recipe.resize:
+            refuse_side(*size[:2], format=recipe.image_format)
         if whole:
             check_pixels(data, limits=limits)
     except Rejected as reason:

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ray_ue.config.job import Job
 from ray_ue.images.broken import Rejected
 from ray_ue.images.codec import Limits, decode
-from ray_ue.pipelines.claim import CLAIM, is_copy
+from ray_ue.pipelines.claim import CLAIM, PRIVATE, is_copy
 from ray_ue.progress import counted
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.naming import group, parents, printable, some
@@ -30,8 +31,12 @@ COPIED = "{} is a protected copy: a second change adds to the first; protect the
 
 
 def copied_twice(job: Job) -> str:
-    """A warning where the source is a copy itself, else nothing."""
-    return COPIED.format(job.source.address) if is_copy(job.source.address) else ""
+    """A warning where the source is a copy itself or holds copies, else nothing."""
+    if is_copy(job.source.address):
+        return COPIED.format(job.source.address)
+    claims = (PurePosixPath(name) for name, _ in job.source.left_out() if name.endswith(f"{PRIVATE}/{CLAIM}"))
+    held = sorted(str(claim.parent).removesuffix(PRIVATE) for claim in claims)
+    return f"in the source, {COPIED.format(', '.join(held))} (move it elsewhere)" if held else ""
 
 
 def moved(job: Job) -> str:
@@ -79,9 +84,10 @@ def removals(job: Job) -> tuple[tuple[str, ...], int]:
 class Standing:
     """What a run would find in the copy that is there: files that are new in the source, those gone from it, images missing or damaged.
 
-    `files` is how many the copy was made of. `waiting` are the new files if no image is among them: they come with the next one that joins.
-    `lost` are those of the latter whose originals are gone, so that nothing can write them again; `foreign` are images that lie in the
-    copy and that no run has written; `rejected` are the keys of those that earlier runs have left out.
+    `files` is how many the copy was made of, `broken_kind` what is missing or damaged: images alone, or files beside them as well.
+    `waiting` are the new files if no image is among them: they come with the next one that joins. `lost` are the broken ones whose
+    originals are gone, so that nothing can write them again; `foreign` are images that lie in the copy and that no run has written;
+    `rejected` are the keys of those that earlier runs have left out.
     """
 
     fresh: tuple[str, ...] = ()
@@ -89,6 +95,7 @@ class Standing:
     gone: tuple[str, ...] = ()
     files: int = 0
     broken: tuple[str, ...] = ()
+    broken_kind: str = "image"
     lost: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
@@ -115,7 +122,8 @@ class Standing:
         foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
         waiting = () if has_images(job.source, changed.fresh) else fresh  # beside pictures they come with them
         told = {"broken": tuple(line["name"] for line in broken), "lost": lost, "foreign": foreign, "rejected": history.rejected()}
-        return cls(fresh=fresh, waiting=waiting, gone=gone, files=files, **told)
+        kind = "image" if all("pixels" in line for line in broken) else "file"
+        return cls(fresh=fresh, waiting=waiting, gone=gone, files=files, broken_kind=kind, **told)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
@@ -130,7 +138,7 @@ class Standing:
             fate = "to be removed from the copy" if job.prune or job.anew else "kept in the copy, --prune removes what is gone"
             lines["gone"] = f"{counted(len(self.gone), 'file')} of the copy no longer in the source ({some(group(self.gone))}): {fate}"
         if self.broken:
-            told = f"{counted(len(self.broken), 'image')} of the copy missing or damaged ({some(group(self.broken))})"
+            told = f"{counted(len(self.broken), self.broken_kind)} of the copy missing or damaged ({some(group(self.broken))})"
             lines["mend"] = f"{told}: {'see below' if self.lost else 'to be written again'}"
         return lines
 
@@ -138,8 +146,8 @@ class Standing:
         """Refuse a run that could not mend the copy."""
         if self.lost:
             raise ValueError(
-                f"{counted(len(self.lost), 'image')} missing from the copy or damaged, without an original in the source "
-                f"({some(group(self.lost))}): put the originals back, or let --prune take the images out of the copy"
+                f"{counted(len(self.lost), self.broken_kind)} missing from the copy or damaged, without an original in the source "
+                f"({some(group(self.lost))}): put the originals back, or let --prune take what is gone out of the copy"
             )
 
     def refuse_gone(self, job: Job) -> None:
@@ -163,12 +171,12 @@ def folder_of(output: Folder, *, format: str = "folder") -> Source | None:
 
 
 def damaged(job: Job, history: "History") -> Iterator[dict]:
-    """The ledger's lines of images that are not in the copy, or not as they were written; none of a packed file that can be read.
+    """The ledger's lines of files that are not in the copy, or not as they were written; none of a packed file that can be read.
 
     Of files of the size that they should have the first `READ` bytes are read.
     """
     root, read, torn = Path(job.output.uri), 0, damaged_packs(job)
-    for line in history.written(("key", "name", "bytes", "sha256", "pixels")):
+    for line in chain(history.written(("key", "name", "bytes", "sha256", "pixels")), history.others()):
         path = root / line["name"]
         if not path.is_file():
             pack = next((above for above in parents(line["name"]) if (root / above).is_file()), None)
@@ -194,8 +202,8 @@ def damaged_packs(job: Job) -> set[str]:
 def is_whole(path: Path, line: dict, limits: Limits) -> bool:
     """Whether a file holds the bytes that the ledger's line says, or at least their pixels."""
     data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() == line["sha256"]:
-        return True
+    if hashlib.sha256(data).hexdigest() == line["sha256"] or "pixels" not in line:
+        return len(data) == line["bytes"] and hashlib.sha256(data).hexdigest() == line["sha256"]
     try:
         return digest_of(decode(data, limits=limits, moving=True)) == line["pixels"]
     except Rejected:

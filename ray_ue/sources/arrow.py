@@ -75,7 +75,8 @@ class ArrowFiles(Packed):
 
     def class_names(self) -> list[str]:
         """From the features in the first file."""
-        first = next(shard for shard in self.shards() if not shard.files)
+        if (first := self.first_pack()) is None:
+            return []
         with self.open_file(first.path) as (_, reader):
             return class_names(reader.schema)
 
@@ -88,7 +89,8 @@ class ArrowFiles(Packed):
         return json.dumps({**state, "_fingerprint": None}, indent=2, sort_keys=True).encode()
 
     def unchanged(self) -> list[str]:
-        first = next(shard for shard in self.shards() if not shard.files)
+        if (first := self.first_pack()) is None:
+            return []
         with self.open_file(first.path) as (whole, reader):
             return sorted({*reader.schema.names} - {_column(whole, path=first.path).name, "label"})
 

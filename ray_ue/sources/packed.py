@@ -24,11 +24,15 @@ class Packed(Source):
     def _list_shards(self) -> list[Shard]:
         listing = self.files()
         packs = [(name, size) for name, size in listing if name.lower().endswith(self.suffix)]
-        if not packs:
+        if not packs and not self.generation:  # loose pictures may join a copy of packed ones
             raise ValueError(f"there is no {self.suffix} file in {self.root!r}, only {len(listing)} other files")
         loose = [(name, size) for name, size in listing if not name.lower().endswith(self.suffix)]
         shards = [Shard(number=i, path=name, size=size) for i, (name, size) in enumerate(packs)]
         return shards + files.pack(self.place, loose, first=len(shards), labelled=False, published=self.published)
+
+    def first_pack(self) -> Shard | None:
+        """The first packed file, whose schema stands for all; None where only loose pictures join a copy."""
+        return next((shard for shard in self.shards() if not shard.files), None)
 
     def rows(self, shard: Shard) -> pa.Table:
         return files.rows(shard) if shard.files else self.pack_rows(shard)

@@ -43,12 +43,14 @@ class ParquetFiles(Packed):
 
     def class_names(self) -> list[str]:
         """From the Hugging Face features in the first file."""
-        first = next(shard for shard in self.shards() if not shard.files)
+        if (first := self.first_pack()) is None:
+            return []
         with self.open_file(first.path) as file:
             return class_names(file.schema_arrow)
 
     def unchanged(self) -> list[str]:
-        first = next(shard for shard in self.shards() if not shard.files)
+        if (first := self.first_pack()) is None:
+            return []
         with self.open_file(first.path) as file:
             return sorted({*file.schema_arrow.names} - {_column(file, path=first.path).name, "label"})
 

@@ -62,6 +62,7 @@ BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_bi
 PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"WEBPVP8")
 TEXT_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of text in two bytes a letter, where a zero is no sign of binary data
 
+PRIVATE = ".ray-ue"  # ends the name of every private work folder
 HIDDEN, UNKNOWN, PLACES = "hidden or of a system", "of no known use beside images", "records of places or people"
 DISGUISED, TABLES = "binary files named as texts", "tables that hold pictures or other binary data"
 TEXTS = "texts that hold pictures"
@@ -75,19 +76,27 @@ KINDS: Final = {
 KIND_OF_SUFFIX: Final = {suffix: kind for kind, suffixes in KINDS.items() for suffix in suffixes.split()}
 
 
+def is_private(name: str) -> bool:
+    """Whether a file lies in the private work folder of a copy: it would undo a protection."""
+    return any(folder.endswith(PRIVATE) for folder in name.split("/")[:-1])
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file, or a folder above it, is hidden or belongs to a system or a program: neither an image nor a class."""
     *folders, base = name.split("/")
     return (
-        any(part.startswith(".") for part in (*folders, base))
+        is_private(name)
+        or any(part.startswith(".") for part in (*folders, base))
         or any(folder.lower() in TOOL_FOLDERS for folder in folders)
         or base.lower() in TOOL_FILES
     )
 
 
 def is_carried(name: str, patterns: Sequence[str]) -> bool:
-    """Whether the user asked for this file: a pattern fits its path or its last part."""
-    return any(fnmatchcase(name, pattern) or fnmatchcase(posixpath.basename(name), pattern) for pattern in patterns)
+    """Whether the user asked for this file: a pattern fits its path or its last part. What is private is never carried."""
+    return not is_private(name) and any(
+        fnmatchcase(name, pattern) or fnmatchcase(posixpath.basename(name), pattern) for pattern in patterns
+    )
 
 
 def why_left_out(name: str) -> str:

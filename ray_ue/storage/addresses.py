@@ -27,8 +27,12 @@ def without_credentials(address: str) -> str:
 
 
 def local_path(text: str | Path) -> Path:
-    """An absolute path; `~` and `~user` are homes where there are such, else names like any other."""
-    return Path(os.path.expanduser(text)).absolute()
+    """An absolute path without `..`; `~` and `~user` are homes where there are such, else names like any other."""
+    path = Path(os.path.expanduser(text)).absolute()
+    if ".." not in path.parts:
+        return path
+    last = max(place for place, part in enumerate(path.parts) if part == "..")
+    return Path(os.path.realpath(Path(*path.parts[: last + 1])), *path.parts[last + 1 :])
 
 
 def real(uri: str) -> str:

@@ -176,9 +176,9 @@ class Folder:
         return float(shutil.disk_usage(existing).free)
 
     def check_writable(self) -> None:
-        """Write and remove one small file, so that a missing right is found before long work; a folder that was not there is not left."""
+        """Write and remove one small file, so that a missing right is found before long work; folders that were not there are not left."""
         probe = f".ray-ue-probe-{secrets.token_hex(4)}"
-        made = self.local and not Path(self.uri).exists()
+        made = [path for path in (Path(self.uri), *Path(self.uri).parents) if not path.exists()] if self.local else []
         try:
             self.write(probe, b"probe")
             self.remove(probe)
@@ -186,9 +186,9 @@ class Folder:
             remedy = "free some room, or name a folder on another disk" if error.errno == errno.ENOSPC else "name a folder you may write to"
             raise ValueError(f"cannot write to {self.uri}: {error.strerror or error}; {remedy}") from None
         finally:
-            if made:
-                with suppress(OSError):  # another run has written to it meanwhile
-                    Path(self.uri).rmdir()
+            with suppress(OSError):  # another run has written to it meanwhile
+                for path in made:
+                    path.rmdir()
 
 
 def fingerprint(stage: str, *, version: int, fields: Mapping[str, object], inputs: Mapping[str, str]) -> str:

@@ -62,6 +62,14 @@ def test_a_preview_is_one_page_beside_an_output_that_is_not_begun(
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("flags", [["--image-format=webp"], ["--image-format=jpeg"], ["--resize=24"]], ids=["webp", "jpeg", "resized"])
+def test_a_preview_shows_what_is_published_in_every_form(flags: list[str], ray_session: None, photos: Path, tmp_path: Path) -> None:
+    words = ["protect", str(photos), str(tmp_path / "out"), "--method=noise", "--per=image", "--preview=2", *flags]
+    assert main(words) == 0
+    assert len(re.findall(r'class="pair"', (tmp_path / "out.preview.html").read_text())) == 2
+
+
+@pytest.mark.ray
 def test_a_preview_with_more_clusters_than_images_says_so(
     ray_session: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

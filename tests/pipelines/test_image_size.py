@@ -11,7 +11,7 @@ from PIL import Image
 from ray_ue.cli.commands import parse_arguments
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe
-from ray_ue.pipelines import protect
+from ray_ue.pipelines import claim, protect
 from ray_ue.pipelines.claim import CLAIM, claim_of, work_of
 from ray_ue.pipelines.planning import coarse_line, median_side
 from ray_ue.sources import open_source
@@ -51,8 +51,9 @@ def test_auto_enlarges_small_pictures_for_a_network_that_others_have_trained(tmp
         assert protect.plan(source, str(tmp_path / "out"), recipe=recipe, resources=AUTOMATIC).recipe.image_size == taken
 
 
-def test_a_side_is_kept_while_there_is_a_copy_of_the_same_method(tmp_path: Path) -> None:
+def test_a_side_is_kept_while_there_is_a_copy_of_the_same_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run left that wrote no image decides nothing."""
+    monkeypatch.setattr(claim, "fills_again", lambda job: False)  # it would look into the export, which is none here
     source, out = pictures(tmp_path / "in", side=40), tmp_path / "out"
     work = work_of(Folder.at(str(out)))
     earlier = Recipe(method="em", groups="label", image_size=64)
@@ -89,7 +90,12 @@ def test_a_side_far_below_the_pictures_is_a_warning(tmp_path: Path) -> None:
 def test_a_sweep_takes_the_side_that_a_copy_would_and_varies_only_numbers(tmp_path: Path) -> None:
     source = pictures(tmp_path / "in", side=60)
     recipe = Recipe(method="uc", surrogate="ssl:small")
-    asked: dict[str, Any] = {"test": source, "recipe": recipe, "grid": Grid(victims="linear"), "resources": AUTOMATIC}
+    asked: dict[str, Any] = {
+        "test": pictures(tmp_path / "test", side=60),
+        "recipe": recipe,
+        "grid": Grid(victims="linear"),
+        "resources": AUTOMATIC,
+    }
     assert plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("budget=8,16",)), **asked).recipe.image_size == 64
     with pytest.raises(ValueError, match="--vary image_size takes numbers of pixels, got 0"):
         plan_sweep(source, str(tmp_path / "sweep"), search=Search(vary=("image_size=0,32",)), **asked)

@@ -30,7 +30,8 @@ def test_a_few_images_never_stop_a_run(rejected: int, rows: int, most: float, st
 
 @pytest.mark.parametrize(("rejected", "rows", "most"), [(1, 60, 0.0), (2, 4, 0.01), (3, 3, 1.0)])
 def test_none_may_be_allowed_and_half_or_all_of_a_collection_is_too_much(rejected: int, rows: int, most: float, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{rejected} of {rows} images cannot be used"):
+    told = f"{rejected} of {rows} images cannot be used" if rejected < rows else f"none of {rows} images can be used"
+    with pytest.raises(ValueError, match=told):
         refuse_too_many(rejected, rows, most, with_rejected(tmp_path, ["zero bytes"] * rejected))
 
 

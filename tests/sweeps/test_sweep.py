@@ -17,7 +17,7 @@ from shared_work import UC
 
 from ray_ue.config.grid import Grid
 from ray_ue.config.recipe import AUTOMATIC, Recipe, Resources
-from ray_ue.pipelines import protect
+from ray_ue.pipelines import perturbations, protect
 from ray_ue.results import evaluation, pareto
 from ray_ue.results.tables import RESULTS, TRIALS
 from ray_ue.storage.artifacts import Folder
@@ -97,8 +97,12 @@ def test_a_chosen_copy_stands_on_its_own(swept: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in copy.iterdir()) == ["cats", "dogs", "owls"]
     made = protect.reopen(str(copy), resources=LOCAL)
     assert protect.run(made, until="verify")["export"].facts["images"] == 60
-    told = protect.take_perturbations(str(copy), str(tmp_path / "deltas.npy"), unit="levels")
+    told = perturbations.take_perturbations(str(copy), str(tmp_path / "deltas.npy"), unit="levels")
     assert told.startswith("10 perturbations of up to 8 levels")
+    claim = Path(f"{copy}.ray-ue/claim.json").read_bytes()
+    with pytest.raises(ValueError, match="is a copy of the sweep whose work lies in"):
+        protect.plan(made.source.address, str(copy), recipe=made.recipe, resources=LOCAL)
+    assert Path(f"{copy}.ray-ue/claim.json").read_bytes() == claim
 
 
 def test_the_same_call_does_nothing_again_also_after_a_move(swept: Path, photos: Path) -> None:

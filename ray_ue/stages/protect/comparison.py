@@ -4,7 +4,7 @@ import hashlib
 import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,7 @@ from ray_ue.stages.protect.read import read_rows
 from ray_ue.stages.protect.writer import perturbed, poison_here
 from ray_ue.storage.artifacts import Folder
 
+MOST_BYTES = 2**40  # of a file of the copy, which we have written: as many as its pixels need
 ROUNDED = 1  # levels that another processor may round a perturbation differently
 RESULT = {"shard": pa.int64(), "rows": pa.int64(), "most": pa.int64(), "originals": pa.int64(), "saved_anew": pa.int64()}
 
@@ -66,7 +67,7 @@ class Checker:
         if same and clean is None:
             return Finding(most=line["most"])
         try:
-            decoded = decode(after, limits=self.limits, moving=moving)
+            decoded = decode(after, limits=replace(self.limits, max_bytes=MOST_BYTES), moving=moving)
         except Rejected as reason:
             return Finding(fault=f"it cannot be read back: {reason}")
         if not same and digest_of(decoded) != line.get("pixels"):

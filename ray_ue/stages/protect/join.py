@@ -1,11 +1,12 @@
 """Join: new rows take the groups that are there, by the nearest centre or by their class; nothing is fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from jaxtyping import Int64
 
+from ray_ue.config.stages import FURTHER
 from ray_ue.engine.stage import Run, stage
 from ray_ue.grouping.kmeans import NO_SLOT, Groups, assign
 from ray_ue.progress import counted, say
@@ -14,10 +15,36 @@ from ray_ue.stages.protect.cluster import open_groups, save
 from ray_ue.stages.protect.comparison import label_name
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import vectors
-from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.storage.artifacts import Artifact, Folder, opened
 from ray_ue.types import SlotOf
 
 VERSION = 1
+
+
+def join_groups(run: Run, *, index: Artifact, embedded: Mapping[str, Artifact], first: Mapping[str, Artifact]) -> Artifact:
+    """The groups artifact of new rows beside the `first` generation of a copy: by their vectors if there are some, else by class."""
+    if embedded:
+        return join_nearest(run, index=index, embedded=embedded["embed"], groups=first["cluster"])
+    return join_classes(run, index=index, groups=first["cluster"])
+
+
+def join_further(run: Run, *, index: Artifact, embedded: Artifact, first: Mapping[str, Artifact]) -> Iterator[Artifact]:
+    """The same for each further grouping that the patterns of the first generation were crafted with."""
+    for role, fingerprint in first["craft"].manifest.inputs.items():
+        if role.startswith(FURTHER):
+            yield join_nearest(run, index=index, embedded=embedded, groups=_cluster(run.shared, fingerprint))
+
+
+def fitted(shared: Folder, groups: Artifact) -> Artifact:
+    """The groups that were fitted, from which `groups` come: rows that joined took theirs from them, or their centres were moved to
+    another feature space."""
+    while "groups" in groups.manifest.inputs:
+        groups = _cluster(shared, groups.manifest.inputs["groups"])
+    return groups
+
+
+def _cluster(shared: Folder, fingerprint: str) -> Artifact:
+    return opened(shared.child(f"cluster-{fingerprint}"))
 
 
 def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artifact) -> Artifact:
@@ -25,13 +52,14 @@ def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artif
     what it would be for more rows like those which the centres were made of."""
 
     def build(folder: Folder) -> dict:
-        old = open_groups(groups.folder)
-        slot_of, total, count = np.full(index.facts["rows"], NO_SLOT, np.int32), 0.0, 0
+        root = fitted(run.shared, groups)
+        old, slot_of, total, count = open_groups(root.folder), np.full(index.facts["rows"], NO_SLOT, np.int32), 0.0, 0
         for ids, block in vectors(embedded):
             slot_of[ids], squares = assign(block, old.centers)
             total, count = total + float(squares.sum()), count + len(ids)
-        before = spread_of_others(groups.facts["inertia_per_row"], groups.facts["sizes"])
-        return finish(folder, Groups(slot_of=slot_of, centers=old.centers), drift=total / max(1, count) / before if before else 0.0)
+        before = spread_of_others(root.facts["inertia_per_row"], root.facts["sizes"])
+        joined = Groups(slot_of=slot_of, centers=open_groups(groups.folder).centers)
+        return finish(folder, joined, drift=total / max(1, count) / before if before else 0.0)
 
     inputs = {"index": index, "embed": embedded, "groups": groups}
     return stage(run, "cluster", version=VERSION, fields={"joined": "nearest"}, inputs=inputs, build=build)
@@ -47,21 +75,23 @@ def spread_of_others(spread: float, sizes: Sequence[int]) -> float:
     return spread * (rows + clusters) / (rows - clusters) if rows > clusters else 0.0
 
 
-def join_classes(run: Run, *, index: Artifact, first: Artifact, groups: Artifact) -> Artifact:
-    """The groups artifact of new rows: the group of their class in `groups`, which the index `first` names; none is a `ValueError`."""
+def join_classes(run: Run, *, index: Artifact, groups: Artifact) -> Artifact:
+    """The groups artifact of new rows: the group of their class in `groups`; none is a `ValueError`."""
     inputs = {"index": index, "groups": groups}
-    build = partial(by_class, index=index, first=first, groups=groups)
+    build = partial(by_class, index=index, shared=run.shared, groups=groups)
     return stage(run, "cluster", version=VERSION, fields={"joined": "label"}, inputs=inputs, build=build)
 
 
-def by_class(folder: Folder, *, index: Artifact, first: Artifact, groups: Artifact) -> dict:
-    slots = slots_of_classes(labels_of(index), index.facts["classes"], first=first, groups=groups)
+def by_class(folder: Folder, *, index: Artifact, shared: Folder, groups: Artifact) -> dict:
+    slots = slots_of_classes(labels_of(index), index.facts["classes"], shared=shared, groups=groups)
     return finish(folder, Groups(slot_of=slots, centers=open_groups(groups.folder).centers), drift=0.0)
 
 
-def slots_of_classes(labels: Int64[np.ndarray, " N"], classes: list[str], *, first: Artifact, groups: Artifact) -> SlotOf:
-    """The group of each row's class; a `ValueError` names the classes that the rows of the index `first` lacked."""
-    old, named = open_groups(groups.folder), labels_of(first)
+def slots_of_classes(labels: Int64[np.ndarray, " N"], classes: list[str], *, shared: Folder, groups: Artifact) -> SlotOf:
+    """The group of each row's class; a `ValueError` names the classes that the rows lacked whose groups `groups` come from."""
+    root = fitted(shared, groups)
+    first = opened(shared.child(f"index-{root.manifest.inputs['index']}"))
+    old, named = open_groups(root.folder), labels_of(first)
     slot_of_class = {
         composed(label_name(label, first.facts["classes"])): int(old.slot_of[(named == label) & (old.slot_of >= 0)].max(initial=NO_SLOT))
         for label in np.unique(named).tolist()

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.images.broken import remedy
+from ray_ue.progress import counted
 from ray_ue.sources.naming import one_line
 from ray_ue.storage.artifacts import Folder
 
@@ -68,6 +69,8 @@ def refuse_too_many(rejected: int, rows: int, most: float, folder: Folder, *, pu
     raise ValueError(
         f"{rejected:,} of {rows:,} images cannot be used, more than --max-rejected {most:g} allows ({named(folder)}; "
         f"--max-rejected {min(1.0, rejected / rows + 0.01):.2f} leaves them out"
+        if rejected < rows
+        else f"none of {counted(rows, 'image')} can be used ({named(folder)}"
     )
 
 

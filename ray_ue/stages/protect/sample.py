@@ -28,7 +28,7 @@ def build(run: Run, index: Artifact, canvas: int, rows: int, folder: Folder) -> 
     read = read_views(run, index, wanted, view=view, canvas=canvas, name="sample", folder=folder)
     if not read:
         refuse_too_many(len(wanted), len(wanted), run.recipe.max_rejected, folder, published=len(run.source.published))
-    if read < 2 and requirements_of(run.recipe).per != "image":
+    if read < 2 and requirements_of(run.recipe).per != "image" and not run.source.published:
         found = f"{read} of {len(wanted):,} sampled images can be used" if len(wanted) > 1 else f"there is {len(wanted)} image"
         raise ValueError(f"{found}: an image is protected among others of its group, so give 2 or more")
     return {"rows": read, "canvas": canvas, "of": index.facts["rows"], "asked": len(wanted)}

@@ -73,23 +73,30 @@ def beside(listed: Source, indexed: Source, folder: Folder, *, extension: str) -
     The first of them stand in the facts, all in `beside.txt`, a line each.
     """
     carried = [name for part in folder.names("others") for name in folder.read_table(f"others/{part}")["name"].to_pylist()]
-    left_out: dict[str, list[str]] = {}
-    for name, reason in listed.left_out():
-        left_out.setdefault(reason, []).append(name)
     rejected = set(folder.read_table("rejected.parquet", columns=("key",))["key"].to_pylist())
     renamed = [(old, new) for old, new in (*indexed.renamed(extension), *renamed_members(indexed, folder)) if old not in rejected]
     lines = [f"copied\t{one_line(name)}\n" for name in carried]
-    lines += [f"left out\t{one_line(name)}\t{reason}\n" for reason, names in sorted(left_out.items()) for name in names]
+    lines += [f"left out\t{one_line(name)}\t{reason}\n" for name, reason in sorted(listed.left_out(), key=lambda one: one[1])]
     lines += [f"renamed\t{one_line(old)}\t{one_line(new)}\n" for old, new in renamed]
     if lines:
         folder.write(BESIDE, "".join(lines).encode())
     return {
         "carried": group(carried),
-        "unchanged": unchanged_line(listed),
-        "linked": linked_line(listed),
-        "idle": idle_patterns(listed),
-        "left_out": {reason: group(names) for reason, names in left_out.items()},
         "renamed": group([f"{old} -> {new}" for old, new in renamed]),
+        **around(listed),
+    }
+
+
+def around(source: Source) -> dict:
+    """What a source holds that a copy does not, or that may surprise: files left out, images from elsewhere, patterns that fit nothing."""
+    left_out: dict[str, list[str]] = {}
+    for name, reason in source.left_out():
+        left_out.setdefault(reason, []).append(name)
+    return {
+        "unchanged": unchanged_line(source),
+        "linked": linked_line(source),
+        "idle": idle_patterns(source),
+        "left_out": {reason: group(names) for reason, names in left_out.items()},
     }
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 import numpy as np
 import pyarrow as pa
 
-from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, resized
+from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode, refuse_side, resized
 from ray_ue.images.metadata import Strip, strip_exif
 from ray_ue.images.quality import compare, deviation
 from ray_ue.perturbations import Poison
@@ -46,12 +46,13 @@ class Writer:
         line: dict = {"id": number, "key": item.key, "slot": slot}
         try:
             clean = decode(item.data, limits=self.limits, moving=self.image_format in MOVING)
+            if self.resize:
+                clean = resized(clean, size=self.resize)
+            refuse_side(*clean.rgb.shape[:2], format=self.image_format)
         except Rejected as reason:
             return None, line | {"reason": str(reason)}
         if slot < 0:
             return None, line | {"reason": "rejected when it was first read"}
-        if self.resize:
-            clean = resized(clean, size=self.resize)
         kept = strip_exif(clean.exif, strip=self.strip)
         picture, notes = replace(perturbed(clean, poison, slot, key=item.key), exif=kept.exif), [*kept.notes, *clean.notes]
         data = encode(picture, format=self.image_format)
