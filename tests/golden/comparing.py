@@ -25,15 +25,17 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-im
 
 
 def environment() -> dict[str, str]:
-    """What the last bits of a computed value may depend on."""
+    """What the last bits of a computed value may depend on. One name may stand for several processors: libraries choose by their family,
+    model and flags."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    lines = (line.partition(":") for line in cpuinfo.read_text().splitlines()) if cpuinfo.exists() else ()
+    facts = {name.strip(): value.strip() for name, _, value in lines}
     return {
         **{name: version(name) for name in PACKAGES},
         "faiss": faiss.__version__,
         "python": platform.python_version(),
-        "processor": processor,
+        "processor": " ".join(facts.get(name, "") for name in ("model name", "cpu family", "model")).strip() or platform.processor(),
+        "flags": digest(sorted(facts.get("flags", "").split())),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
