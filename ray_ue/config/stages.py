@@ -29,6 +29,7 @@ STAGES: dict[str, StageInfo] = {
 }
 LAST = "verify"
 GENERATIONS = "generations.json"  # in the private work folder of a copy: which runs wrote into it
+BANK = "bank.safetensors"  # in the artifact of a crafting: the perturbations
 FURTHER = "also-"  # prefix of the role of each grouping after the first
 
 

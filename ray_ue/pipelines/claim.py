@@ -7,6 +7,7 @@ from pathlib import Path
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import FIELDS, Recipe, list_differences
 from ray_ue.config.stages import GENERATIONS
+from ray_ue.pipelines.generations import Changes, History, changes
 from ray_ue.sources.sidecars import PRIVATE
 from ray_ue.storage.addresses import real
 from ray_ue.storage.artifacts import Folder, finished
@@ -83,8 +84,6 @@ def fills_again(job: Job) -> bool:
         return True
     if job.shared_path or not job.work.exists(CLAIM) or not has_exports(job.work):
         return False
-    from ray_ue.pipelines.generations import Changes, History, changes  # imports Ray, which a first run does not need so early
-
     return changes(job.source, History.of(job)) != Changes()
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from ray_ue.config.job import Job
-from ray_ue.config.stages import FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.config.stages import BANK, FURTHER, GENERATIONS, STAGES, stage_of
 from ray_ue.engine.errors import PUT_BACK
 from ray_ue.images.broken import FOR_HEIF
 from ray_ue.images.codec import heif_reader
@@ -14,7 +14,6 @@ from ray_ue.sources.files import images_among
 from ray_ue.sources.image_files import EXTENSIONS, HEIF_SUFFIXES, kind_of_name, suffix_of
 from ray_ue.sources.listing import File, load_listing
 from ray_ue.sources.naming import printable, safe
-from ray_ue.stages.protect.craft import BANK
 from ray_ue.stages.protect.damage import Part, all_written, refuse_lost_ledger
 from ray_ue.stages.protect.ledger import live
 from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened

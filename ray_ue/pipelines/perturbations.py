@@ -6,6 +6,7 @@ from typing import Literal
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import AUTOMATIC
+from ray_ue.pipelines.generations import History
 from ray_ue.pipelines.protect import reopen
 from ray_ue.storage.addresses import local_path
 from ray_ue.storage.artifacts import MANIFEST, Folder, finished
@@ -52,8 +53,6 @@ def find_perturbations(output: str, file: str) -> list[tuple[Folder, Path]]:
 
 def banks_of(job: Job) -> list[Folder]:
     """The perturbations that the copy holds, oldest first; of a copy that was not written yet the newest that were crafted."""
-    from ray_ue.pipelines.generations import History  # imports Ray
-
     if (history := History.of(job)).generations:
         return list({chain["craft"].folder.uri: chain["craft"].folder for chain in history.chains}.values())
     crafted = [job.work.child(name) for name in job.work.names() if name.startswith("craft-") and finished(job.work.child(name))]

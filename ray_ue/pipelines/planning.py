@@ -18,6 +18,7 @@ from ray_ue.images.codec import Limits, Picture, Rejected, decode, encode
 from ray_ue.images.memory import WRITING
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM, claim_of, has_exports
+from ray_ue.pipelines.generations import History, changes
 from ray_ue.pipelines.pace import device_here, pace_lines
 from ray_ue.pipelines.whole_run import whole_run
 from ray_ue.progress import counted, format_bytes
@@ -98,8 +99,6 @@ def still_to_write(job: Job, whole: float) -> float:
     if job.anew or job.shared_path or not has_exports(job.work):
         same = job.work.exists(CLAIM) and job.work.read_json(CLAIM) == json.loads(json.dumps(claim_of(job)))  # else it is made again
         return whole - job.output.size() - (job.work.size() if same else 0.0)
-    from ray_ue.pipelines.generations import History, changes  # imports Ray, which most plans do not need
-
     history, sizes = History.of(job), dict(job.source.files())
     fresh = sum(sizes[name] for name in changes(job.source, history).fresh)
     written = sum(line["bytes"] for line in history.written(("bytes",)))

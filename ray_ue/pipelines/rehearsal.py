@@ -10,11 +10,13 @@ import numpy as np
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import Recipe
+from ray_ue.engine.environment import prepare
 from ray_ue.images.broken import Rejected, remedy
 from ray_ue.images.codec import check_pixels, read_size, refuse_side
 from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
+from ray_ue.pipelines.generations import History, changes, goes_on, has_images, narrowed
 from ray_ue.pipelines.planning import refuse_room
 from ray_ue.pipelines.standing import Standing
 from ray_ue.progress import counted
@@ -138,8 +140,6 @@ def goes_on_from(job: Job) -> bool:
     """Whether a run adds to a copy that is there."""
     if job.anew or not job.work.exists(CLAIM):
         return False
-    from ray_ue.pipelines.generations import History, changes, goes_on  # imports Ray, which a plan without a copy does not need
-
     history = History.of(job)
     return goes_on(history, changes(job.source, history), anew=job.anew) if history.generations else False
 
@@ -151,13 +151,8 @@ def refuse_strange(job: Job) -> None:
     needs = requirements_of(job.recipe)
     if job.anew or not job.work.exists(CLAIM) or needs.groups != "label" or not (needs.per == "group" or needs.method.uses_groups):
         return
-    from ray_ue.pipelines.generations import (
-        History,
-        changes,
-        has_images,
-        narrowed,
-    )  # imports Ray, which a plan without a copy does not need
-    from ray_ue.stages.protect.join import slots_of_classes
+    prepare()
+    from ray_ue.stages.protect.join import slots_of_classes  # imports Ray, which most plans do not need
 
     history = History.of(job)
     fresh = changes(job.source, history).fresh if history.generations else ()

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from ray_ue.config.job import Job
 from ray_ue.images.broken import Rejected
 from ray_ue.images.codec import Limits, decode
 from ray_ue.pipelines.claim import CLAIM, PRIVATE, is_copy
+from ray_ue.pipelines.generations import History, changes, has_images, strangers
 from ray_ue.progress import counted
 from ray_ue.sources import Source, open_source
 from ray_ue.sources.naming import group, parents, printable, some
@@ -19,9 +19,6 @@ from ray_ue.stages.protect.ledger import digest_of
 from ray_ue.stages.protect.locations import rows_or_none
 from ray_ue.stages.protect.rejected import allowed
 from ray_ue.storage.artifacts import Folder
-
-if TYPE_CHECKING:
-    from ray_ue.pipelines.generations import History
 
 READ = 2**30  # bytes of a copy whose checksums a plan compares: some seconds
 
@@ -69,8 +66,6 @@ def refuse_removals(job: Job) -> None:
 def removals(job: Job) -> tuple[tuple[str, ...], int]:
     """The files of a copy that are gone from the source, and how many it was made of; none where its private folder is not whole, as what
     is made anew needs nothing of it."""
-    from ray_ue.pipelines.generations import History, changes  # imports Ray, which a first run does not need so early
-
     try:
         history = History.of(job)
         return changes(job.source, history).gone, len(history.files())
@@ -104,9 +99,6 @@ class Standing:
     def of(cls, job: Job) -> "Standing":
         if not job.work.exists(CLAIM):
             return cls()
-        # imports Ray, which a plan without a copy does not need
-        from ray_ue.pipelines.generations import History, changes, has_images, strangers
-
         history = History.of(job)
         if not history.generations:
             return cls()
@@ -170,7 +162,7 @@ def folder_of(output: Folder, *, format: str = "folder") -> Source | None:
         return None
 
 
-def damaged(job: Job, history: "History") -> Iterator[dict]:
+def damaged(job: Job, history: History) -> Iterator[dict]:
     """The ledger's lines of files that are not in the copy, or not as they were written; none of a packed file that can be read.
 
     Of files of the size that they should have the first `READ` bytes are read.

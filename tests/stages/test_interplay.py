@@ -1,6 +1,8 @@
 """What two features do together: changed flags and changed sources, stages and joins, links and private folders."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,23 @@ def test_images_of_which_none_can_be_used_are_not_to_be_left_out(tmp_path: Path)
     with pytest.raises(ValueError, match=r"none of 5 images can be used") as caught:
         run(tmp_path, max_rejected=1.0, **OWN)
     assert "leaves them out" not in str(caught.value)
+
+
+def test_what_is_checked_before_a_run_does_not_import_ray(tmp_path: Path) -> None:
+    """Ray has to find its environment set up: its ports are guarded by it, and it keeps its own notes to itself."""
+    write(tmp_path / "in", TWO_OF_EACH)
+    run(tmp_path, **OWN)
+    write(tmp_path / "in", ["cats/new.png"], first=50)
+    code = f"""
+import sys
+from ray_ue.config.recipe import Recipe, Resources
+from ray_ue.pipelines import protect, rehearsal
+for how in ({{}}, {{"anew": True}}, {{"prune": True}}):
+    resources, recipe = Resources(workers="local"), Recipe(method="noise", per="image")
+    job = protect.plan({str(tmp_path / "in")!r}, {str(tmp_path / "out")!r}, recipe=recipe, resources=resources, **how)
+    protect.check_before(job, until="verify")
+    assert not list(rehearsal.problems(job, rehearsal.look(job)))
+print("ray" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["False"]

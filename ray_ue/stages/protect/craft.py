@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ray_ue.config.recipe import Recipe, Resources
-from ray_ue.config.stages import FURTHER
+from ray_ue.config.stages import BANK, FURTHER
 from ray_ue.engine.machines import Machines
 from ray_ue.engine.stage import Run, stage
 from ray_ue.engine.train_loop import run_loop, worker_count
@@ -29,7 +29,6 @@ from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
 from ray_ue.types import SlotOf
 
-BANK = "bank.safetensors"
 VERSION = 5
 FIELDS = ("budget", "method", "aim", "seed")
 FROZEN = ("surrogate", "image_size")
