@@ -13,7 +13,7 @@ from ray_ue.pipelines import planning as estimates
 from ray_ue.pipelines.claim import CLAIM, claim_of, refuse_foreign, refuse_overlap, refuse_place, refuse_private, size_before, work_of
 from ray_ue.pipelines.planning import coarse_line, estimate, refuse_room, sized
 from ray_ue.pipelines.rehearsal import JPEG, Look, rehearse
-from ray_ue.pipelines.standing import copied_twice, moved, refuse_removals
+from ray_ue.pipelines.standing import copied_twice, moved, refuse_removals, refuse_saved_again
 from ray_ue.pipelines.values import address, recipe_from, split_resources
 from ray_ue.progress import say
 from ray_ue.sources import FORMATS, Source, open_source
@@ -148,6 +148,7 @@ def check_before(job: Job, *, until: str) -> None:
             say(f"  warning  {warning}")
     refuse_room(job)
     refuse_removals(job)
+    refuse_saved_again(job)
     if job.recipe.image_format == "jpeg":
         say(f"  warning  {JPEG}")
     for warning in filter(None, (copied_twice(job), moved(job))):

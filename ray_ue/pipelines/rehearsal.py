@@ -18,7 +18,7 @@ from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
 from ray_ue.pipelines.generations import History, changes, goes_on, has_images, narrowed
 from ray_ue.pipelines.planning import refuse_room
-from ray_ue.pipelines.standing import Standing
+from ray_ue.pipelines.standing import Standing, refuse_saved_again
 from ray_ue.progress import counted
 from ray_ue.sources import Shard
 from ray_ue.sources.image_files import LOSSY, kind_of_name
@@ -98,6 +98,7 @@ def problems(job: Job, found: Look) -> Iterator[str]:
         partial(refuse_unwritable, job.output),
         partial(refuse_source, job),
         partial(refuse_strange, job),
+        partial(refuse_saved_again, job),
         found.standing.refuse_lost,
         partial(found.standing.refuse_gone, job),
         found.standing.refuse_foreign,

@@ -63,6 +63,18 @@ def refuse_removals(job: Job) -> None:
         refuse_many_gone(job, gone, files=files)
 
 
+def refuse_saved_again(job: Job) -> None:
+    """Refuse a data set that `save_to_disk` has written again in other files: those that the copy would keep are no part of it any more."""
+    if job.source.format != "arrow" or job.anew or job.prune or not job.work.exists(CLAIM):
+        return
+    gone = [path for path in changes(job.source, History.of(job)).gone if path.lower().endswith(".arrow")]
+    if gone:
+        raise ValueError(
+            f"the data set was saved again without {some(group([*map(printable, gone)]))}, and a copy that kept what is gone could not be "
+            "read as one: take it out with --prune --max-gone 1, or make the copy anew with --anew --max-gone 1"
+        )
+
+
 def removals(job: Job) -> tuple[tuple[str, ...], int]:
     """The files of a copy that are gone from the source, and how many it was made of; none where its private folder is not whole, as what
     is made anew needs nothing of it."""

@@ -229,3 +229,20 @@ print("ray" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["False"]
+
+
+def test_a_data_set_that_was_saved_again_in_other_files_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = {"image": [{"bytes": image_bytes(number), "path": f"{number}.png"} for number in range(4)]}
+    table = datasets.Dataset.from_dict(rows)
+    table.save_to_disk(str(tmp_path / "in"), num_shards=2)
+    run(tmp_path, **OWN)
+    shutil.rmtree(tmp_path / "in")
+    table.save_to_disk(str(tmp_path / "in"), num_shards=4)
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    reason = "the data set was saved again without data-00000-of-00002.arrow, data-00001-of-00002.arrow"
+    assert any(reason in problem for problem in found(planned(tmp_path, **OWN)))
+    with pytest.raises(ValueError, match=reason):
+        run(tmp_path, **OWN)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+    assert run(tmp_path, prune=True, max_gone=1.0, **OWN)["export"].folder.read_json("verified.json")["images"] == 4
