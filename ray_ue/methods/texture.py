@@ -17,9 +17,14 @@ from ray_ue.perturbations import Poison, Waves
 from ray_ue.perturbations.budget import Budget
 from ray_ue.perturbations.delta_table import DeltaTable
 from ray_ue.random_streams import STREAMS
+from ray_ue.registry import pick
 
-# Brightness, and four ways to change colour at a brightness that stays about the same.
-COLOURS = np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64)
+# What the waves of a palette change. Shades: brightness, and four ways to change colour at a brightness that stays about the same. Corners:
+# brightness, and the three other diagonals of the colour cube, which use the whole budget of every channel; their hues lie far apart.
+PALETTES = {
+    "shades": np.array([[1, 1, 1], [1, -1, 0], [-0.5, -0.5, 1], [1, 0, -1], [0, 1, -1]], np.float64),
+    "corners": np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float64),
+}
 DIRECTIONS, FREQUENCIES = 6, 3
 MOST_TRIES = 100
 MOST_BEND = 0.2  # more turns a wave's direction by more than a right angle
@@ -29,12 +34,12 @@ Sets = Int[np.ndarray, "_ K"]
 
 @dataclass(frozen=True, kw_only=True)
 class Texture(Method):
-    """`waves` plane waves per group, out of 90 that differ in direction, frequency and colour; groups keep away from each other.
+    """`waves` plane waves per group, out of many that differ in direction, frequency and colour; groups keep away from each other.
 
-    Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain` times the waves' root mean square, cut off at the
-    budget, is what a picture gets: more is nearer to two-level stripes, stronger and easier to see. A picture's key moves its waves, so
-    that averaging the pictures of a group finds nothing; `bend` bends their crests, so that a picture's spectrum shows no line. With an
-    entry per image, each image has its group's waves.
+    `colours` are `shades` (90 waves) or `corners` (72). Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain`
+    times the waves' root mean square, cut off at the budget, is what a picture gets: more is nearer to two-level stripes, stronger and
+    easier to see. A picture's key moves its waves, so that averaging the pictures of a group finds nothing; `bend` bends their crests, so
+    that a picture's spectrum shows no line. With an entry per image, each image has its group's waves.
 
     With `tries` above 1 so many random choices of waves are compared: for each, a small network is trained on some perturbed images and
     tested on clean ones, and the choice that teaches it least is taken. Its labels are the first of
@@ -48,10 +53,11 @@ class Texture(Method):
     fastest: float = 8.0
     gain: float = 1.5
     bend: float = 0.045
+    colours: str = "shades"
     tries: int = 1
 
     def __post_init__(self) -> None:
-        most = DIRECTIONS * FREQUENCIES * len(COLOURS)
+        most = DIRECTIONS * FREQUENCIES * len(pick(PALETTES, self.colours, what="palette of texture"))
         if not 1 <= self.waves <= most:
             raise ValueError(f"texture has 1 to {most} waves, got {self.waves}")
         if not 0 < self.slowest <= self.fastest < 1000 or not 0 < self.gain < 1000:
@@ -67,8 +73,9 @@ class Texture(Method):
         return self.tries > 1
 
     def identity(self) -> dict[str, object]:
-        """Without `tries` where it is 1 and `bend` where it is 0: banks from before there were these settings keep their names."""
-        return {name: value for name, value in super().identity().items() if (name, value) not in (("tries", 1), ("bend", 0))}
+        """Without settings at what they were before there were such: banks keep their names."""
+        before = (("tries", 1), ("bend", 0), ("colours", "shades"))
+        return {name: value for name, value in super().identity().items() if (name, value) not in before}
 
     def passes(self, rows: int) -> int:
         return 0 if self.tries == 1 else self.tries * proxy_passes(rows)
@@ -97,7 +104,7 @@ class Texture(Method):
         cycles = np.stack([np.cos(angles), np.sin(angles)], 1) * speeds[:, None]
         phases = rng.uniform(0, 2 * np.pi, chosen.shape)
         of_slot = view.group_of_slot()
-        arrays = {"cycles": cycles[chosen], "colours": COLOURS[colours][chosen], "phases": phases}
+        arrays = {"cycles": cycles[chosen], "colours": PALETTES[self.colours][colours][chosen], "phases": phases}
         state = {name: torch.from_numpy(values[of_slot].astype(np.float32)) for name, values in arrays.items()}
         return state | {"salt": torch.tensor(int(rng.integers(2**62)))}
 
@@ -106,10 +113,10 @@ class Texture(Method):
         return Waves(**arrays, gain=self.gain, bend=self.bend, salt=int(state["salt"]), budget=budget)
 
     def _bank(self) -> tuple[Float[np.ndarray, " W"], Float[np.ndarray, " W"], Int[np.ndarray, " W"]]:
-        """(direction in radians, periods per shorter side, row of `COLOURS`) of every wave that there is."""
+        """(direction in radians, periods per shorter side, row of the palette) of every wave that there is."""
         steps = np.arange(DIRECTIONS) * np.pi / DIRECTIONS + 0.2  # none along an axis, where edges and JPEG's blocks lie
         angles, speeds, colours = np.meshgrid(
-            steps, np.geomspace(self.slowest, self.fastest, FREQUENCIES), np.arange(len(COLOURS)), indexing="ij"
+            steps, np.geomspace(self.slowest, self.fastest, FREQUENCIES), np.arange(len(PALETTES[self.colours])), indexing="ij"
         )
         return angles.ravel(), speeds.ravel(), colours.ravel()
 

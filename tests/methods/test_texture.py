@@ -16,7 +16,7 @@ from ray_ue.loop import Workers
 from ray_ue.methods import View, build
 from ray_ue.methods._shared.proxy_victim import ProxyVictim
 from ray_ue.methods.base import Step, by_group
-from ray_ue.methods.texture import COLOURS, Texture, _distances, _far_apart
+from ray_ue.methods.texture import PALETTES, Texture, _distances, _far_apart
 from ray_ue.models.classifiers import classifier
 from ray_ue.models.pretrained.surrogates import blank
 from ray_ue.perturbations import Waves
@@ -48,8 +48,17 @@ def test_groups_differ_more_than_random_sets_do() -> None:
     assert len({tuple(sorted(waves)) for waves in _far_apart(300, 2, distance=distance, rng=rng).tolist()}) == 300
 
 
-def test_colours_beside_brightness_change_brightness_little() -> None:
-    assert (np.abs(COLOURS[1:].sum(1)) < 1e-9).all()
+def test_shades_beside_brightness_change_brightness_little() -> None:
+    assert (np.abs(PALETTES["shades"][1:].sum(1)) < 1e-9).all()
+
+
+def test_corners_use_the_whole_budget_in_hues_far_apart() -> None:
+    corners = PALETTES["corners"]
+    assert (np.abs(corners) == 1).all()
+    hues = corners[1:] - corners[1:].mean(1, keepdims=True)
+    hues /= np.linalg.norm(hues, axis=1, keepdims=True)
+    assert np.allclose((hues @ hues.T)[~np.eye(3, dtype=bool)], -0.5)  # 120 degrees
+    assert len(Texture(colours="corners")._bank()[0]) == 72
 
 
 def test_images_of_a_group_share_waves_even_where_each_has_its_own_entry(tmp_path: Path) -> None:
@@ -70,6 +79,8 @@ def test_images_of_a_group_share_waves_even_where_each_has_its_own_entry(tmp_pat
         ("slowest=9", "0 < slowest <= fastest.*got slowest=9, fastest=8"),
         ("gain=0", "gain above 0.*gain=0"),
         ("gain=nan", "gain above 0.*gain=nan"),
+        ("colours=corners,waves=73", "1 to 72 waves, got 73"),
+        ("colours=pastel", "palette of texture.*shades"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: str, words: str) -> None:
