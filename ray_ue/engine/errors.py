@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 # A disk or a network share that is full, locked, broken or gone, and names that its file system does not take.
 STORAGE_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP),
     *(errno.ENODEV, errno.ENXIO, errno.EMFILE, errno.ENFILE),
 )
 OF_A_FILE = (errno.EPERM, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT)  # only where a file is named

@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import ray
+from ray._private import services, utils
 
 HUNG = 75.0  # seconds after which a start of Ray, whose own limits are of 30 s, comes to nothing
 
@@ -20,7 +22,7 @@ def start_local(cores: int, *, attempts: int = 3) -> None:
         hung = threading.Event()
         try:
             # More logical CPUs than cores: a small machine must fit a reader, an encoder and a train worker at once.
-            with quiet(), ended_after(HUNG, hung):
+            with quiet(), ended_after(HUNG, hung), signals_are_ours():
                 ray.init(
                     address="local",  # never a cluster that somebody happens to have started here: RAY_ADDRESS asks for that
                     num_cpus=max(4, cores),
@@ -73,6 +75,20 @@ def ray_children() -> set[int]:
             if int(parent) == os.getpid() and any(name in (place / "cmdline").read_bytes() for name in (b"raylet", b"gcs_server")):
                 found.add(int(place.name))
     return found
+
+
+@contextmanager
+def signals_are_ours() -> Iterator[None]:
+    """A Ray that starts while the block runs answers no signal. Its processes are no part of this process's group, to which service
+    managers and `timeout` send theirs: they must not end before this one has answered, and the kernel ends them with it. Nor does it take
+    SIGTERM for itself: a part of Ray may swallow what its own handler raises."""
+    popen, set_handler = services.ConsolePopen, utils.set_sigterm_handler
+    services.ConsolePopen = partial(popen, process_group=0)
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        services.ConsolePopen, utils.set_sigterm_handler = popen, set_handler
 
 
 @contextmanager

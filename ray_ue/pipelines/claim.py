@@ -9,7 +9,7 @@ from ray_ue.config.recipe import FIELDS, Recipe, list_differences
 from ray_ue.config.stages import GENERATIONS
 from ray_ue.pipelines.generations import Changes, History, changes
 from ray_ue.sources.sidecars import PRIVATE
-from ray_ue.storage.addresses import real
+from ray_ue.storage.addresses import real, what_is_odd
 from ray_ue.storage.artifacts import Folder, finished
 
 CLAIM = "claim.json"
@@ -127,6 +127,9 @@ def refuse_place(output: Folder) -> None:
         raise ValueError(f"{output.uri} lies below a file, where no folder can be; name another output") from None
     except OSError as error:
         raise ValueError(f"{output.uri} cannot be an output: {error.strerror}; name another one") from None
+    for place in (output, work_of(output)):
+        if odd := what_is_odd(place.uri):
+            raise ValueError(f"{place.uri} {odd}, no folder; name another output")
     for folder in (Path(output.uri), *Path(output.uri).parents):
         if folder.name.endswith(PRIVATE):
             raise ValueError(f"{output.uri} lies in {folder}: folders of this name hold what undoes a protection; name another output")

@@ -110,9 +110,9 @@ class Source(ABC):
         return [(name, reason) for name, _, reason in self._entries if reason]
 
     def linked(self) -> list[str]:
-        """Paths of the images that links bring from outside of a local folder."""
+        """Paths of the images that links bring from outside of a local folder; none of a link that leads nowhere."""
         travel = {name for name, _ in self.files()}
-        return [name for name, _, odd in self._found if odd == LINKED and name in travel]
+        return [name for name, size, odd in self._found if odd == LINKED and size and name in travel]
 
     @cached_property
     def _found(self) -> tuple[Entry, ...]:

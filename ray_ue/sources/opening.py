@@ -19,6 +19,7 @@ from ray_ue.sources.sidecars import NAMES, is_carried, is_hidden
 from ray_ue.sources.storage import Location, connect, normal
 from ray_ue.sources.walk import LINKED
 from ray_ue.sources.webdataset import WebDataset
+from ray_ue.storage.addresses import what_is_odd
 
 Format = Literal["auto", "folder", "parquet", "arrow", "webdataset"]  # auto and the names in FORMATS
 FORMATS: Final[dict[str, type[Source]]] = {"folder": ImageFolder, "parquet": ParquetFiles, "arrow": ArrowFiles, "webdataset": WebDataset}
@@ -63,6 +64,8 @@ def _locate(place: str, *, uri: str) -> tuple[str, tuple[str, ...]]:
         return root or "/", (name,)
     if fs.isdir(path):
         return place, ()
+    if "://" not in place and (odd := what_is_odd(place)):
+        raise ValueError(f"{uri!r} {odd}, no folder or file; give a folder of images")
     if not (first := PATTERN.search(place)):
         raise ValueError(f"there is no {uri!r}; give an existing folder, .tar or .parquet file, or a pattern such as {{00000..00511}}.tar")
     root = place[: first.start()].rpartition("/")[0] or "/"

@@ -40,6 +40,13 @@ def real(uri: str) -> str:
     return uri if "://" in uri else os.path.realpath(uri)
 
 
+def what_is_odd(path: str) -> str:
+    """What a local path is, where it is neither a file nor a folder and something lies there: a sentence's end; else nothing."""
+    if os.path.isdir(path) or os.path.isfile(path) or not os.path.lexists(path):
+        return ""
+    return "is a link that leads nowhere, or in a circle" if os.path.islink(path) else "is a pipe, a socket or a device"
+
+
 def refuse_nowhere(address: str) -> None:
     """A `ValueError` for a store without a bucket: without its slashes it would be a local folder of that name; and for a local path with
     `::`, which file systems read as a chain of addresses, so that all below it would be one place."""

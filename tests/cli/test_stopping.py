@@ -123,6 +123,25 @@ def test_a_command_that_is_stopped_while_it_imports_ends_in_one_line(number: sig
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
+def test_a_group_of_processes_that_is_told_to_end_while_ray_starts_ends_in_one_line(seconds: float, tmp_path: Path) -> None:
+    """As service managers and `timeout` tell it; Ray's own processes end after the one that has to answer."""
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        Image.fromarray(photo(index)).save(tmp_path / f"photos/{index}.png")
+    process = started(tmp_path, "protect", "photos", "copy", *QUICK)
+    assert process.stderr
+    assert any("starting locally" in line for line in process.stderr), "the run ended before that"
+    time.sleep(seconds)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (CODES[signal.SIGTERM], LINE)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize("moment", ["starting locally", "  export"])
 def test_a_run_that_is_stopped_twice_ends_in_one_line_whatever_it_does(number: signal.Signals, moment: str, tmp_path: Path) -> None:

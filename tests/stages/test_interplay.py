@@ -1,5 +1,6 @@
 """What two features do together: changed flags and changed sources, stages and joins, links and private folders."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.perturbations import take_perturbations
 from ray_ue.pipelines.rehearsal import look, problems
 from ray_ue.pipelines.standing import Standing
+from ray_ue.stages.protect.summary import warnings_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -246,3 +248,40 @@ def test_a_data_set_that_was_saved_again_in_other_files_is_refused_before_anythi
         run(tmp_path, **OWN)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
     assert run(tmp_path, prune=True, max_gone=1.0, **OWN)["export"].folder.read_json("verified.json")["images"] == 4
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "circle", "pipe"])
+@pytest.mark.parametrize("verb", ["output", "source"])
+def test_what_is_neither_file_nor_folder_is_called_so(kind: str, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", NAMES)
+    odd = tmp_path / "odd"
+    if kind == "nowhere":
+        odd.symlink_to(tmp_path / "unmounted")
+    elif kind == "circle":
+        odd.symlink_to(tmp_path / "other")
+        (tmp_path / "other").symlink_to(odd)
+    else:
+        os.mkfifo(odd)
+    places = [str(tmp_path / "in"), str(odd)] if verb == "output" else [str(odd), str(tmp_path / "out")]
+    for more in ([], ["--dry-run"]):
+        assert main(["protect", *places, "--method=noise", "--per=image", "--workers=local", *more]) == 2
+        told = capsys.readouterr().err
+        assert ("is a pipe, a socket or a device" if kind == "pipe" else "is a link that leads nowhere, or in a circle") in told
+    assert not list(tmp_path.glob("*.ray-ue"))
+
+
+def test_a_link_that_leads_nowhere_is_rejected_and_not_called_protected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in", NAMES)
+    (tmp_path / "in/cats/lost.png").symlink_to(tmp_path / "unmounted/lost.png")
+    assert main(line(tmp_path)) == 0
+    told = capsys.readouterr().out
+    assert "linked" not in told
+    assert "cats/lost.png: zero bytes, or a link that leads nowhere" in told
+
+
+def test_a_pattern_that_nearly_all_images_share_is_told() -> None:
+    facts: dict[str, Any] = {"weak": {"count": 0}, "large": {"count": 0}}
+    for sizes, told in (([19, 1], True), ([12, 8], False)):
+        warnings = warnings_of(facts, groups={"by": "kmeans", "sizes": sizes, "empty": 0}, recipe=Recipe())
+        assert any("19 of 20 images share one pattern" in warning for warning in warnings) == told
+    assert not warnings_of(facts, groups={"by": "joined", "sizes": [1, 0], "drift_ratio": 1.0}, recipe=Recipe())

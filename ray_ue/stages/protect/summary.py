@@ -23,6 +23,7 @@ DRIFT, FEW_DRIFT, FEW = 1.3, 2.0, 10
 BESIDE = "beside.txt"  # lists every file that was copied, left out or renamed
 KINDS = 8  # of members or columns that are named
 PLANNED = 40  # files that a plan names of those that would be copied: there is no list of all before a run
+MOST_IN_ONE = 0.8  # of the images: more of them in one group are told
 WEAK = 0.5  # of the budget: an image that changes by less is hardly protected
 
 
@@ -165,6 +166,11 @@ def warnings_of(facts: dict, *, groups: dict, recipe: Recipe) -> list[str]:
         warnings.append(
             f"{empty} of {len(groups['sizes'])} clusters {'is' if empty == 1 else 'are'} empty, as too many images are (nearly) equal: "
             "a pattern that all images share is easily removed; protect a more varied collection, or each image with --per image"
+        )
+    elif groups.get("by") in ("kmeans", "label") and max(groups["sizes"]) > MOST_IN_ONE * sum(groups["sizes"]):
+        warnings.append(
+            f"{max(groups['sizes']):,} of {sum(groups['sizes']):,} images share one pattern, which is easily removed: "
+            "protect more images, or name a number of --clusters"
         )
     if groups.get("drift_ratio", 0) > (DRIFT if sum(groups["sizes"]) >= FEW else FEW_DRIFT):
         warnings.append(
