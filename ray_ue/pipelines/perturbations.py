@@ -6,6 +6,7 @@ from typing import Literal
 
 from ray_ue.config.job import Job
 from ray_ue.config.recipe import AUTOMATIC
+from ray_ue.config.stages import BANK
 from ray_ue.pipelines.generations import History
 from ray_ue.pipelines.protect import reopen
 from ray_ue.storage.addresses import local_path
@@ -22,7 +23,7 @@ def take_perturbations(output: str, file: str, *, unit: Literal["levels", "fract
 
     told = []
     for bank, target in find_perturbations(output, file):
-        poison = open_poison_file(bank.fetch("bank.safetensors"))
+        poison = open_poison_file(bank.fetch(BANK))
         draft = target.with_name(f".draft-{target.name}")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
