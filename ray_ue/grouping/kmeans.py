@@ -16,15 +16,34 @@ NO_SLOT = -1  # a rejected row: it has no vector
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Merged:
+    """The clusters that were merged to groups: `centers` are their mean embeddings, `slots` the group of each."""
+
+    centers: Centers
+    slots: Int32[np.ndarray, " k"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Groups:
-    """`slot_of` maps a dense row id to its slot (-1: the row was rejected); `centers` is the mean embedding of each slot."""
+    """`slot_of` maps a dense row id to its slot (-1: the row was rejected); `centers` is the mean embedding of each slot.
+
+    Where clusters were `merged`, the nearest of theirs says where a new vector belongs.
+    """
 
     slot_of: SlotOf
     centers: Centers
+    merged: Merged | None = None
 
     def __post_init__(self) -> None:
         if (top := int(self.slot_of.max(initial=-1))) >= len(self.centers):
             raise ValueError(f"slot {top} has no center: there are only {len(self.centers)}")
+
+    def assign(self, vectors: Vectors) -> tuple[Int32[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """The slot of each vector `n D`, and the squared distance to the nearest centre."""
+        if self.merged is None:
+            return assign(vectors, self.centers)
+        nearest, squares = assign(vectors, self.merged.centers)
+        return self.merged.slots[nearest], squares
 
     def sizes(self) -> Int64[np.ndarray, " S"]:
         return np.bincount(self.slot_of[self.slot_of >= 0], minlength=len(self.centers)).astype(np.int64)
@@ -142,6 +161,13 @@ class Tally:
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(counts=self.counts + other.counts, sums=self.sums + other.sums, inertia=self.inertia + other.inertia)
+
+    def merged(self, slots: Int32[np.ndarray, " S"]) -> "Tally":
+        """The tally of the groups that its slots were merged to."""
+        counts, sums = np.zeros(slots.max() + 1, np.int64), np.zeros((slots.max() + 1, self.sums.shape[1]))
+        np.add.at(counts, slots, self.counts)
+        np.add.at(sums, slots, self.sums)
+        return Tally(counts=counts, sums=sums, inertia=self.inertia)
 
     def centers(self, fallback: Centers) -> Centers:
         """Mean embedding per slot; an empty slot keeps its fitted centroid."""

@@ -36,7 +36,7 @@ Sets = Int[np.ndarray, "_ K"]
 class Texture(Method):
     """`waves` plane waves per group, out of many that differ in direction, frequency and colour; groups keep away from each other.
 
-    `colours` are `shades` (90 waves) or `corners` (72). Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain`
+    `colours` are `corners` (72 waves) or `shades` (90). Frequencies lie between `slowest` and `fastest` periods per shorter side. `gain`
     times the waves' root mean square, cut off at the budget, is what a picture gets: more is nearer to two-level stripes, stronger and
     easier to see. A picture's key moves its waves, so that averaging the pictures of a group finds nothing; `bend` bends their crests, so
     that a picture's spectrum shows no line. With an entry per image, each image has its group's waves.
@@ -53,7 +53,7 @@ class Texture(Method):
     fastest: float = 8.0
     gain: float = 1.5
     bend: float = 0.045
-    colours: str = "shades"
+    colours: str = "corners"
     tries: int = 1
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ray_ue.engine.machines import Machines
+from ray_ue.grouping.agreement import Choice
 from ray_ue.grouping.kmeans import KMeans
 from ray_ue.stages.protect import fit_clusters as module
 from ray_ue.stages.protect.cluster import is_long
@@ -67,13 +68,13 @@ def test_a_task_finds_the_centres_that_the_driver_would(embedded: Artifact, monk
     monkeypatch.setattr(module, "HERE", 0)
     there = fit_clusters(embedded, sample, clusters=4, restarts=2, seed=3, machines=machines)
     assert (here.centers == there.centers).all()
-    assert here.compared == there.compared
+    assert here.choice == there.choice
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 4])
 def test_a_large_sample_is_fitted_by_a_task_that_asks_for_one_gpu_where_there_is_one(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, float]] = []
-    answer = module.Fit(centers=np.zeros((5, 8), np.float32), compared=[], device="CPU")
+    answer = module.Fit(centers=np.zeros((5, 8), np.float32), choice=Choice(clusters=5, groups=5), device="CPU")
 
     class Task:
         def remote(self, *given: object) -> object:

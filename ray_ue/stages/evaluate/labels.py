@@ -10,7 +10,6 @@ import numpy as np
 from ray_ue.engine.stage import stage
 from ray_ue.exploiter.labels import Known, agreement
 from ray_ue.exploiter.relabels import relabel
-from ray_ue.grouping.kmeans import assign
 from ray_ue.models.pretrained import specs
 from ray_ue.progress import say
 from ray_ue.sources.naming import composed
@@ -19,6 +18,7 @@ from ray_ue.stages.evaluate.data import CopyData, EvaluationData, preprocessing
 from ray_ue.stages.evaluate.preprocessing import PoisonedView
 from ray_ue.stages.evaluate.rows import open_match
 from ray_ue.stages.evaluate.sources import VERSION, Ids, digest
+from ray_ue.stages.protect.cluster import open_groups
 from ray_ue.stages.protect.embed import embed
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.sample import sample
@@ -128,11 +128,11 @@ def slots_of_test(data: EvaluationData, copy: ProtectedCopy) -> Artifact:
         if recipe.groups == "label":
             slot_of = _class_slots(data, copy)
         else:
-            centers = np.load(copy.artifacts["cluster"].folder.fetch("centers.npy"), allow_pickle=False)
+            groups = open_groups(copy.artifacts["cluster"].folder)
             run = replace(data.test.run, recipe=replace(recipe, format=data.test.run.recipe.format, max_rejected=1.0))
             weights = {"surrogate": copy.artifacts["surrogate"]} if "surrogate" in copy.artifacts else {}
             for ids, block in vectors(embed(run, index=data.test.index, weights=weights)):
-                slot_of[ids] = assign(block, centers)[0]
+                slot_of[ids] = groups.assign(block)[0]
         with folder.writing("slots.npy") as file:
             np.save(file, slot_of)
         return {"placed": int((slot_of >= 0).sum())}

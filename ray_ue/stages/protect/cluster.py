@@ -1,6 +1,6 @@
 """Cluster: k-means on a stated sample of the vectors, then a streamed assignment of all of them; or one group per label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 
@@ -9,15 +9,18 @@ import pyarrow as pa
 
 from ray_ue.engine.session import stream
 from ray_ue.engine.stage import Run, stage
-from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, OrderedSum, Tally, assign, report
+from ray_ue.grouping.agreement import Agreement, Choice
+from ray_ue.grouping.kmeans import NO_SLOT, ByLabel, Groups, KMeans, Merged, OrderedSum, Tally, assign, report
+from ray_ue.grouping.merging import merge
 from ray_ue.grouping.sampling import draw_sample
 from ray_ue.methods.requirements import requirements_of
 from ray_ue.progress import Progress, counted, say
-from ray_ue.stages.protect.fit_clusters import fit_clusters
+from ray_ue.stages.protect.fit_clusters import Fit, fit_clusters
 from ray_ue.stages.protect.index import labels_of
 from ray_ue.stages.protect.vectors import read_vectors, vectors
 from ray_ue.stages.protect.views import open_views
 from ray_ue.storage.artifacts import Artifact, Folder
+from ray_ue.types import SlotOf
 
 VERSION = 1
 KMEANS_FIELDS = ("groups", "clusters", "restarts", "fit_sample", "seed")
@@ -27,9 +30,13 @@ LONG = 1e13  # operations; two cores did 1.7e13 in two minutes (docs/experiments
 
 
 def cluster(run: Run, *, index: Artifact, embedded: Artifact, clusters: int) -> Artifact:
-    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; one per label, or `clusters` of them (0: chosen)."""
+    """The groups artifact: `slots.parquet` (id, slot), `centers.npy` float32 [S, D]; one per label, or `clusters` of them (0: chosen).
+
+    Where clusters were merged, `merged.parquet` (slot, center) has them.
+    """
     by_label = run.recipe.groups == "label"
     fields = run.recipe.values(LABEL_FIELDS) if by_label else run.recipe.values(KMEANS_FIELDS) | {"clusters": clusters}
+    fields |= {} if by_label or clusters else {"merging": "ward"}  # from when clusters that were chosen are merged
     inputs = {"index": index, "embed": embedded}
 
     def group(folder: Folder) -> dict:
@@ -90,13 +97,40 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
         say("  cluster  this takes minutes or hours, in which nothing is shown; a smaller --fit-sample or fewer --restarts take less")
     fitted = fit_clusters(embedded, sample, clusters=clusters, restarts=run.recipe.restarts, seed=run.recipe.seed, machines=run.machines)
     if not clusters:
-        tried = ", ".join(f"{one.clusters} {one.ami:.2f}" for one in fitted.compared)
-        why = f"agreement of independent runs (AMI) {tried}" if tried else "too few different images for runs that could be compared"
-        say(f"  cluster  {counted(len(fitted.centers), 'cluster')} chosen: {why}")
+        say_choice(fitted.choice)
     whole = assign_all(run, embedded, folder, fitted.centers, rows=good)
-    groups = Groups(slot_of=gather(folder, rows=embedded.facts["rows"]), centers=whole.centers(fitted.centers))
-    agreements = {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in fitted.compared}
-    return groups, whole.inertia, {"by": "kmeans", "fitted_on": len(sample), "device": fitted.device, "agreement": agreements}
+    groups = merged_groups(gather(folder, rows=embedded.facts["rows"]), whole, fitted)
+    facts = {"by": "kmeans", "fitted_on": len(sample), "device": fitted.device, "agreement": agreements(fitted.choice.compared)}
+    if groups.merged is not None:
+        facts |= {"merged_from": whole.counts.tolist(), "agreement_merged": agreements(fitted.choice.merged)}
+    return groups, whole.inertia, facts
+
+
+def merged_groups(slot_of: SlotOf, whole: Tally, fitted: Fit) -> Groups:
+    """The groups of rows whose clusters are `slot_of`; clusters that were chosen to be merged are."""
+    centers = whole.centers(fitted.centers)
+    if fitted.choice.groups == len(centers):
+        return Groups(slot_of=slot_of, centers=centers)
+    slots = merge(centers, whole.counts, groups=fitted.choice.groups)
+    joined = whole.merged(slots)
+    means = joined.centers(np.zeros((len(joined.counts), centers.shape[1]), np.float32))
+    of_row = np.where(slot_of >= 0, slots[slot_of], NO_SLOT).astype(np.int32)
+    return Groups(slot_of=of_row, centers=means, merged=Merged(centers=centers, slots=slots))
+
+
+def agreements(compared: Sequence[Agreement]) -> dict[str, dict[str, float]]:
+    return {str(one.clusters): {"ami": round(one.ami, 4), "purity": round(one.purity, 4)} for one in compared}
+
+
+def say_choice(choice: Choice) -> None:
+    if not choice.compared:
+        why = "too few different images for runs that could be compared"
+    else:
+        why = "agreement of independent runs (AMI) " + ", ".join(f"{one.clusters} {one.ami:.2f}" for one in choice.compared)
+    say(f"  cluster  {counted(choice.clusters, 'cluster')} chosen: {why}")
+    if choice.groups < choice.clusters:
+        best = next(one for one in choice.merged if one.clusters == choice.groups)
+        say(f"  cluster  merged to {choice.groups} groups, on which runs agree better ({best.ami:.2f}): small clusters share a pattern")
 
 
 def is_long(*, rows: int, clusters: int, width: int, restarts: int) -> bool:
@@ -163,13 +197,21 @@ def save(folder: Folder, groups: Groups) -> None:
     folder.write_table("slots.parquet", pa.table({"id": np.arange(len(groups.slot_of)), "slot": groups.slot_of}))
     with folder.writing("centers.npy") as file:
         np.save(file, groups.centers)
+    if groups.merged is not None:
+        centers = pa.FixedSizeListArray.from_arrays(groups.merged.centers.ravel(), groups.merged.centers.shape[1])
+        folder.write_table("merged.parquet", pa.table({"slot": groups.merged.slots, "center": centers}))
     folder.remove("parts")
 
 
 def open_groups(folder: Folder) -> Groups:
     """The finished groups of a cluster artifact."""
     slots = folder.read_table("slots.parquet", columns=("slot",))["slot"].to_numpy()
-    return Groups(slot_of=slots.astype(np.int32), centers=np.load(folder.fetch("centers.npy"), allow_pickle=False))
+    centers, merged = np.load(folder.fetch("centers.npy"), allow_pickle=False), None
+    if folder.exists("merged.parquet"):
+        table = folder.read_table("merged.parquet").combine_chunks()
+        of_clusters = table["center"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+        merged = Merged(centers=of_clusters, slots=table["slot"].to_numpy())
+    return Groups(slot_of=slots.astype(np.int32), centers=centers, merged=merged)
 
 
 def describe(facts: dict) -> None:
@@ -179,7 +221,7 @@ def describe(facts: dict) -> None:
     sizes = sorted(facts["sizes"], reverse=True)
     listed = ", ".join(f"{size:,}" for size in sizes[:10]) + (", …" if len(sizes) > 10 else "")
     say(f"  cluster  sizes {listed}; largest is {facts['imbalance']:.2f} x the mean")
-    if trusted := facts.get("agreement", {}).get(str(len(facts["sizes"]))):
+    if trusted := (facts.get("agreement", {}) | facts.get("agreement_merged", {})).get(str(len(facts["sizes"]))):
         say(f"  cluster  expected purity {100 * trusted['purity']:.0f} %: so far does an independent run find the same groups")
     if facts["empty"]:
         empty = f"{counted(facts['empty'], 'cluster')} {'is' if facts['empty'] == 1 else 'are'} empty"

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from ray_ue.engine.devices import assigned_device
 from ray_ue.engine.machines import Machines
-from ray_ue.grouping.agreement import Agreement, agreement, choose_clusters, some_rows
+from ray_ue.grouping.agreement import Choice, agreement, choose_clusters, some_rows
 from ray_ue.grouping.kmeans import KMeans, faiss_has_gpu, faiss_threads
 from ray_ue.grouping.sampling import between
 from ray_ue.random_streams import STREAMS
@@ -24,10 +24,10 @@ Places = Int64[np.ndarray, " n"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
-    """Fitted `centers`, how far independent runs agree on the numbers of clusters that were `compared`, and the device that did it."""
+    """Fitted `centers`, the `choice` of their number with what was compared for it, and the device that did it."""
 
     centers: Centers
-    compared: list[Agreement]
+    choice: Choice
     device: str
 
 
@@ -53,19 +53,20 @@ def fit_with_all_cores(embedded: Artifact, sample: Places, clusters: int, restar
 def fit(embedded: Artifact, sample: Places, clusters: int, restarts: int, seed: int) -> Fit:
     """Fit here and now, on the GPU that Ray assigned to this process, if any."""
     sampled = collect(embedded, sample)
-    count, compared = trust(sampled, clusters, seed=seed)
+    choice = trust(sampled, clusters, seed=seed)
     gpu = assigned_device().type == "cuda" and faiss_has_gpu()
-    centers = KMeans(k=count, restarts=restarts, seed=seed).fit(sampled, gpu=gpu)
-    return Fit(centers=centers, compared=compared, device="GPU" if gpu else "CPU")
+    centers = KMeans(k=choice.clusters, restarts=restarts, seed=seed).fit(sampled, gpu=gpu)
+    return Fit(centers=centers, choice=choice, device="GPU" if gpu else "CPU")
 
 
-def trust(sampled: Vectors, clusters: int, *, seed: int) -> tuple[int, list[Agreement]]:
-    """The number of clusters, chosen if it is 0, and how far independent runs agree on that many, and on those that were tried."""
+def trust(sampled: Vectors, clusters: int, *, seed: int) -> Choice:
+    """The number of clusters and of groups, chosen if it is 0, and how far independent runs agree on that many and on what was tried."""
     rng = np.random.default_rng([seed, STREAMS["cluster/agreement"]])
     if not clusters:
         return choose_clusters(sampled, rng=rng)
     rows = some_rows(sampled, rng=rng)
-    return clusters, [agreement(rows, clusters=clusters, rng=rng)] if len(rows) >= 2 * clusters else []
+    compared = (agreement(rows, clusters=clusters, rng=rng),) if len(rows) >= 2 * clusters else ()
+    return Choice(clusters=clusters, groups=clusters, compared=compared, merged=compared)
 
 
 def collect(embedded: Artifact, places: Places) -> Vectors:

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 
 from ray_ue.config.stages import FURTHER
 from ray_ue.engine.stage import Run, stage
-from ray_ue.grouping.kmeans import NO_SLOT, Groups, assign
+from ray_ue.grouping.kmeans import NO_SLOT, Groups
 from ray_ue.progress import counted, say
 from ray_ue.sources.naming import composed
 from ray_ue.stages.protect.cluster import open_groups, save
@@ -55,9 +55,9 @@ def join_nearest(run: Run, *, index: Artifact, embedded: Artifact, groups: Artif
         root = fitted(run.shared, groups)
         old, slot_of, total, count = open_groups(root.folder), np.full(index.facts["rows"], NO_SLOT, np.int32), 0.0, 0
         for ids, block in vectors(embedded):
-            slot_of[ids], squares = assign(block, old.centers)
+            slot_of[ids], squares = old.assign(block)
             total, count = total + float(squares.sum()), count + len(ids)
-        before = spread_of_others(root.facts["inertia_per_row"], root.facts["sizes"])
+        before = spread_of_others(root.facts["inertia_per_row"], root.facts.get("merged_from", root.facts["sizes"]))
         joined = Groups(slot_of=slot_of, centers=open_groups(groups.folder).centers)
         return finish(folder, joined, drift=total / max(1, count) / before if before else 0.0)
 
