@@ -160,10 +160,10 @@ def check_weights(kind: str) -> Finding:
 
 def check_disk(folder: str) -> Finding:
     target = Folder.at(folder)
-    free = target.free_bytes() / 2**30
-    result = f"{'an object store' if free == float('inf') else f'{free:.1f} GiB free'} for {target.uri}"
+    free = target.free_bytes()
+    result = f"{'an object store' if free == float('inf') else f'{format_bytes(free)} free'} for {target.uri}"
     advice = "ray-ue protect … --dry-run shows how much a copy needs; --image-format webp and --resize reduce it"
-    return note_unless(free >= ROOM, "disk", result, advice=advice)
+    return room_for("disk", free, ROOM, result, advice=advice)
 
 
 def check_writing(folder: str) -> Finding:
@@ -191,10 +191,15 @@ def check_shared_memory() -> Finding:
 
 
 def check_free(name: str, folder: str, least: int, *, advice: str) -> Finding:
-    """Whether `least` GiB are free in a folder of this machine; next to nothing stops any run."""
+    """Whether `least` GiB are free in a folder of this machine."""
     free = shutil.disk_usage(folder).free
+    return room_for(name, free, least, f"{format_bytes(free)} free in {folder}", advice=advice)
+
+
+def room_for(name: str, free: float, least: int, result: str, *, advice: str) -> Finding:
+    """Whether the `free` bytes are `least` GiB; next to nothing stops any run."""
     finding = note_unless if free >= FULL * 2**30 else bad_unless
-    return finding(free >= least * 2**30, name, f"{format_bytes(free)} free in {folder}", advice=advice)
+    return finding(free >= least * 2**30, name, result, advice=advice)
 
 
 def check_open_files() -> Finding:

@@ -78,6 +78,7 @@ def print_copy(job: Job, artifacts: dict[str, Artifact], until: str) -> int:
     lines += [
         *change_lines(job.recipe, facts),
         *metadata_lines(facts["notes"], strip=job.recipe.strip),
+        *frame_lines(facts),
         *file_lines(facts, artifacts["export"].folder),
     ]
     if facts["rejected"]:
@@ -117,6 +118,12 @@ def metadata_lines(notes: dict[str, int], *, strip: str) -> list[str]:
         return []
     kept = " (--strip all, in a new copy, removes it)" if strip != "all" and any("kept" in note for note in notes) else ""
     return ["metadata        " + ", ".join(f"{note} in {counted(count, 'image')}" for note, count in sorted(notes.items())) + kept]
+
+
+def frame_lines(facts: dict) -> list[str]:
+    """Which images lost all frames or pages but the first."""
+    moving = facts.get("first_frames", {"count": 0})  # exports of earlier versions named none
+    return [f"first page only {some(moving)}: save the others as files of their own to protect them"] if moving["count"] else []
 
 
 def file_lines(facts: dict, folder: Folder) -> list[str]:

@@ -7,9 +7,13 @@ import socket
 import ray
 
 ANSWER = 6.0  # seconds that a cluster has to accept a connection, and to say something
-# How a client of HTTP/2 begins (RFC 9113, 3.4), and the type of the frame that a server answers with: Ray speaks gRPC, which lies above.
+# How a client of HTTP/2 begins (RFC 9113, 3.4), and the types of its frames that matter here: Ray speaks gRPC, which lies above.
+FRAME_HEAD, HEADERS, RESET, SETTINGS, GOODBYE = 9, 1, 3, 4, 7
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-FRAME_HEAD, SETTINGS = 9, 4
+WHOLE = 5  # flags of HEADERS: all of them, and nothing follows
+LAST_KIND = 9  # of the types
+OTHER_STATUS = range(0x89, 0x8F)  # how a block of headers begins that says 204 to 500 (RFC 7541, 6.1 and appendix A), and not 200
+TABLE_SIZE = bytes(range(0x20, 0x40))  # what may stand before it (6.3)
 
 
 def join_cluster() -> None:
@@ -38,12 +42,43 @@ def refuse_silent_address() -> None:
 
 
 def refuse_other_service(connection: socket.socket) -> None:
-    """An `OSError` where what has accepted the connection does not speak HTTP/2, as every part of Ray does."""
-    connection.sendall(GREETING)
-    head = b""
-    while len(head) < FRAME_HEAD:
-        if not (piece := connection.recv(FRAME_HEAD - len(head))):
-            raise OSError("what listens there hangs up and is no Ray")
-        head += piece
-    if head[3] != SETTINGS:
+    """An `OSError` where what has accepted the connection does not speak gRPC, as every part of Ray does.
+
+    A server of gRPC answers any call with the HTTP status 200, also one that it does not know; a proxy or a web server with another.
+    """
+    connection.sendall(GREETING + _frame(HEADERS, flags=WHOLE, stream=1, content=_call()))
+    kind, _ = _next_frame(connection)
+    if kind != SETTINGS:
         raise OSError("what listens there is no Ray")
+    while kind not in (HEADERS, RESET, GOODBYE):
+        kind, content = _next_frame(connection)
+        if kind == HEADERS and content.lstrip(TABLE_SIZE)[:1] in map(int.to_bytes, OTHER_STATUS):
+            raise OSError("what listens there answers, but is no Ray")
+
+
+def _call() -> bytes:
+    """The headers of a call without arguments, in literals (RFC 7541, appendix A and 6.2.2)."""
+    method_and_scheme = bytes((0x83, 0x86))  # POST, http
+    named = {b"\4": b"/ray.rpc.NodeInfoGcsService/CheckAlive", b"\1": b"ray", b"\x0f\x10": b"application/grpc", b"\0\2te": b"trailers"}
+    return method_and_scheme + b"".join(name + bytes((len(value),)) + value for name, value in named.items())
+
+
+def _frame(kind: int, *, flags: int, stream: int, content: bytes) -> bytes:
+    return len(content).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + content
+
+
+def _next_frame(connection: socket.socket) -> tuple[int, bytes]:
+    """The type and the content of the next frame that a server of HTTP/2 sends."""
+    head = _receive(connection, FRAME_HEAD)
+    if head[3] > LAST_KIND:
+        raise OSError("what listens there is no Ray")
+    return head[3], _receive(connection, int.from_bytes(head[:3]))
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        if not (piece := connection.recv(size - len(data))):
+            raise OSError("what listens there hangs up and is no Ray")
+        data += piece
+    return data

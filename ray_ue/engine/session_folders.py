@@ -30,9 +30,16 @@ def temporary_root() -> Path:
 
 @contextmanager
 def starting(root: Path) -> Iterator[None]:
-    """While a session starts, say so in a file: should this process end before the folder is claimed, the next one removes both."""
+    """While a session starts, say so in a file: should this process end before the folder is claimed, the next one removes both.
+
+    A `ValueError` for a place where Ray could write nothing.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said = f"Ray cannot write its temporary files below {root.parent} ({error.strerror})"
+        raise ValueError(f"{said}; set RAY_TMPDIR to a folder that you may write to, then run the same command again") from error
+    try:
         mark = (root / f"{STARTING}{os.getpid()}").open("wb")
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

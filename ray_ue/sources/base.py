@@ -19,7 +19,7 @@ from ray_ue.sources.naming import printable
 from ray_ue.sources.sidecars import HIDDEN, LONGEST_WORDS, is_carried, is_hidden, why_content_left_out, why_head_left_out, why_left_out
 from ray_ue.sources.storage import Location, is_local, normal
 from ray_ue.sources.target import Target
-from ray_ue.sources.walk import LINKED, Entry
+from ray_ue.sources.walk import LINKED, TRAVELS, TWICE, Entry
 from ray_ue.storage.artifacts import Folder
 
 MOST_LOOKED_AT = 20_000  # sidecars on an object store whose content is looked at, a request each
@@ -111,8 +111,18 @@ class Source(ABC):
 
     def linked(self) -> list[str]:
         """Paths of the images that links bring from outside of a local folder; none of a link that leads nowhere."""
+        return self._brought(LINKED)
+
+    def doubled(self) -> list[str]:
+        """Paths of the images that links bring a second time, from another place in a local folder."""
+        root, travel = os.path.realpath(self.root), {name for name, _ in self.files()}
+        beside = {file.path for shard in self.shards() for file in shard.files if not file.is_image}
+        brought = (name for name in self._brought(TWICE) if name not in beside)
+        return [name for name in brought if os.path.relpath(os.path.realpath(os.path.join(root, name)), root) in travel]
+
+    def _brought(self, way: str) -> list[str]:
         travel = {name for name, _ in self.files()}
-        return [name for name, size, odd in self._found if odd == LINKED and size and name in travel]
+        return [name for name, size, odd in self._found if odd == way and size and name in travel]
 
     @cached_property
     def _found(self) -> tuple[Entry, ...]:
@@ -124,7 +134,7 @@ class Source(ABC):
         """(path, size, why it is left out or nothing) of every file."""
         entries = self._found
         seen = [(name, size, odd or ("" if self._wanted(name) else HIDDEN)) for name, size, odd in entries]
-        looked_at = [name for name, size, reason in seen if reason in ("", LINKED) and size and kind_of_name(name) == "unknown"]
+        looked_at = [name for name, size, reason in seen if reason in TRAVELS and size and kind_of_name(name) == "unknown"]
         images = {name for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True) if looks_like_image(head)}
         judged = [(name, size, self._reason(name, reason, is_image=name in images)) for name, size, reason in seen]
         beside = {name: size for name, size, reason in judged if not reason and name not in images and self._is_sidecar(name)}
@@ -150,9 +160,9 @@ class Source(ABC):
         return not is_hidden(name) or is_carried(name, self.carry)
 
     def _reason(self, name: str, reason: str, *, is_image: bool) -> str:
-        if reason not in ("", LINKED) or is_image or self.takes(name):
-            return reason if reason != LINKED else ""
-        return reason or ("" if is_carried(name, self.carry) else why_left_out(name))
+        if reason not in TRAVELS or is_image or self.takes(name):
+            return reason if reason not in TRAVELS else ""
+        return reason.replace(TWICE, "") or ("" if is_carried(name, self.carry) else why_left_out(name))
 
     def renamed(self, extension: str) -> list[tuple[str, str]]:
         """(name in the source, name in the copy) of every loose file that could not keep its name, but for an image's extension."""

@@ -17,7 +17,7 @@ from ray_ue.sources.image_files import kind_of_name, suffix_of
 from ray_ue.sources.parquet import ParquetFiles
 from ray_ue.sources.sidecars import NAMES, is_carried, is_hidden
 from ray_ue.sources.storage import Location, connect, normal
-from ray_ue.sources.walk import LINKED
+from ray_ue.sources.walk import TRAVELS
 from ray_ue.sources.webdataset import WebDataset
 from ray_ue.storage.addresses import what_is_odd
 
@@ -41,7 +41,7 @@ def open_source(uri: str, *, format: str = "auto", carry: tuple[str, ...] = ()) 
     try:
         root, only = _locate(normal(uri), uri=uri)
         entries = tuple(Location(uri=root).entries(only))
-        names = [name for name, _, odd in entries if odd in ("", LINKED) and (not is_hidden(name) or is_carried(name, carry))]
+        names = [name for name, _, odd in entries if odd in TRAVELS and (not is_hidden(name) or is_carried(name, carry))]
     except ValueError:
         raise
     except Exception as error:  # each object store has its own exceptions; all mean that the user's place cannot be listed

@@ -43,6 +43,12 @@ PLACE_SHAPES = re.compile(
     rb'|"coordinates"\s*:\s*\[\s*\[[\[\s]*-?\d'
     rb'|"coordinates"\s*:\s*[\[\s]*-?\d[^{}"]{0,200}[\]\s]*,\s*"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"'
 )
+# A pair of numbers in JSON whose name says what it is: "gps": [48.137154, 11.576124].
+_PLACE = rb'"(?i:(?:gps|geo|map)[a-z_]*|location|coordinates?|coords?|place|lat_?lo?n?g?)"'
+_DECIMAL = rb'\s*"?-?\d{1,3}\.\d{3,}"?\s*'
+PLACE_PAIRS = re.compile(
+    _PLACE + rb"\s*:\s*\[" + _DECIMAL + rb"," + _DECIMAL + rb'(?:,\s*"?-?\d{1,4}(?:\.\d+)?"?\s*)?\]'
+)  # a height may follow
 # Degrees and minutes with a direction: 48 deg 8' 13.50" N, and N 48° 8′.
 _DIRECTION, _DEGREES = rb"\b[NSEWO]\b", rb"\d{1,3}\s?(?:deg|\xc2?\xb0|\xc2?\xba)"
 _MINUTES = rb"\s{0,2}\d{1,2}(?:[.,]\d+)?\s?(?:'|\xe2\x80[\xb2\x99])"
@@ -52,7 +58,7 @@ PLACE_DEGREES = re.compile(
 )
 # Degrees with decimals as a line, a quoted value or a cell of their own: 48.137154, 11.576124.
 PLACE_NUMBERS = re.compile(rb'(?:^|["\t;])[ (]*[-+]?\d{1,2}\.\d{4,}[ \t]*,[ \t]*[-+]?\d{1,3}\.\d{4,}[ )]*(?:$|["\t;\r])', re.MULTILINE)
-PLACE_SIGNS: Final = (PLACE_WORDS, PLACE_SHAPES, PLACE_DEGREES, PLACE_NUMBERS)
+PLACE_SIGNS: Final = (PLACE_WORDS, PLACE_SHAPES, PLACE_PAIRS, PLACE_DEGREES, PLACE_NUMBERS)
 PLACE_COLUMNS: Final = frozenset((b"latitude", b"longitude", b"lat", b"lon", b"lng", b"gps"))  # as words of a column's name
 # A picture in letters (base64), as annotation tools and web pages hold it: the first letters of PNG, JPEG, WebP and GIF.
 PICTURE_WORDS = re.compile(rb"(?:iVBORw0KGgo|\\?/9j\\?/|UklGR|R0lGOD)[A-Za-z0-9+/\\]{64}|data:image/[a-z.+-]+;base64,")

@@ -14,7 +14,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.utils import get_protocol
 
-from ray_ue.sources.walk import LINKED, PART, Entry, walk, within
+from ray_ue.sources.walk import PART, Entry, link_of, walk
 from ray_ue.storage.addresses import refuse_nowhere, refuse_secrets
 
 BLOCK = 4 * 2**20  # bytes per ranged read: the latency of one request is then small against its transfer
@@ -80,15 +80,26 @@ class Location:
     def entries(self, only: Sequence[str] = ()) -> list[Entry]:
         """All files below, or `only` these, as (relative path, size, what is odd about the way there), sorted by path."""
         if only:
-            return [(name, size, LINKED if self.leads_outside(name) else "") for name, size in self.named_entries(only)]
+            return [(name, size, self.way_to(name)) for name, size in self.named_entries(only)]
         if is_local(self.uri):
-            return sorted(walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), outside=False))
+            return sorted(walk(Path(self.uri), root=os.path.realpath(self.uri), prefix="", above=(), way=""))
         fs, path = connect(self.uri)
         fs.invalidate_cache()
         return [(name, size, "") for name, size in _relative(cast(dict[str, dict], fs.find(path, detail=True)), path=path)]
 
     def named_entries(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """These files only; a `ValueError` tells which are missing. On an object store each folder is listed once."""
+        if is_local(self.uri):
+            paths = {name: Path(self.uri) / name for name in names}
+            sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}  # links to files are files
+        else:
+            sizes = self._listed_sizes(names)
+        if missing := [name for name in names if name not in sizes]:
+            raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
+        return sorted((name, sizes[name]) for name in names)
+
+    def _listed_sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """The sizes of these and their neighbours on an object store: one request a folder."""
         fs, path = connect(self.uri)
         fs.invalidate_cache()
         sizes: dict[str, int] = {}
@@ -98,13 +109,12 @@ class Location:
             except FileNotFoundError:
                 continue
             sizes.update(_relative({info["name"]: info for info in listed}, path=path))
-        if missing := [name for name in names if name not in sizes]:
-            raise ValueError(f"{len(missing)} of {len(names)} files are missing in {self.uri!r}: {', '.join(missing[:3])}")
-        return sorted((name, sizes[name]) for name in names)
+        return sizes
 
-    def leads_outside(self, name: str) -> bool:
-        """Whether a local name leads out of this folder."""
-        return is_local(self.uri) and not within(os.path.realpath(self.uri), os.path.realpath(Path(self.uri) / name))
+    def way_to(self, name: str) -> str:
+        """What is odd about the way to a local name; empty without a link on it."""
+        root, path = os.path.realpath(self.uri), Path(self.uri) / name
+        return link_of(root, str(path)) if is_local(self.uri) and os.path.realpath(path) != f"{root.rstrip('/')}/{name}" else ""
 
     def open(self, relative: str) -> Stream:
         if is_local(self.uri):

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ray_ue.sources.image_files import kind_of_name
 
 PART = ".ray-ue-part-"  # begins the name of every file that is not finished yet
-LINKED, NOWHERE, CIRCLE, SPECIAL = "linked from elsewhere", "links that lead nowhere", "links in a circle", "pipes, sockets or devices"
+LINKED, TWICE, NOWHERE = "linked from elsewhere", "linked from within", "links that lead nowhere"
+CIRCLE, SPECIAL = "links in a circle", "pipes, sockets or devices"
+TRAVELS: Final = ("", LINKED, TWICE)  # what files may be that are as good as others
 
 Entry = tuple[str, int, str]  # relative path, size, and what is odd about the way there: one of the words above, or nothing
 
@@ -16,8 +19,16 @@ def within(root: str, path: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], ...], outside: bool) -> Iterator[Entry]:
-    """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of."""
+def link_of(root: str, path: str) -> str:
+    """Where a link at this path leads: out of the real folder `root`, or to another place within it."""
+    return TWICE if within(root, os.path.realpath(path)) else LINKED
+
+
+def walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], ...], way: str) -> Iterator[Entry]:
+    """Files below a local folder; linked folders are followed, but not into a folder that we are already inside of.
+
+    `way` is what is odd about the way to the folder.
+    """
     stat = folder.stat()
     identity = (stat.st_dev, stat.st_ino)
     if identity in above:
@@ -27,14 +38,14 @@ def walk(folder: Path, *, root: str, prefix: str, above: tuple[tuple[int, int], 
         for entry in entries:
             if entry.name.startswith(PART):
                 continue
-            leaves = not within(root, os.path.realpath(entry.path)) if entry.is_symlink() else outside
+            odd = link_of(root, entry.path) if entry.is_symlink() else way
             name, kind = prefix + entry.name, _kind(entry)
             if kind == "folder":
-                yield from walk(Path(entry.path), root=root, prefix=f"{name}/", above=(*above, identity), outside=leaves)
+                yield from walk(Path(entry.path), root=root, prefix=f"{name}/", above=(*above, identity), way=odd)
             elif kind == "file":
-                yield name, entry.stat().st_size, LINKED if leaves else ""
+                yield name, entry.stat().st_size, odd
             elif kind == NOWHERE and kind_of_name(entry.name) == "image":
-                yield name, 0, LINKED if leaves else ""  # an image of zero bytes: rejected with a reason, not lost
+                yield name, 0, odd  # an image of zero bytes: rejected with a reason, not lost
             else:
                 yield name, 0, kind
 

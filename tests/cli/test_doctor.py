@@ -146,9 +146,14 @@ def test_weights_in_the_cache_are_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_little_room_is_a_note_with_a_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(total=10, used=9, free=1))
-    assert "--image-format webp" in format_finding(doctor.check_disk(str(tmp_path)))
-    assert "RAY_TMPDIR" in format_finding(doctor.check_temporary_folder())
+    for free, state in ((3 * 2**20, "bad"), (2**30, "note"), (2**34, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda place, free=free: usage(total=2**35, used=0, free=free))
+        disk, temporary = doctor.check_disk(str(tmp_path)), doctor.check_temporary_folder()
+        assert (disk.state, temporary.state) == (state, state)
+        if state != "ok":
+            assert "--image-format webp" in format_finding(disk)
+            assert "RAY_TMPDIR" in format_finding(temporary)
+        assert "3.0 MiB free" in disk.result or state != "bad"
 
 
 @pytest.mark.ray

@@ -21,7 +21,14 @@ def test_what_the_commands_load_leaves_ray_unimported(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no Ray"), (b"", "hangs up")], ids=["web", "nothing"]
+    ("answer", "reason"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no Ray"),
+        (b"\0\0\0\4\0\0\0\0\0" + b"\0\0\2\1\5\0\0\0\1" + b"\x3f\x8d", "answers, but is no Ray"),  # SETTINGS, and HEADERS of status 404
+        (b"\0\0\0\4\0\0\0\0\0", "hangs up"),
+        (b"", "hangs up"),
+    ],
+    ids=["web", "a proxy that speaks HTTP/2", "half", "nothing"],
 )
 def test_what_answers_and_is_no_ray_is_one_line(answer: bytes, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray itself would wait for minutes, and end in its own internals."""
@@ -30,7 +37,7 @@ def test_what_answers_and_is_no_ray_is_one_line(answer: bytes, reason: str, monk
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
-                connection.recv(100)
+                connection.recv(1000)
                 connection.sendall(answer)
 
         threading.Thread(target=serve, daemon=True).start()

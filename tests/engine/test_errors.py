@@ -28,6 +28,13 @@ def test_the_cause_of_a_task_is_its_own_line_and_no_traceback() -> None:
     assert find_user_error(in_task(KeyError("a bug"))) is None
 
 
+def test_a_name_that_the_locale_cannot_write_is_told_with_what_helps() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "photos/café.png".encode("ascii")
+    told = str(find_user_error(caught.value))
+    assert told.startswith("the name 'photos/caf\\xe9.png' cannot be written in this locale (ascii); set PYTHONUTF8=1 or")
+
+
 @pytest.mark.parametrize(
     ("error", "phrase"),
     [(OSError(errno.ENOSPC, "No space left on device", "/x"), "No space left on device: /x; fix that"), (ValueError("plain"), "plain")],

@@ -91,6 +91,13 @@ with starting(pathlib.Path({str(tmp_path)!r})):
     assert list(tmp_path.iterdir()) == [foreign]
 
 
+def test_a_place_where_nothing_can_be_written_is_one_line_before_ray_tries(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = "Ray cannot write its temporary files below .*/file .Not a directory.; set RAY_TMPDIR"
+    with pytest.raises(ValueError, match=f"(?s:{told})"), starting(tmp_path / "file/ray"):
+        raise AssertionError("nothing is started")
+
+
 def test_a_session_that_is_starting_stays_and_leaves_no_file_behind(tmp_path: Path) -> None:
     with starting(tmp_path / "ray"):
         mine = folder(tmp_path / "ray", f"session_2026_{os.getpid()}")

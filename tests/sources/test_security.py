@@ -358,6 +358,24 @@ def test_named_files_follow_the_same_rule(linked: Path) -> None:
     assert told == "1 image comes through links from elsewhere, protected like the others: deep/cat.png"
 
 
+def test_a_link_to_another_class_is_told_because_its_images_are_there_twice(tmp_path: Path) -> None:
+    for name in ("cats/a.png", "cats/b.png", "dogs/c.png", ".store/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PICTURE)
+    (tmp_path / "cats/cat.txt").write_text("a cat")
+    (tmp_path / "kittens").symlink_to("cats")
+    (tmp_path / "dogs/d.png").symlink_to("../.store/d.png")  # as data sets under version control keep their files: there once
+    source = open_source(str(tmp_path), format="folder")
+    assert [name for name, _ in source.files()] == [
+        *("cats/a.png", "cats/b.png", "cats/cat.txt", "dogs/c.png", "dogs/d.png", "kittens/a.png", "kittens/b.png", "kittens/cat.txt")
+    ]
+    assert (source.linked(), source.doubled()) == ([], ["kittens/a.png", "kittens/b.png"])
+    told = "2 images are there twice, as links bring them from elsewhere in the source: kittens/a.png, kittens/b.png"
+    assert beside_lines(source)["linked"] == told
+    named = open_source(f"{tmp_path}/{{cats/a.png,kittens/a.png,dogs/d.png}}", format="folder")
+    assert named.doubled() == ["kittens/a.png"]
+
+
 def test_shards_may_lie_elsewhere_as_a_download_cache_keeps_them(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshot").mkdir()

@@ -14,6 +14,7 @@ from conftest import image_bytes, write_photos
 from PIL import Image
 from shared_work import UC
 
+from ray_ue.cli.output import frame_lines
 from ray_ue.config.recipe import Resources
 from ray_ue.images.codec import Limits, decode, encode
 from ray_ue.images.metadata import FRAMES_DROPPED
@@ -220,6 +221,10 @@ def test_every_frame_of_an_animation_is_protected_or_told_as_dropped(image_forma
     options: dict[str, Any] = {"method": "noise", "per": "group", "groups": "label", "image_format": image_format}
     for _ in range(2):  # the second run verifies alone
         done = protect(photos, tmp_path / "out", resources=LOCAL, **options)
+    dropped = {"count": 3, "some": sorted(moving)} if image_format != "png" else {"count": 0, "some": []}
+    assert done["export"].facts["first_frames"] == dropped
+    told = frame_lines(done["export"].facts)
+    assert told == ([] if image_format == "png" else [f"first page only {', '.join(moving)}: {told[0].partition(': ')[2]}"])
     poison = open_poison(done["craft"].folder)
     lines = {line["key"]: line for line in ledger(done)}
     for name in moving:

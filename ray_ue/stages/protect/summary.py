@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_ue.config.recipe import Recipe
+from ray_ue.images.metadata import FRAMES_DROPPED
 from ray_ue.images.platforms import shrinking
 from ray_ue.progress import counted
 from ray_ue.sources import Source
@@ -31,7 +32,7 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
     """Totals over the ledgers, one in memory at a time; writes `rejected.parquet` (id, key, reason)."""
     tables = [artifact.folder.read_table("rejected.parquet") for artifact in embedded.values()]
     why = {row: reason for early in tables for row, reason in zip(early["id"].to_pylist(), early["reason"].to_pylist())}
-    size, psnr, ssim, bad, notes = 0, [np.zeros(0)], [np.zeros(0)], [], Counter[str]()
+    size, psnr, ssim, bad, notes, moving = 0, [np.zeros(0)], [np.zeros(0)], [], Counter[str](), []
     most, keys, large = [np.zeros(0, int)], [], []
     sites: dict[tuple[int, int], list[str]] = {}
     for name in names:
@@ -45,7 +46,9 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
         for key, *size_of in zip(*(good[column].to_pylist() for column in ("key", "height", "width"))):
             place = (size_of[0], size_of[1])
             large += [key] if sites.setdefault(place, shrinking(*place)) else []
-        notes.update(note for listed in good["notes"].to_pylist() for note in listed)
+        for key, listed in zip(good["key"].to_pylist(), good["notes"].to_pylist(), strict=True):
+            notes.update(listed)
+            moving += [key] if FRAMES_DROPPED in listed else []
         psnr.append(np.asarray(good["psnr"].to_pylist(), float))
         ssim.append(np.asarray(good["ssim"].to_pylist(), float))
     write_list(folder, pa.Table.from_pylist(bad, schema=SCHEMA))
@@ -63,6 +66,7 @@ def summarise(folder: Folder, embedded: Mapping[str, Artifact], names: list[str]
         "ssim_least": round(float(similar.min()), 4) if len(similar) else None,
         "ssim_images": len(similar),
         "notes": dict(notes),
+        "first_frames": group(moving),
         "weak": group(keys),
         "large": group(large) | {"sites": sorted({site for names in sites.values() for site in names})},
     }
@@ -120,11 +124,17 @@ def unchanged_line(source: Source) -> str:
 
 
 def linked_line(source: Source) -> str:
-    """Images that links bring from outside of the source; empty if there is none."""
-    if not (linked := source.linked()):
-        return ""
-    verb = "comes" if len(linked) == 1 else "come"
-    return f"{counted(len(linked), 'image')} {verb} through links from elsewhere, protected like the others: {some(group(linked))}"
+    """Images that links bring from outside of the source, or once more from within; empty if there is none."""
+    parts = []
+    if linked := source.linked():
+        verb = "comes" if len(linked) == 1 else "come"
+        parts.append(
+            f"{counted(len(linked), 'image')} {verb} through links from elsewhere, protected like the others: {some(group(linked))}"
+        )
+    if doubled := source.doubled():
+        verb = "is there twice, as a link brings it" if len(doubled) == 1 else "are there twice, as links bring them"
+        parts.append(f"{counted(len(doubled), 'image')} {verb} from elsewhere in the source: {some(group(doubled))}")
+    return "; ".join(parts)
 
 
 def idle_patterns(source: Source) -> list[str]:
