@@ -60,7 +60,7 @@ class Recipe:
     per: Literal["auto", "group", "image"] = "auto"
     """One perturbation per group or per image; auto takes the method's default."""
     clusters: Annotated[int, OR_AUTO] = 0
-    """Number of k-means clusters; auto (0 in Python): the most on which independent runs agree about as well as they ever do."""
+    """Number of k-means clusters; auto (0 in Python): the most on which independent runs agree about as well as they ever do, merged."""
     also_clusters: str = ""
     """Extra cluster counts optimised jointly with --clusters (mi-ue, em, rem, sem): 20,50,100."""
     restarts: int = 5

@@ -163,9 +163,9 @@ class Changes:
     gone: tuple[str, ...] = ()
 
 
-def goes_on(history: History, changed: Changes, *, anew: bool) -> bool:
-    """Whether a run adds to what is there, and makes no copy from the whole source."""
-    return bool(history.generations) and not anew and (changed != Changes() or len(history.generations) > 1)
+def goes_on(history: History, changed: Changes, *, anew: bool, kept: str) -> bool:
+    """Whether a run adds to what is there, and makes no copy from the whole source; `kept` is what it would make otherwise."""
+    return bool(history.generations) and not anew and (changed != Changes() or len(history.generations) > 1 or bool(kept))
 
 
 def changes(source: Source, history: History) -> Changes:

@@ -8,6 +8,7 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
+from ray_ue.pipelines.earlier import KEPT, other_defaults
 from ray_ue.pipelines.generations import (
     Changes,
     Generation,
@@ -40,7 +41,10 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
         begun = bool(before.generations) and not job.anew
         source = replace(job.source, unread=before.unread() if begun else unread(job.source))
         run, changed = replace(Run.of(job, machines), source=source), changes(source, before) if begun else Changes()
-        if goes_on(before, changed, anew=job.anew):
+        kept = other_defaults(before, run.recipe) if begun else ""
+        if kept:
+            say(f"     kept  {KEPT.format(kept)}")
+        if goes_on(before, changed, anew=job.anew, kept=kept):
             done, history = join(run, before, changed.fresh, until=until), before
         else:
             done, history = collect(checked(run, stages_of(run)), until=until), replace(before, generations=())

@@ -16,6 +16,7 @@ from ray_ue.images.codec import check_pixels, read_size, refuse_side
 from ray_ue.images.platforms import shrinking
 from ray_ue.models.pretrained import specs
 from ray_ue.pipelines.claim import CLAIM
+from ray_ue.pipelines.earlier import other_defaults
 from ray_ue.pipelines.generations import History, changes, goes_on, has_images, narrowed
 from ray_ue.pipelines.planning import refuse_room
 from ray_ue.pipelines.standing import Standing, refuse_saved_again
@@ -142,7 +143,9 @@ def goes_on_from(job: Job) -> bool:
     if job.anew or not job.work.exists(CLAIM):
         return False
     history = History.of(job)
-    return goes_on(history, changes(job.source, history), anew=job.anew) if history.generations else False
+    if not history.generations:
+        return False
+    return goes_on(history, changes(job.source, history), anew=job.anew, kept=other_defaults(history, job.recipe))
 
 
 def refuse_strange(job: Job) -> None:

@@ -11,11 +11,11 @@ import torch
 
 from ray_ue.engine.machines import Machines
 from ray_ue.grouping.agreement import Choice
-from ray_ue.grouping.kmeans import KMeans
+from ray_ue.grouping.kmeans import NO_SLOT, KMeans, Tally
 from ray_ue.stages.protect import fit_clusters as module
-from ray_ue.stages.protect.cluster import is_long
+from ray_ue.stages.protect.cluster import is_long, merged_groups, open_groups, save
 from ray_ue.stages.protect.embed import write_vectors
-from ray_ue.stages.protect.fit_clusters import fit, fit_clusters
+from ray_ue.stages.protect.fit_clusters import Fit, fit, fit_clusters
 from ray_ue.storage.artifacts import Artifact, Folder, Manifest
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -91,3 +91,22 @@ def test_a_large_sample_is_fitted_by_a_task_that_asks_for_one_gpu_where_there_is
 def test_a_fit_that_takes_minutes_is_announced() -> None:
     assert is_long(rows=131_072, clusters=1000, width=1280, restarts=1)
     assert not is_long(rows=50_000, clusters=50, width=1280, restarts=5)
+
+
+def test_merged_clusters_come_back_from_their_folder_with_their_groups(tmp_path: Path) -> None:
+    """Two pairs of neighbours and one cluster apart: three groups, whose rows and means are those of their clusters together."""
+    rng = np.random.default_rng(0)
+    centers = np.array([[0, 0], [1, 0], [50, 0], [51, 0], [0, 90]], np.float32)
+    of_row = np.concatenate([np.repeat(np.arange(5), 40), [NO_SLOT]]).astype(np.int32)
+    rows = (centers[of_row] + rng.normal(0, 0.1, (201, 2))).astype(np.float32)
+    whole = Tally.of(rows[:-1], of_row[:-1], np.ones(200), k=5)
+    fitted = Fit(centers=centers, choice=Choice(clusters=5, groups=3), device="CPU")
+    save(folder := Folder.at(str(tmp_path / "cluster")), merged_groups(of_row, whole, fitted))
+    groups = open_groups(folder)
+    assert groups.slot_of.tolist() == [0] * 80 + [1] * 80 + [2] * 40 + [NO_SLOT]
+    assert groups.sizes().tolist() == [80, 80, 40]
+    np.testing.assert_allclose(groups.centers, [rows[:80].mean(0), rows[80:160].mean(0), rows[160:200].mean(0)], rtol=1e-5)
+    assert groups.assign(rows[:-1])[0].tolist() == groups.slot_of[:-1].tolist()
+    unmerged = merged_groups(of_row, whole, Fit(centers=centers, choice=Choice(clusters=5, groups=5), device="CPU"))
+    assert unmerged.merged is None
+    assert unmerged.slot_of is of_row

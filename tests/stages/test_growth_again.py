@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from conftest import image_bytes
 from growing import LABELS, LOCAL, OWN, run, write
 
 from ray_ue.config.recipe import Recipe
+from ray_ue.methods import METHODS
+from ray_ue.methods.texture import Texture
 from ray_ue.pipelines import generations, growth
 from ray_ue.pipelines import protect as pipeline
 from ray_ue.pipelines.evaluate import evaluate
@@ -34,6 +37,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 NAMES = [f"{kind}/{number}.png" for kind in ("cats", "dogs") for number in range(4)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InShades(Texture):
+    """The method as an earlier version had it."""
+
+    colours: str = "shades"
+
+
 def verified(root: Path) -> int:
     """How many images a verification compares."""
     return pipeline.verify(str(root / "out"), resources=LOCAL)[1]["export"].folder.read_json("verified.json")["images"]
@@ -48,6 +58,30 @@ def parquet(path: Path, numbers: range, *, broken: int = -1) -> None:
     images = [{"bytes": b"none" if number == broken else image_bytes(number), "path": None} for number in numbers]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pq.write_table(pa.table({"image": pa.array(images, kind), "label": [number % 2 for number in numbers]}), path)
+
+
+def test_a_copy_of_an_earlier_version_keeps_its_patterns_when_the_defaults_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two versions of one picture could be averaged, and nobody asked for another copy."""
+    waves: dict[str, Any] = {"method": "texture", "groups": "label"}
+    write(tmp_path / "in", NAMES)
+    with monkeypatch.context() as earlier:
+        earlier.setitem(METHODS, "texture", InShades)
+        run(tmp_path, **waves)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in published(tmp_path)}
+    capsys.readouterr()
+    for fresh in ([], ["cats/new.png"], []):
+        write(tmp_path / "in", fresh, first=50)
+        done = run(tmp_path, **waves)
+        assert {name: (tmp_path / "out" / name).read_bytes() for name in before} == before
+        assert "an earlier version made this copy with other defaults (another value of colours)" in capsys.readouterr().err
+    assert published(tmp_path) == {*NAMES, "cats/new.png"}
+    assert "colours" not in done["craft"].manifest.fields["settings"]  # the new picture has the waves of its class, in shades
+    assert verified(tmp_path) == len(NAMES) + 1
+    run(tmp_path, anew=True, **waves)
+    assert "earlier version" not in capsys.readouterr().err
+    assert not any((tmp_path / "out" / name).read_bytes() == data for name, data in before.items())
 
 
 @pytest.mark.parametrize("kind", [OWN, LABELS], ids=["image", "group"])
