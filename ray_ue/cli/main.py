@@ -43,14 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0, 1 (the copy fails verification), 2 (the request cannot work), 130 (Ctrl+C) or 143 (SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(commands.usage())
-        return 0
-    if words[0] == "--version":
-        print("\n".join(f"{name} {installed_or_empty(name) or 'is not installed'}" for name in PACKAGES))
-        return 0
     try:
-        return run_command(words)
+        code = run_command(words)
+        print(end="", flush=True)  # here, where a reader who has gone and a full disk are answered
+        return code
     except BrokenPipeError:  # as in `ray-ue … | head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -66,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(commands.usage())
+        return 0
+    if words[0] == "--version":
+        print("\n".join(f"{name} {installed_or_empty(name) or 'is not installed'}" for name in PACKAGES))
+        return 0
     name = words[0]
     arguments = commands.parse_arguments(name, words[1:])
     refuse_odd(arguments)

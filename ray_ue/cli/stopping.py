@@ -79,8 +79,8 @@ def leave(code: int) -> None:
     stopped = code in (INTERRUPTED, TERMINATED)
     for number in (*SIGNALS, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # none where the caller has closed them
+        stream.flush()
     if stopped:
         os._exit(code)
     sys.exit(code)

@@ -1,9 +1,11 @@
 """What a user can get wrong is one line and exit code 2, before anything starts."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -408,3 +410,18 @@ def test_two_pictures_in_the_place_of_a_folder_are_told_as_a_pattern(photos: Pat
     first, second = map(str, sorted(photos.rglob("*.png"))[:2])
     assert main(["protect", first, second, "out", "--dry-run"]) == 2
     assert "1 word too many, 'out' the first: the shell has put files in the place of a pattern" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("word", ["--version", "--help", "methods"])
+def test_what_is_printed_to_a_full_disk_or_to_nobody_ends_without_a_traceback(word: str) -> None:
+    command = [sys.executable, "-m", "ray_ue", word]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("ray-ue: No space left on device")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
