@@ -12,7 +12,7 @@ STORAGE_ERRORS = (
 )
 OF_A_FILE = (errno.EPERM, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT)  # only where a file is named
 CUT_OFF = re.compile(r"^\d+ requested and \d+ written$")  # what numpy says of a disk that became full
-NARROW, WIDER = ("ascii", "latin-1", "iso-8859-1", "iso8859-1"), "set PYTHONUTF8=1 or LC_ALL=C.UTF-8, then run the same command again"
+NARROW, WIDER = ("ascii", "latin-1", "charmap"), "set PYTHONUTF8=1 or LC_ALL=C.UTF-8, then run the same command again"
 CONTINUES = "fix that, then run the same command again; it continues"
 # Errors of Ray, which takes seconds to import, by name: what remains after it has tried the same again several times.
 DEATHS = {
@@ -85,7 +85,8 @@ def _unwrap(error: BaseException) -> list[BaseException]:
 def _as_user_error(error: BaseException) -> ValueError | None:
     text = str(error)
     if isinstance(error, UnicodeEncodeError) and error.encoding in NARROW:
-        return ValueError(f"the name {error.object!a} cannot be written in this locale ({error.encoding}); {WIDER}")
+        name = error.object[max(0, error.start - 80) : error.start + 40]
+        return ValueError(f"the name {name!a} cannot be written in this locale ({error.encoding}); {WIDER}")
     if isinstance(error, ValueError):
         return ValueError(without_ray(text)) if IN_RAY_DATA.search(text) else error
     if isinstance(error, FileNotFoundError) and PRIVATE_FILE.search(str(error.filename or "")):

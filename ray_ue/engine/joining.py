@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 
 import ray
@@ -12,8 +13,8 @@ FRAME_HEAD, HEADERS, RESET, SETTINGS, GOODBYE = 9, 1, 3, 4, 7
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 WHOLE = 5  # flags of HEADERS: all of them, and nothing follows
 LAST_KIND = 9  # of the types
-OTHER_STATUS = range(0x89, 0x8F)  # how a block of headers begins that says 204 to 500 (RFC 7541, 6.1 and appendix A), and not 200
-TABLE_SIZE = bytes(range(0x20, 0x40))  # what may stand before it (6.3)
+# How a block of headers begins whose status is not 200, after changes of its table's size: 204 to 500 by number, others spelt (RFC 7541).
+OTHER_STATUS = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f])*(?:[\x89-\x8e]|[\x08\x18\x48]\x03(?!200))")
 
 
 def join_cluster() -> None:
@@ -52,7 +53,7 @@ def refuse_other_service(connection: socket.socket) -> None:
         raise OSError("what listens there is no Ray")
     while kind not in (HEADERS, RESET, GOODBYE):
         kind, content = _next_frame(connection)
-        if kind == HEADERS and content.lstrip(TABLE_SIZE)[:1] in map(int.to_bytes, OTHER_STATUS):
+        if kind == HEADERS and OTHER_STATUS.match(content):
             raise OSError("what listens there answers, but is no Ray")
 
 

@@ -1,5 +1,6 @@
 """The folders in which a local Ray keeps its logs and sockets: ours are marked, and go once nobody uses them. It imports no Ray."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -36,6 +37,8 @@ def starting(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         said = f"Ray cannot write its temporary files below {root.parent} ({error.strerror})"
         raise ValueError(f"{said}; set RAY_TMPDIR to a folder that you may write to, then run the same command again") from error

@@ -107,7 +107,7 @@ def choose_clusters(vectors: Vectors, *, rng: Rng) -> Choice:
 
     Purity protects, and grows with the number of clusters; patterns that many clusters divide are learnt more slowly, and clusters that no
     second run finds are none. So: the most of `CANDIDATES` whose agreement is at least `NEAR` of the best one's with no more clusters.
-    These are merged to the number of groups, down to `FEWEST_GROUPS` of them, on which runs of all restarts agree best. Few rows give few
+    These are merged to the number of groups, down to `FEWEST_GROUPS` of them, on which runs of five restarts agree best. Few rows give few
     candidates; with too few for the first, a cluster for `EACH` rows, from 2 to `CANDIDATES[0]` of them.
     """
     rows = some_rows(vectors, rng=rng)

@@ -2,22 +2,30 @@
 
 import json
 
-from ray_ue.config.recipe import Recipe
+from ray_ue.config.job import Job
 from ray_ue.pipelines.generations import History
+from ray_ue.storage.artifacts import opened
 
 KEPT = "an earlier version made this copy with other defaults ({}): its patterns stay as they are; --anew makes the copy anew"
 
 
-def other_defaults(history: History, recipe: Recipe) -> str:
-    """What this version would make otherwise of the same flags than was made of the first images of a copy; empty if nothing."""
+def other_defaults(job: Job, history: History) -> str:
+    """What this version would make otherwise than was made of the first images of a copy, by the same flags; empty if nothing.
+
+    Where the output is empty, flags may have changed and nothing is there to keep; copies of a sweep follow the sweep.
+    """
     from ray_ue.methods.requirements import requirements_of
 
-    if not history.generations:
+    if not history.generations or job.anew or job.shared_path or not job.output.names():
         return ""
-    first = history.chains[0]
-    identity = requirements_of(recipe).method.identity()
-    before, now = first["craft"].manifest.fields["settings"], json.loads(json.dumps(identity))  # as a manifest keeps it
-    told = [f"another value of {name}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    clustered = first["cluster"].manifest.fields if "cluster" in first else {}
-    told += ["clusters that are not merged"] if clustered.get("clusters") == 0 and "merging" not in clustered else []
-    return ", ".join(told)
+    first, method, told = history.chains[0], requirements_of(job.recipe).method, []
+    if not method.file_settings:  # a file that has changed is no default
+        before, now = first["craft"].manifest.fields["settings"], json.loads(json.dumps(method.identity()))  # as a manifest keeps it
+        told = [f"another value of {name}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    clusters = first.get("cluster")
+    while clusters and "groups" in clusters.manifest.inputs:  # whose centres were moved to another feature space
+        clusters = opened(history.shared.child(f"cluster-{clusters.manifest.inputs['groups']}"))
+    fields = clusters.manifest.fields if clusters else {}
+    return ", ".join(
+        [*told, *(["clusters that auto chose in another way"] if fields.get("clusters") == 0 and "merging" not in fields else [])]
+    )

@@ -41,7 +41,7 @@ def run_stages(job: Job, *, until: str) -> dict[str, Artifact]:
         begun = bool(before.generations) and not job.anew
         source = replace(job.source, unread=before.unread() if begun else unread(job.source))
         run, changed = replace(Run.of(job, machines), source=source), changes(source, before) if begun else Changes()
-        kept = other_defaults(before, run.recipe) if begun else ""
+        kept = other_defaults(job, before)
         if kept:
             say(f"     kept  {KEPT.format(kept)}")
         if goes_on(before, changed, anew=job.anew, kept=kept):

@@ -145,7 +145,7 @@ def goes_on_from(job: Job) -> bool:
     history = History.of(job)
     if not history.generations:
         return False
-    return goes_on(history, changes(job.source, history), anew=job.anew, kept=other_defaults(history, job.recipe))
+    return goes_on(history, changes(job.source, history), anew=job.anew, kept=other_defaults(job, history))
 
 
 def refuse_strange(job: Job) -> None:

@@ -10,6 +10,7 @@ from ray_ue.config.job import Job
 from ray_ue.images.broken import Rejected
 from ray_ue.images.codec import Limits, decode
 from ray_ue.pipelines.claim import CLAIM, PRIVATE, is_copy
+from ray_ue.pipelines.earlier import KEPT, other_defaults
 from ray_ue.pipelines.generations import History, changes, has_images, strangers
 from ray_ue.progress import counted
 from ray_ue.sources import Source, open_source
@@ -94,7 +95,7 @@ class Standing:
     `files` is how many the copy was made of, `broken_kind` what is missing or damaged: images alone, or files beside them as well.
     `waiting` are the new files if no image is among them: they come with the next one that joins. `lost` are the broken ones whose
     originals are gone, so that nothing can write them again; `foreign` are images that lie in the copy and that no run has written;
-    `rejected` are the keys of those that earlier runs have left out.
+    `rejected` are the keys of those that earlier runs have left out, and `kept` is what this version would make otherwise.
     """
 
     fresh: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ class Standing:
     lost: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
+    kept: str = ""
 
     @classmethod
     def of(cls, job: Job) -> "Standing":
@@ -126,12 +128,15 @@ class Standing:
         foreign = strangers(job.source, copy, history, changed.fresh) if (copy := folder_of(job.output)) else ()
         waiting = () if has_images(job.source, changed.fresh) else fresh  # beside pictures they come with them
         told = {"broken": tuple(line["name"] for line in broken), "lost": lost, "foreign": foreign, "rejected": history.rejected()}
+        told |= {"kept": other_defaults(job, history)}
         kind = "image" if all("pixels" in line for line in broken) else "file"
         return cls(fresh=fresh, waiting=waiting, gone=gone, files=files, broken_kind=kind, **told)
 
     def lines(self, job: Job) -> dict[str, str]:
         """For people, by the names of the plan's lines; and a warning where the source is a copy itself."""
         lines = {"warning": "; ".join(told)} if (told := [text for text in (copied_twice(job), moved(job)) if text]) else {}
+        if self.kept:
+            lines["kept"] = KEPT.format(self.kept)
         if self.waiting:
             lines["waiting"] = (
                 f"{counted(len(self.waiting), 'file')} beside the images new or changed ({some(group(self.waiting))}): {WAITING}"

@@ -115,6 +115,8 @@ class Source(ABC):
 
     def doubled(self) -> list[str]:
         """Paths of the images that links bring a second time, from another place in a local folder."""
+        if not any(odd == TWICE for _, _, odd in self._found):
+            return []
         root, travel = os.path.realpath(self.root), {name for name, _ in self.files()}
         beside = {file.path for shard in self.shards() for file in shard.files if not file.is_image}
         brought = (name for name in self._brought(TWICE) if name not in beside)
@@ -133,7 +135,7 @@ class Source(ABC):
     def _entries(self) -> list[Entry]:
         """(path, size, why it is left out or nothing) of every file."""
         entries = self._found
-        seen = [(name, size, odd or ("" if self._wanted(name) else HIDDEN)) for name, size, odd in entries]
+        seen = [(name, size, HIDDEN if odd in TRAVELS and not self._wanted(name) else odd) for name, size, odd in entries]
         looked_at = [name for name, size, reason in seen if reason in TRAVELS and size and kind_of_name(name) == "unknown"]
         images = {name for name, head in zip(looked_at, self.place.heads(iter(looked_at)), strict=True) if looks_like_image(head)}
         judged = [(name, size, self._reason(name, reason, is_image=name in images)) for name, size, reason in seen]

@@ -44,8 +44,8 @@ PLACE_SHAPES = re.compile(
     rb'|"coordinates"\s*:\s*[\[\s]*-?\d[^{}"]{0,200}[\]\s]*,\s*"type"\s*:\s*"(?:Multi)?(?:Point|LineString|Polygon)"'
 )
 # A pair of numbers in JSON whose name says what it is: "gps": [48.137154, 11.576124].
-_PLACE = rb'"(?i:(?:gps|geo|map)[a-z_]*|location|coordinates?|coords?|place|lat_?lo?n?g?)"'
-_DECIMAL = rb'\s*"?-?\d{1,3}\.\d{3,}"?\s*'
+_PLACE = rb'"(?i:(?:gps|geo)[a-z_]*|[a-z_]+_gps|location|coordinates?|coords?|place|lat_?lo?ng?)"'
+_DECIMAL = rb'\s*"?-?(?:\d{1,2}|1[0-7]\d)\.\d{4,}"?\s*'
 PLACE_PAIRS = re.compile(
     _PLACE + rb"\s*:\s*\[" + _DECIMAL + rb"," + _DECIMAL + rb'(?:,\s*"?-?\d{1,4}(?:\.\d+)?"?\s*)?\]'
 )  # a height may follow

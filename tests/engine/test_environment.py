@@ -24,11 +24,15 @@ def test_what_the_commands_load_leaves_ray_unimported(module: str) -> None:
     ("answer", "reason"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no Ray"),
-        (b"\0\0\0\4\0\0\0\0\0" + b"\0\0\2\1\5\0\0\0\1" + b"\x3f\x8d", "answers, but is no Ray"),  # SETTINGS, and HEADERS of status 404
+        (
+            b"\0\0\0\4\0\0\0\0\0" + b"\0\0\4\1\5\0\0\0\1" + b"\x3f\xe1\x1f\x8d",
+            "answers, but is no Ray",
+        ),  # SETTINGS, and HEADERS of status 404
+        (b"\0\0\0\4\0\0\0\0\0" + b"\0\0\6\1\5\0\0\0\1" + b"\x20\x48\x03405", "answers, but is no Ray"),
         (b"\0\0\0\4\0\0\0\0\0", "hangs up"),
         (b"", "hangs up"),
     ],
-    ids=["web", "a proxy that speaks HTTP/2", "half", "nothing"],
+    ids=["web", "a proxy that speaks HTTP/2", "another that spells its status", "half", "nothing"],
 )
 def test_what_answers_and_is_no_ray_is_one_line(answer: bytes, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray itself would wait for minutes, and end in its own internals."""

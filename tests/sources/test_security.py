@@ -372,6 +372,11 @@ def test_a_link_to_another_class_is_told_because_its_images_are_there_twice(tmp_
     assert (source.linked(), source.doubled()) == ([], ["kittens/a.png", "kittens/b.png"])
     told = "2 images are there twice, as links bring them from elsewhere in the source: kittens/a.png, kittens/b.png"
     assert beside_lines(source)["linked"] == told
+    (tmp_path / ".latest").symlink_to("cats")
+    (tmp_path / "cats/.best.png").symlink_to("a.png")
+    (tmp_path / ".store/e.png").symlink_to("../cats/a.png")
+    again = open_source(str(tmp_path), format="folder")
+    assert again.files() == source.files()  # what is hidden stays at home, links as well
     named = open_source(f"{tmp_path}/{{cats/a.png,kittens/a.png,dogs/d.png}}", format="folder")
     assert named.doubled() == ["kittens/a.png"]
 

@@ -102,14 +102,17 @@ def group_by_kmeans(run: Run, embedded: Artifact, clusters: int, folder: Folder)
     groups = merged_groups(gather(folder, rows=embedded.facts["rows"]), whole, fitted)
     facts = {"by": "kmeans", "fitted_on": len(sample), "device": fitted.device, "agreement": agreements(fitted.choice.compared)}
     if groups.merged is not None:
+        best = next(one for one in fitted.choice.merged if one.clusters == fitted.choice.groups)
+        say(f"  cluster  merged to {best.clusters} groups, on which runs agree better ({best.ami:.2f}): small clusters share a pattern")
         facts |= {"merged_from": whole.counts.tolist(), "agreement_merged": agreements(fitted.choice.merged)}
     return groups, whole.inertia, facts
 
 
 def merged_groups(slot_of: SlotOf, whole: Tally, fitted: Fit) -> Groups:
-    """The groups of rows whose clusters are `slot_of`; clusters that were chosen to be merged are."""
+    """The groups of rows whose clusters are `slot_of`; clusters that were chosen to be merged are, but where some are empty: then many
+    images are equal, and a neighbour of nothing is none."""
     centers = whole.centers(fitted.centers)
-    if fitted.choice.groups == len(centers):
+    if fitted.choice.groups == len(centers) or not whole.counts.all():
         return Groups(slot_of=slot_of, centers=centers)
     slots = merge(centers, whole.counts, groups=fitted.choice.groups)
     joined = whole.merged(slots)
@@ -128,9 +131,6 @@ def say_choice(choice: Choice) -> None:
     else:
         why = "agreement of independent runs (AMI) " + ", ".join(f"{one.clusters} {one.ami:.2f}" for one in choice.compared)
     say(f"  cluster  {counted(choice.clusters, 'cluster')} chosen: {why}")
-    if choice.groups < choice.clusters:
-        best = next(one for one in choice.merged if one.clusters == choice.groups)
-        say(f"  cluster  merged to {choice.groups} groups, on which runs agree better ({best.ami:.2f}): small clusters share a pattern")
 
 
 def is_long(*, rows: int, clusters: int, width: int, restarts: int) -> bool:
