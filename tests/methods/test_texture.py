@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 def test_groups_differ_more_than_random_sets_do() -> None:
     method = Texture()
     angles, speeds, colours = method._bank()
-    assert len(angles) == 90
+    assert len(angles) == 72
     assert (speeds.min(), speeds.max()) == (pytest.approx(4.5), pytest.approx(8))
     distance = _distances(angles, speeds, colours)
     assert np.allclose(distance, distance.T)
@@ -43,7 +43,7 @@ def test_groups_differ_more_than_random_sets_do() -> None:
 
     rng = np.random.default_rng(0)
     chosen = _far_apart(10, 2, distance=distance, rng=rng)
-    chance = [nearest(np.stack([rng.permutation(90)[:2] for _ in range(10)])) for _ in range(20)]
+    chance = [nearest(np.stack([rng.permutation(72)[:2] for _ in range(10)])) for _ in range(20)]
     assert nearest(chosen) > max(chance)
     assert len({tuple(sorted(waves)) for waves in _far_apart(300, 2, distance=distance, rng=rng).tolist()}) == 300
 
@@ -58,7 +58,8 @@ def test_corners_use_the_whole_budget_in_hues_far_apart() -> None:
     hues = corners[1:] - corners[1:].mean(1, keepdims=True)
     hues /= np.linalg.norm(hues, axis=1, keepdims=True)
     assert np.allclose((hues @ hues.T)[~np.eye(3, dtype=bool)], -0.5)  # 120 degrees
-    assert len(Texture(colours="corners")._bank()[0]) == 72
+    assert len(Texture()._bank()[0]) == 72
+    assert len(Texture(colours="shades")._bank()[0]) == 90
 
 
 def test_images_of_a_group_share_waves_even_where_each_has_its_own_entry(tmp_path: Path) -> None:
@@ -74,12 +75,12 @@ def test_images_of_a_group_share_waves_even_where_each_has_its_own_entry(tmp_pat
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("waves=0", "1 to 90 waves, got 0"),
-        ("waves=91", "1 to 90 waves, got 91"),
+        ("waves=0", "1 to 72 waves, got 0"),
+        ("colours=shades,waves=91", "1 to 90 waves, got 91"),
         ("slowest=9", "0 < slowest <= fastest.*got slowest=9, fastest=8"),
         ("gain=0", "gain above 0.*gain=0"),
         ("gain=nan", "gain above 0.*gain=nan"),
-        ("colours=corners,waves=73", "1 to 72 waves, got 73"),
+        ("waves=73", "1 to 72 waves, got 73"),
         ("colours=pastel", "palette of texture.*shades"),
     ],
 )
