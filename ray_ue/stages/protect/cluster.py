@@ -116,7 +116,7 @@ def merged_groups(slot_of: SlotOf, whole: Tally, fitted: Fit) -> Groups:
         return Groups(slot_of=slot_of, centers=centers)
     slots = merge(centers, whole.counts, groups=fitted.choice.groups)
     joined = whole.merged(slots)
-    means = joined.centers(np.zeros((len(joined.counts), centers.shape[1]), np.float32))
+    means = joined.centers(centers[: len(joined.counts)])  # no group is empty, so that none falls back
     of_row = np.where(slot_of >= 0, slots[slot_of], NO_SLOT).astype(np.int32)
     return Groups(slot_of=of_row, centers=means, merged=Merged(centers=centers, slots=slots))
 
