@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from ray_ue.config.job import Job
-from ray_ue.config.stages import BANK, FURTHER, GENERATIONS, STAGES, stage_of
+from ray_ue.config.stages import BANK, GENERATIONS
 from ray_ue.engine.errors import PUT_BACK
 from ray_ue.images.broken import FOR_HEIF
 from ray_ue.images.codec import heif_reader
+from ray_ue.pipelines.chains import artifacts_of, listed, names_of
 from ray_ue.sources import Source
 from ray_ue.sources.files import images_among
 from ray_ue.sources.image_files import EXTENSIONS, HEIF_SUFFIXES, kind_of_name, suffix_of
@@ -16,7 +17,7 @@ from ray_ue.sources.listing import File, load_listing
 from ray_ue.sources.naming import printable, safe
 from ray_ue.stages.protect.damage import Part, all_written, refuse_lost_ledger
 from ray_ue.stages.protect.ledger import live
-from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished, opened
+from ray_ue.storage.artifacts import MANIFEST, Artifact, Folder, finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,47 +213,3 @@ def strangers(source: Source, copy: Source, history: History, fresh: Sequence[st
 def joined(source: Source, history: History) -> Source:
     """The source beside what earlier runs have published of it, and have left out."""
     return replace(source, published=history.published(), rejected=history.rejected())
-
-
-def artifacts_of(work: Folder, shared: Folder, export: str) -> dict[str, Artifact]:
-    """The export with this fingerprint, and all that it was made of, by stage."""
-    artifacts = {"export": _opened(work.child(f"export-{export}"))}
-    waiting = [artifacts["export"]]
-    while waiting:  # up the chain of inputs
-        for role, fingerprint in waiting.pop().manifest.inputs.items():
-            kind = stage_of(role)
-            if kind in STAGES and kind not in artifacts and not role.startswith(FURTHER):
-                home = work if STAGES[kind].per_copy else shared
-                artifacts[kind] = _opened(home.child(f"{kind}-{fingerprint}"))
-                waiting.append(artifacts[kind])
-    return artifacts
-
-
-def _opened(folder: Folder) -> Artifact:
-    """An artifact that a copy was made of; a `ValueError` where it was deleted."""
-    if not finished(folder):
-        raise ValueError(
-            f"{folder.uri} is not there any more, without which the copy can neither be proved nor grow; "
-            "put it back, or remove the copy and its work folder and protect the source again"
-        )
-    return opened(folder)
-
-
-def files_of(chain: dict[str, Artifact]) -> Iterator[File]:
-    """The loose files that a generation read."""
-    for shard in load_listing(chain["index"].folder):
-        yield from shard.files
-
-
-def listed(chain: dict[str, Artifact]) -> dict[str, int]:
-    """Path and size of every file that a generation read."""
-    shards = load_listing(chain["index"].folder)
-    loose = {file.path: file.size for shard in shards for file in shard.files}
-    return loose | {shard.path: shard.size for shard in shards if not shard.files}
-
-
-def names_of(chain: dict[str, Artifact]) -> frozenset[str]:
-    """What an earlier generation no longer has once this one is there: keys of images, paths of shards, names of files beside them."""
-    names = {printable(path) for path in listed(chain)}
-    folder = chain["export"].folder
-    return frozenset(names | {line for part in folder.names("others") for line in folder.read_table(f"others/{part}")["name"].to_pylist()})

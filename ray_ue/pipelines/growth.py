@@ -8,13 +8,13 @@ from ray_ue.config.stages import LAST, reaches
 from ray_ue.engine.session import session
 from ray_ue.engine.stage import Run
 from ray_ue.methods.requirements import refuse_rows
+from ray_ue.pipelines.chains import files_of
 from ray_ue.pipelines.earlier import KEPT, other_defaults
 from ray_ue.pipelines.generations import (
     Changes,
     Generation,
     History,
     changes,
-    files_of,
     goes_on,
     has_images,
     joined,
